@@ -1,0 +1,170 @@
+"""Which third-party packages the project uses, and what to do if one is missing.
+
+This module uses the standard library alone, so that ``setup.py`` and the
+set-up script read the same version numbers as the checks at run time.
+"""
+
+import importlib
+import importlib.util
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Dict, List, Optional, Tuple
+
+TORCH = 'torch==2.13.0'
+TORCHVISION = 'torchvision==0.28.0'
+
+# The two families of OpenMMLab distributions. They install the same import
+# names and overwrite each other's files, so exactly one may be present; that
+# is why neither is a hard requirement of this package.
+STACKS: Dict[str, Dict[str, str]] = {
+    'onedl': {
+        'mmengine': 'onedl-mmengine==0.10.12',
+        'mmcv': 'onedl-mmcv==2.3.6',
+        'mmdet': 'onedl-mmdetection==3.5.1',
+        'mmseg': 'onedl-mmsegmentation==1.4.2',
+        'mmpretrain': 'onedl-mmpretrain==1.3.6',
+    },
+    'openmmlab': {
+        'mmengine': 'mmengine==0.10.7',
+        'mmcv': 'mmcv==2.1.0',
+        'mmdet': 'mmdet==3.3.0',
+        'mmseg': 'mmsegmentation==1.2.2',
+        'mmpretrain': 'mmpretrain==1.2.0',
+    },
+}
+DEFAULT_STACK = 'onedl'
+
+# Needed by a stack but not declared by its distributions.
+STACK_EXTRAS: Dict[str, List[str]] = {
+    'onedl': ['ftfy', 'regex', 'opencv-python-headless'],
+    # mmengine 0.10.7 imports pkg_resources, which setuptools 81 removed.
+    'openmmlab': ['ftfy', 'regex', 'opencv-python-headless', 'setuptools<81'],
+}
+TEST_REQUIREMENTS = ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6']
+
+_MMCV_BUILD = (
+    'MMCV_WITH_OPS=1 CFLAGS=-g0 pip install --no-build-isolation --no-cache-dir {mmcv}'
+)
+
+
+class MissingPackageError(ImportError):
+    """A package that the requested action needs is absent or unusable."""
+
+
+@dataclass(frozen=True)
+class PackageState:
+    """What was found of one third-party package.
+
+    Attributes:
+        name: Import name.
+        version: Installed version, ``None`` when absent.
+        problem: Why it cannot be used, empty when it can.
+        cure: The command that mends it, empty when nothing is wrong.
+    """
+
+    name: str
+    version: Optional[str]
+    problem: str = ''
+    cure: str = ''
+
+    @property
+    def usable(self) -> bool:
+        return not self.problem
+
+
+def installed_stack() -> Optional[str]:
+    """Name of the OpenMMLab family that is installed, ``None`` if none is."""
+    for stack, packages in STACKS.items():
+        if _version(packages['mmengine'].partition('==')[0]) is not None:
+            return stack
+    return None
+
+
+def package_state(name: str) -> PackageState:
+    """Look at one package without importing more than is needed.
+
+    Args:
+        name: An import name: ``torch``, ``triton``, ``mmcv``, ``mmdet``, ...
+    """
+    packages = STACKS[installed_stack() or DEFAULT_STACK]
+    requirement = packages.get(name, TORCH if name == 'torch' else name)
+    distribution = requirement.partition('==')[0]
+    cure = f"pip install '{requirement}'"
+    if name == 'mmcv':
+        cure = _MMCV_BUILD.format(mmcv=requirement)
+    if importlib.util.find_spec(name) is None:
+        return PackageState(name, None, 'not installed', cure)
+    version = _version(distribution) or _version(name) or 'unknown'
+    if name == 'mmcv' and importlib.util.find_spec('mmcv._ext') is None:
+        return PackageState(
+            name,
+            version,
+            'installed without its compiled operators (the "lite" build), '
+            'which mmdet needs: the build did not see torch',
+            'pip uninstall -y ' + distribution + ' && ' + cure,
+        )
+    return PackageState(name, version)
+
+
+def require(*names: str, purpose: str) -> None:
+    """Raise unless all packages can be imported.
+
+    Args:
+        names: Import names, in the order in which they should be installed.
+        purpose: What needs them; part of the message.
+
+    Raises:
+        MissingPackageError: It names each package, what is wrong with it and
+            the command that cures it.
+    """
+    lines = []
+    for name in names:
+        state = package_state(name)
+        if state.usable:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001 - reported, not swallowed
+                reason = f'{type(error).__name__}: {error}'
+                state = PackageState(
+                    name,
+                    state.version,
+                    f'version {state.version} fails to import ({reason})',
+                    'python -m tinyvim_mm   # lists all packages and versions',
+                )
+        if not state.usable:
+            lines.append(f'  {name}: {state.problem}\n    cure: {state.cure}')
+    if lines:
+        raise MissingPackageError(
+            f'{purpose} needs packages that are not usable here:\n'
+            + '\n'.join(lines)
+            + '\nInstall torch before mmcv. In a clone, `make env` sets up everything.'
+        )
+
+
+def report() -> List[PackageState]:
+    """State of every package that some part of the project uses."""
+    names = ('torch', 'torchvision', 'triton', 'mamba_ssm', *STACKS[DEFAULT_STACK])
+    return [package_state(name) for name in names]
+
+
+def platform_line() -> str:
+    """One line that says where this runs."""
+    return (
+        f'Python {platform.python_version()} ({sys.executable}), '
+        f'{platform.system()} {platform.machine()}, '
+        f'OpenMMLab family: {installed_stack() or "none"}'
+    )
+
+
+def requirements(stack: str) -> Tuple[str, ...]:
+    """All distributions of one family, pinned, in installation order."""
+    return (*STACKS[stack].values(), *STACK_EXTRAS[stack])
+
+
+def _version(distribution: str) -> Optional[str]:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
