@@ -1,0 +1,268 @@
+"""Checkpoint files: safe reading, and an account of every key that is loaded.
+
+Nothing here executes code from a file unless the caller says that the file is
+trusted. mmengine's own loader does not keep that promise on every version (it
+may fall back to full unpickling), hence :func:`install_safe_loader`.
+"""
+
+import contextlib
+import difflib
+import os
+import pickle
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+
+#: Rewrites of released keys: (pattern, replacement) of :func:`re.sub`, all applied in turn.
+KeyRules = Sequence[Tuple[str, Any]]
+
+_FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_ASKS_TO_RUN_CODE = re.compile(r'GLOBAL|Unsupported (class|global)|add_safe_globals')
+_DAMAGED = '{path} is damaged or no PyTorch checkpoint ({why}); copy or download it again'
+_MAX_KEYS_SHOWN = 4
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint file is damaged, unsafe, foreign, or does not fit the model."""
+
+
+# ----------------------------------------------------------------------------
+# Reading files
+# ----------------------------------------------------------------------------
+
+
+def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
+    """Read a checkpoint without executing code from it.
+
+    Args:
+        path: A local file, or an address with a scheme that mmengine knows
+            (``http://``, ``s3://``, ...).
+        map_location: See :func:`torch.load`.
+        trust: Unpickle everything, which lets the file run any code. Only for
+            files whose origin is trusted.
+
+    Raises:
+        FileNotFoundError: No such file.
+        CheckpointError: The file is damaged, or would need ``trust``.
+    """
+    if '://' in path:
+        with contextlib.nullcontext() if trust else _forced_weights_only():
+            return _read(path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust)
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(_not_found(file))
+
+    def read() -> Any:
+        if trust or not hasattr(torch.serialization, 'add_safe_globals'):
+            return torch.load(file, map_location=map_location, weights_only=not trust)
+        torch.serialization.add_safe_globals(_training_state_types())
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+    return _read(str(file), read, trust)
+
+
+def install_safe_loader(trust: bool = False) -> None:
+    """Make mmengine read local checkpoints through :func:`load_file` in this process.
+
+    Covers ``load_from``, ``resume`` and test checkpoints; for remote schemes
+    torch itself is told to refuse pickled code.
+
+    Args:
+        trust: Let checkpoints execute code, see :func:`load_file`.
+    """
+
+    def load_from_local(filename: str, map_location: Any = None) -> Any:
+        return load_file(filename, map_location, trust)
+
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    if trust:
+        os.environ.pop(_FORCE_SAFE, None)
+    else:
+        os.environ[_FORCE_SAFE] = '1'
+
+
+def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
+    try:
+        return read()
+    except pickle.UnpicklingError as error:
+        if trust or not _ASKS_TO_RUN_CODE.search(str(error)):
+            raise CheckpointError(_DAMAGED.format(path=path, why='not readable')) from error
+        name = re.search(r'(?:GLOBAL|global:?|class) ([\w.]+)', str(error))
+        raise CheckpointError(
+            f'{path} holds a pickled object ({name.group(1) if name else "unknown"}) that could '
+            'execute code when it is loaded, so it was refused. If you trust where the file comes '
+            'from, pass --trust-checkpoint to the tool, or save its plain tensors anew with '
+            'torch.save(torch.load(path, weights_only=False)["state_dict"], new_path)'
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, UnicodeDecodeError) as error:
+        why = str(error).splitlines()[0] if str(error) else 'the file ends early'
+        raise CheckpointError(_DAMAGED.format(path=path, why=why)) from error
+
+
+@contextlib.contextmanager
+def _forced_weights_only() -> Iterator[None]:
+    before = os.environ.get(_FORCE_SAFE)
+    os.environ[_FORCE_SAFE] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FORCE_SAFE]
+        else:
+            os.environ[_FORCE_SAFE] = before
+
+
+def _training_state_types() -> List[Any]:
+    """Harmless types that mmengine stores beside the weights (log history, seeds)."""
+    import numpy as np
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    core = getattr(np, '_core', None) or np.core
+    dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
+    arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
+    return [HistoryBuffer, *arrays, *dtypes]
+
+
+def _not_found(file: Path) -> str:
+    message = f'checkpoint {file} does not exist (looked from {Path.cwd()})'
+    if file.parent.is_dir():
+        near = difflib.get_close_matches(file.name, os.listdir(file.parent), n=3)
+        if near:
+            return f'{message}; similar files there: {", ".join(near)}'
+    return message
+
+
+# ----------------------------------------------------------------------------
+# From a file to the keys of a model
+# ----------------------------------------------------------------------------
+
+
+def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
+    """Find the tensors in a checkpoint and drop ``module.`` prefixes.
+
+    Args:
+        checkpoint: ``{'state_dict': ...}``, ``{'model': ...}`` or the bare mapping.
+        origin: What to call it in an error.
+
+    Raises:
+        CheckpointError: It holds no mapping from names to tensors.
+    """
+    state = checkpoint
+    for wrapper in ('state_dict', 'model'):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+            break
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            f'{origin} holds {type(checkpoint).__name__}, not a mapping from names to tensors'
+        )
+    tensors = {
+        re.sub(r'^(module\.)+', '', key): value
+        for key, value in state.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+    if not tensors:
+        keys = ', '.join(map(str, list(state)[:_MAX_KEYS_SHOWN]))
+        raise CheckpointError(f'{origin} holds no tensors; its keys are: {keys or "none"}')
+    return tensors
+
+
+def translate_key(key: str, rules: KeyRules) -> str:
+    """Apply all rules to one key."""
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+@dataclass
+class LoadReport:
+    """What became of every key of a checkpoint and of a model.
+
+    Attributes:
+        used: Keys of the model that were filled from the file.
+        aside: For each reason, keys of the file that were not used.
+        fresh: Keys of the model that keep their initial values.
+        mismatched: Key to (shape in the file, shape in the model).
+        missing: Keys of the model that the file should have held.
+        unknown: Keys of the file that mean nothing to the model.
+    """
+
+    used: List[str] = field(default_factory=list)
+    aside: Dict[str, List[str]] = field(default_factory=lambda: defaultdict(list))
+    fresh: List[str] = field(default_factory=list)
+    mismatched: Dict[str, Tuple[tuple, tuple]] = field(default_factory=dict)
+    missing: List[str] = field(default_factory=list)
+    unknown: List[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        return not (self.mismatched or self.missing or self.unknown)
+
+    def account(self) -> str:
+        """All keys in a few lines."""
+        lines = [f'{len(self.used)} tensors used']
+        for reason, keys in self.aside.items():
+            lines.append(f'{len(keys)} left aside, {reason}: {_some(keys)}')
+        lines.append(f'{len(self.fresh)} fresh: {_some(self.fresh)}' if self.fresh else '0 fresh')
+        return '; '.join(lines)
+
+    def complaint(self) -> str:
+        """What does not fit, in a few lines."""
+        lines = []
+        if self.mismatched:
+            shown = [
+                f'{key} is {there} in the file, {here} in the model'
+                for key, (there, here) in list(self.mismatched.items())[:_MAX_KEYS_SHOWN]
+            ]
+            lines.append(f'{len(self.mismatched)} of another shape: {"; ".join(shown)}')
+        if self.missing:
+            lines.append(f'{len(self.missing)} missing in the file: {_some(self.missing)}')
+        if self.unknown:
+            lines.append(f'{len(self.unknown)} unknown to the model: {_some(self.unknown)}')
+        return '\n'.join(f'  {line}' for line in lines)
+
+
+def account_keys(
+    model_state: Mapping[str, Tensor],
+    file_state: Mapping[str, Tensor],
+    aside: Iterable[Tuple[str, str]] = (),
+    may_be_fresh: Sequence[str] = (),
+) -> LoadReport:
+    """Compare a model with a state dict that was translated to its keys.
+
+    Args:
+        model_state: The model's ``state_dict()``.
+        file_state: What a file offers.
+        aside: (pattern, reason) of keys that are knowingly not used.
+        may_be_fresh: Patterns of the model's keys that a file need not hold.
+    """
+    report = LoadReport()
+    for key, value in file_state.items():
+        if key in model_state:
+            if value.shape == model_state[key].shape:
+                report.used.append(key)
+            else:
+                shapes = (tuple(value.shape), tuple(model_state[key].shape))
+                report.mismatched[key] = shapes
+            continue
+        reason = next((why for pattern, why in aside if re.match(pattern, key)), None)
+        if reason is None:
+            report.unknown.append(key)
+        else:
+            report.aside[reason].append(key)
+    for key in model_state:
+        if key not in file_state:
+            fresh = any(re.match(pattern, key) for pattern in may_be_fresh)
+            (report.fresh if fresh else report.missing).append(key)
+    return report
+
+
+def _some(keys: Sequence[str]) -> str:
+    more = len(keys) - _MAX_KEYS_SHOWN
+    return ', '.join(keys[:_MAX_KEYS_SHOWN]) + (f' and {more} more' if more > 0 else '')

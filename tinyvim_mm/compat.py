@@ -1,0 +1,48 @@
+"""Known breakages of the packages around this one, mended in one place."""
+
+import torch
+
+# Kept alive: the schemas vanish with the library object.
+_torchvision_schemas = None
+
+
+def apply() -> None:
+    """Mend what is known to break; does nothing the second time.
+
+    Entry points call it before they import any toolbox.
+    """
+    _name_mmseg()
+    _declare_torchvision_schemas()
+
+
+def _name_mmseg() -> None:
+    # mmengine looks for the distribution 'mmsegmentation', which the onedl
+    # family does not have, when a config inherits from 'mmseg::...'. The
+    # import name is accepted in its place and exists in both families.
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
+def _declare_torchvision_schemas() -> None:
+    # A CUDA build of torchvision beside a CPU build of torch fails to load its
+    # operators and then dies at import, and mmdet with it, because it
+    # registers fake kernels for operators that do not exist. With the two
+    # schemas declared it imports; models and transforms work, and so does
+    # everything but its own nms.
+    global _torchvision_schemas
+    if _torchvision_schemas is not None or torch.version.cuda is not None:
+        return
+    from importlib import metadata
+
+    try:
+        build = metadata.version('torchvision')
+    except metadata.PackageNotFoundError:
+        return
+    if '+cpu' in build or hasattr(torch.ops.torchvision, 'nms'):
+        return
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    signature = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
+    for name in ('nms', 'qnms'):
+        library.define(name + signature)
+    _torchvision_schemas = library

@@ -1,0 +1,5 @@
+"""Backbones; one file each."""
+
+from .tinyvim import TinyViM
+
+__all__ = ['TinyViM']

@@ -1,0 +1,60 @@
+"""Classifier of TinyViM with a second linear layer for distillation."""
+
+from typing import Optional, Tuple, Union
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..layers import build_batch_norm
+
+
+@MODELS.register_module()
+class DistillationClassifier(BaseModule):
+    """Batch normalisation, global average pooling and one or two linear layers.
+
+    Takes the raw output of the last stage, that is of a backbone built with
+    ``normalize_outputs=False``.
+
+    Args:
+        in_channels: Channels of the last stage.
+        num_classes: Classes.
+        distillation: Whether there is a second linear layer that learns from a
+            teacher.
+        norm_cfg: See :func:`tinyvim_mm.models.layers.build_batch_norm`.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int = 1000,
+        distillation: bool = True,
+        norm_cfg: Optional[dict] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.norm = build_batch_norm(norm_cfg, in_channels)
+        self.head = nn.Linear(in_channels, num_classes)
+        self.dist_head = nn.Linear(in_channels, num_classes) if distillation else None
+        for linear in (self.head, self.dist_head):
+            if linear is not None:
+                nn.init.trunc_normal_(linear.weight, std=0.02)
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, Tensor]]:
+        """Classify.
+
+        Args:
+            x: ``(batch, in_channels, H, W)``.
+
+        Returns:
+            Logits ``(batch, num_classes)``. With distillation, training gives
+            both layers' logits and inference their mean.
+        """
+        pooled = self.norm(x).mean((2, 3))
+        logits = self.head(pooled)
+        if self.dist_head is None:
+            return logits
+        distilled = self.dist_head(pooled)
+        return (logits, distilled) if self.training else (logits + distilled) / 2

@@ -1,0 +1,78 @@
+"""The two residual blocks of TinyViM."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from .conv import ConvBN, RepDWConv
+from .drop_path import DropPath
+from .laplace_mixer import LaplaceMixer
+
+
+class FFN(nn.Module):
+    """Two pointwise Conv-BN with GELU between them.
+
+    Args:
+        channels: Of input and output.
+        expansion: Hidden channels per channel.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(self, channels: int, expansion: int = 4, norm_cfg: Optional[dict] = None) -> None:
+        super().__init__()
+        self.fc1 = ConvBN(channels, channels * expansion, norm_cfg=norm_cfg)
+        self.act = nn.GELU()
+        self.fc2 = ConvBN(channels * expansion, channels, norm_cfg=norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class LocalBlock(nn.Module):
+    """``x + layer_scale * FFN(RepDWConv(x))``.
+
+    Args:
+        channels: Of input and output.
+        drop_path: Rate of stochastic depth.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(
+        self, channels: int, drop_path: float = 0.0, norm_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__()
+        self.dwconv = RepDWConv(channels, 3, norm_cfg)
+        self.mlp = FFN(channels, norm_cfg=norm_cfg)
+        self.layer_scale = nn.Parameter(torch.ones(channels, 1, 1))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.drop_path(self.layer_scale * self.mlp(self.dwconv(x)))
+
+
+class TinyViMBlock(nn.Module):
+    """``x = x + LaplaceMixer(x)``, then ``x = x + FFN(x)``.
+
+    Args:
+        channels: Of input and output.
+        drop_path: Rate of stochastic depth.
+        norm_cfg: See :func:`build_batch_norm`.
+        mixer: Further arguments of :class:`LaplaceMixer`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float = 0.0,
+        norm_cfg: Optional[dict] = None,
+        mixer: Optional[dict] = None,
+    ) -> None:
+        super().__init__()
+        self.mixer = LaplaceMixer(channels, norm_cfg=norm_cfg, **(mixer or {}))
+        self.mlp = FFN(channels, norm_cfg=norm_cfg)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.mixer(x))
+        return x + self.drop_path(self.mlp(x))

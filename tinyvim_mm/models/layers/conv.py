@@ -1,0 +1,92 @@
+"""Convolutions with batch normalisation, and their re-parameterisable groups."""
+
+from typing import Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from .norm import build_batch_norm
+
+KernelSize = Union[int, Tuple[int, int]]
+
+
+class ConvBN(nn.Module):
+    """A convolution without bias followed by batch normalisation.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd, one number or (rows, columns); padding keeps the size.
+        stride: Of the convolution.
+        groups: Of the convolution.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: KernelSize = 1,
+        stride: int = 1,
+        groups: int = 1,
+        norm_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__()
+        rows, columns = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            (rows, columns),
+            stride,
+            (rows // 2, columns // 2),
+            groups=groups,
+            bias=False,
+        )
+        self.bn = build_batch_norm(norm_cfg, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
+
+
+class RepDWConv(nn.Module):
+    """Depthwise ``BN(ConvBN(x) + Conv1x1(x) + x)``; one depthwise convolution when fused.
+
+    Args:
+        channels: Of input and output.
+        kernel_size: Of the first branch.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: KernelSize = 3, norm_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__()
+        self.conv = ConvBN(channels, channels, kernel_size, groups=channels, norm_cfg=norm_cfg)
+        self.conv1x1 = nn.Conv2d(channels, channels, 1, groups=channels)
+        self.bn = build_batch_norm(norm_cfg, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x) + self.conv1x1(x) + x)
+
+
+class AxialRepDWConv(nn.Module):
+    """A large depthwise kernel along one axis for each half of the channels.
+
+    The first ``channels - channels // 2`` channels see a ``(k, 1)`` kernel, the
+    others a ``(1, k)`` kernel.
+
+    Args:
+        channels: Of input and output.
+        kernel_size: ``k``, odd.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, norm_cfg: Optional[dict] = None) -> None:
+        super().__init__()
+        self.sizes = [channels - channels // 2, channels // 2]
+        self.vertical = RepDWConv(self.sizes[0], (kernel_size, 1), norm_cfg)
+        self.horizontal = RepDWConv(self.sizes[1], (1, kernel_size), norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, last = x.split(self.sizes, dim=1)
+        return torch.cat([self.vertical(first), self.horizontal(last)], dim=1)

@@ -1,0 +1,79 @@
+"""The 2-D selective scan as a layer."""
+
+import math
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...ops import CROSS_SCAN, ScanPath, ss2d
+
+
+class SS2D(nn.Module):
+    """2-D selective scan followed by layer normalisation (TinyViM, Sec. 3).
+
+    Args:
+        channels: ``d``, of input and output.
+        d_state: States per channel, ``N``.
+        dt_rank: Rank ``R`` of the projection to the step size.
+        paths: The ``K`` scan paths.
+        backend: Implementation of the scan, see :func:`tinyvim_mm.ops.ss2d`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        d_state: int = 8,
+        dt_rank: int = 1,
+        paths: Sequence[ScanPath] = CROSS_SCAN,
+        backend: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        K = len(paths)
+        self.paths = tuple(paths)
+        self.backend = backend
+        self.x_proj_weight = nn.Parameter(torch.empty(K, dt_rank + 2 * d_state, channels))
+        self.dt_projs_weight = nn.Parameter(torch.empty(K, channels, dt_rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(K, channels))
+        self.A_logs = nn.Parameter(torch.empty(K * channels, d_state))
+        self.Ds = nn.Parameter(torch.empty(K * channels))
+        # Mamba's convention; the configs repeat it as `paramwise_cfg`.
+        self.A_logs._no_weight_decay = True
+        self.Ds._no_weight_decay = True
+        self.out_norm = nn.LayerNorm(channels, eps=1e-5)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, dt_min: float = 1e-3, dt_max: float = 0.1) -> None:
+        """Initialise as Mamba does: step sizes log-uniform between the limits, ``A = -1..-N``."""
+        for weight in self.x_proj_weight:
+            nn.init.trunc_normal_(weight, std=0.02)
+        dt_rank = self.dt_projs_weight.shape[-1]
+        nn.init.uniform_(self.dt_projs_weight, -(dt_rank**-0.5), dt_rank**-0.5)
+        log_dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(dt_min), math.log(dt_max))
+        dt = log_dt.exp().clamp_min(1e-4)
+        self.dt_projs_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt
+        states = torch.arange(1, self.A_logs.shape[1] + 1, dtype=self.A_logs.dtype)
+        self.A_logs.copy_(states.log().to(self.A_logs.device).expand_as(self.A_logs))
+        nn.init.ones_(self.Ds)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, d, H, W)`` to the same shape."""
+        y = ss2d(
+            x,
+            self.x_proj_weight,
+            self.dt_projs_weight,
+            self.dt_projs_bias,
+            self.A_logs,
+            self.Ds,
+            self.paths,
+            backend=self.backend,
+        )
+        return self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        K, channels, dt_rank = self.dt_projs_weight.shape
+        return (
+            f'channels={channels}, d_state={self.A_logs.shape[1]}, dt_rank={dt_rank}, '
+            f'paths={K}, backend={self.backend!r}'
+        )

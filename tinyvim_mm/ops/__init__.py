@@ -1,0 +1,20 @@
+"""Selective-scan operators. They know tensors only, nothing of the models.
+
+``selective_scan`` is the 1-D scan with mamba-ssm's meaning, ``ss2d`` the whole
+2-D operator: cross-scan, projections, scan and cross-merge.
+"""
+
+from .backends import BackendUnavailableError, available_backends
+from .scan_paths import BIDIRECTIONAL, CROSS_SCAN, ScanPath
+from .selective_scan import selective_scan
+from .ss2d import ss2d
+
+__all__ = [
+    'BIDIRECTIONAL',
+    'CROSS_SCAN',
+    'BackendUnavailableError',
+    'ScanPath',
+    'available_backends',
+    'selective_scan',
+    'ss2d',
+]

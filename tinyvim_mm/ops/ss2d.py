@@ -1,0 +1,81 @@
+"""SS2D: the 2-D selective scan as one operator."""
+
+from typing import Optional, Sequence
+
+from torch import Tensor
+
+from .backends import choose_backend
+from .checks import check_floating, check_shape, compute_dtype, no_autocast
+from .scan_paths import CROSS_SCAN, ScanPath
+
+
+def ss2d(
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A_logs: Tensor,
+    Ds: Tensor,
+    paths: Sequence[ScanPath] = CROSS_SCAN,
+    *,
+    backend: Optional[str] = None,
+) -> Tensor:
+    """Scan a map along several paths and sum the results (VMamba, Sec. 4; TinyViM, Sec. 3).
+
+    For each path ``k`` and position along it: ``(dt_low, B, C) =
+    x_proj_weight[k] @ x``, ``dt = softplus(dt_projs_weight[k] @ dt_low +
+    dt_projs_bias[k])``, ``A = -exp(A_logs)``; then the recurrence of
+    :func:`selective_scan` with ``D = Ds``. State and arithmetic are float32
+    (float64 for float64 input), also under autocast.
+
+    Args:
+        x: ``(batch, d, H, W)``, any floating type, any strides.
+        x_proj_weight: ``(K, R + 2 * N, d)``.
+        dt_projs_weight: ``(K, d, R)``.
+        dt_projs_bias: ``(K, d)``.
+        A_logs: ``(K * d, N)``.
+        Ds: ``(K * d,)``.
+        paths: The ``K`` scan paths.
+        backend: Name of the implementation; ``None`` takes
+            ``TINYVIM_SSM_BACKEND`` or else the best one that runs here.
+
+    Returns:
+        ``(batch, d, H, W)`` in ``x``'s type.
+
+    Raises:
+        TypeError: A tensor is not of a real floating type.
+        ValueError: A shape or device does not fit; the message names the argument.
+        BackendUnavailableError: The backend cannot run here.
+    """
+    check_floating(
+        'ss2d',
+        x=x,
+        x_proj_weight=x_proj_weight,
+        dt_projs_weight=dt_projs_weight,
+        dt_projs_bias=dt_projs_bias,
+        A_logs=A_logs,
+        Ds=Ds,
+    )
+    K = len(paths)
+    check_shape('ss2d', 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
+    d = x.shape[1]
+    check_shape('ss2d', 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
+    check_shape('ss2d', 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
+    R, N = dt_projs_weight.shape[2], A_logs.shape[1]
+    check_shape('ss2d', 'x_proj_weight', x_proj_weight, ('K', 'R + 2N', 'd'), (K, R + 2 * N, d))
+    check_shape('ss2d', 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
+    check_shape('ss2d', 'Ds', Ds, ('K * d',), (K * d,))
+
+    implementation = choose_backend(backend, x.device)
+    dtype = compute_dtype(x)
+    with no_autocast(x):
+        y = implementation.ss2d(
+            x.to(dtype),
+            x_proj_weight.to(dtype),
+            dt_projs_weight.to(dtype),
+            dt_projs_bias.to(dtype),
+            A_logs.to(dtype),
+            Ds.to(dtype),
+            paths,
+        )
+    return y.to(x.dtype)
