@@ -59,10 +59,10 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         raise FileNotFoundError(_not_found(file))
 
     def read() -> Any:
-        if trust or not hasattr(torch.serialization, 'add_safe_globals'):
-            return torch.load(file, map_location=map_location, weights_only=not trust)
-        torch.serialization.add_safe_globals(_training_state_types())
-        return torch.load(file, map_location=map_location, weights_only=True)
+        if trust:
+            return torch.load(file, map_location=map_location, weights_only=False)
+        with _training_state_allowed():
+            return torch.load(file, map_location=map_location, weights_only=True)
 
     return _read(str(file), read, trust)
 
@@ -93,7 +93,7 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
     except pickle.UnpicklingError as error:
         if trust or not _ASKS_TO_RUN_CODE.search(str(error)):
             raise CheckpointError(_DAMAGED.format(path=path, why='not readable')) from error
-        name = re.search(r'(?:GLOBAL|global:?|class) ([\w.]+)', str(error))
+        name = re.search(r'GLOBAL ([\w.]+)', str(error))
         raise CheckpointError(
             f'{path} holds a pickled object ({name.group(1) if name else "unknown"}) that could '
             'execute code when it is loaded, so it was refused. If you trust where the file comes '
@@ -118,15 +118,37 @@ def _forced_weights_only() -> Iterator[None]:
             os.environ[_FORCE_SAFE] = before
 
 
+@contextlib.contextmanager
+def _training_state_allowed() -> Iterator[None]:
+    """Allow the harmless types that mmengine stores beside the weights: log history, seeds."""
+    serialization = torch.serialization
+    if hasattr(serialization, 'safe_globals'):  # torch 2.5
+        with serialization.safe_globals(_training_state_types()):
+            yield
+    else:
+        if hasattr(serialization, 'add_safe_globals'):  # torch 2.4
+            serialization.add_safe_globals(_training_state_types())
+        yield
+
+
 def _training_state_types() -> List[Any]:
-    """Harmless types that mmengine stores beside the weights (log history, seeds)."""
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
+
+    def getattr_of_history(owner: Any, name: str) -> Any:
+        # A pickled HistoryBuffer refers to its own methods through getattr.
+        if owner is HistoryBuffer and isinstance(name, str) and not name.startswith('_'):
+            return getattr(owner, name)
+        raise pickle.UnpicklingError(f'GLOBAL getattr of {name} was refused')
+
+    # The unpickler looks types up under the names that they carry.
+    getattr_of_history.__module__ = 'builtins'
+    getattr_of_history.__name__ = getattr_of_history.__qualname__ = 'getattr'
 
     core = getattr(np, '_core', None) or np.core
     dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
-    return [HistoryBuffer, *arrays, *dtypes]
+    return [HistoryBuffer, getattr_of_history, *arrays, *dtypes]
 
 
 def _not_found(file: Path) -> str:

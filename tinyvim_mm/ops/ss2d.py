@@ -66,6 +66,8 @@ def ss2d(
     check_shape('ss2d', 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
     check_shape('ss2d', 'Ds', Ds, ('K * d',), (K * d,))
 
+    if x.numel() == 0:
+        return x.clone()
     implementation = choose_backend(backend, x.device)
     dtype = compute_dtype(x)
     with no_autocast(x):

@@ -1,0 +1,22 @@
+"""Shared set-up of the tests."""
+
+import pytest
+import torch
+
+from tinyvim_mm import compat
+
+compat.apply()  # before any test module imports a toolbox
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason='needs a CUDA device; run `make test-gpu` on a machine with one')
+    for item in items:
+        if 'gpu' in item.keywords:
+            item.add_marker(skip)

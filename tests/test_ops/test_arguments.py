@@ -1,0 +1,93 @@
+"""What the operators refuse, and how a backend is chosen."""
+
+import pytest
+import torch
+
+from tinyvim_mm.ops import available_backends, selective_scan, ss2d
+
+
+def scan_arguments():
+    return {
+        'u': torch.randn(2, 6, 5),
+        'delta': torch.randn(2, 6, 5),
+        'A': torch.randn(6, 3),
+        'B': torch.randn(2, 2, 3, 5),
+        'C': torch.randn(2, 2, 3, 5),
+    }
+
+
+def ss2d_arguments():
+    return {
+        'x': torch.randn(1, 4, 3, 3),
+        'x_proj_weight': torch.randn(4, 2 + 2 * 8, 4),
+        'dt_projs_weight': torch.randn(4, 4, 2),
+        'dt_projs_bias': torch.randn(4, 4),
+        'A_logs': torch.randn(16, 8),
+        'Ds': torch.randn(16),
+    }
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('u', torch.randn(6, 5), r'u must have shape \(batch, dim, L\), got \(6, 5\)'),
+        ('delta', torch.randn(2, 6, 4), r'delta must have shape .*L = 5.*got \(2, 6, 4\)'),
+        ('A', torch.randn(5, 3), r'A must have shape \(dim = 6, N\)'),
+        ('B', torch.randn(2, 2, 4, 5), r'B must have shape .*N = 3'),
+        ('C', torch.randn(2, 4, 3, 5), r'C has 4 groups, which do not divide dim = 6'),
+        ('D', torch.randn(5), r'D must have shape \(dim = 6\)'),
+    ],
+)
+def test_selective_scan_names_the_argument_that_does_not_fit(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        selective_scan(**{**scan_arguments(), name: value})
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('x', torch.randn(4, 3, 3), r'x must have shape \(batch, d, H, W\)'),
+        ('x_proj_weight', torch.randn(3, 18, 4), r'x_proj_weight must have shape \(K = 4'),
+        ('A_logs', torch.randn(16, 7), r'x_proj_weight must have shape .*R \+ 2N = 16'),
+        ('dt_projs_weight', torch.randn(4, 3, 2), r'dt_projs_weight must have shape .*d = 4'),
+        ('Ds', torch.randn(4, 4), r'Ds must have shape \(K \* d = 16\)'),
+    ],
+)
+def test_ss2d_names_the_argument_that_does_not_fit(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        ss2d(**{**ss2d_arguments(), name: value})
+
+
+def test_integers_and_complex_numbers_are_refused():
+    with pytest.raises(TypeError, match=r'x must be of a real floating type, got torch\.int64'):
+        ss2d(**{**ss2d_arguments(), 'x': torch.ones(1, 4, 3, 3, dtype=torch.long)})
+    with pytest.raises(TypeError, match=r'A must be of a real floating type, got torch\.complex64'):
+        selective_scan(**{**scan_arguments(), 'A': torch.randn(6, 3, dtype=torch.complex64)})
+
+
+def test_no_tensor_is_refused():
+    with pytest.raises(TypeError, match='Ds must be a tensor, got list'):
+        ss2d(**{**ss2d_arguments(), 'Ds': [1.0] * 16})
+
+
+def test_mixed_devices_are_refused():
+    with pytest.raises(ValueError, match='Ds is on meta, but x is on cpu'):
+        ss2d(**{**ss2d_arguments(), 'Ds': torch.empty(16, device='meta')})
+
+
+def test_unknown_backend_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"backend='fast' is no scan backend.*auto.*reference"):
+        ss2d(**ss2d_arguments(), backend='fast')
+
+
+def test_environment_variable_chooses_the_backend(monkeypatch):
+    monkeypatch.setenv('TINYVIM_SSM_BACKEND', 'nonsense')
+    with pytest.raises(ValueError, match="TINYVIM_SSM_BACKEND='nonsense' is no scan backend"):
+        ss2d(**ss2d_arguments())
+    ss2d(**ss2d_arguments(), backend='reference')  # the call's choice wins
+
+
+def test_pure_pytorch_backends_run_everywhere():
+    backends = available_backends('cpu')
+    assert backends['parallel'] is None
+    assert backends['reference'] is None
