@@ -12,6 +12,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # a PEP 517 build does not run from here
 
+from kernels.build import extension_arguments  # noqa: E402
 from tinyvim_mm.environment import TEST_REQUIREMENTS, requirements  # noqa: E402
 from tinyvim_mm.version import __version__  # noqa: E402
 
@@ -31,4 +32,5 @@ setup(
         'openmmlab': list(requirements('openmmlab')),
         'test': TEST_REQUIREMENTS,
     },
+    **extension_arguments(),
 )

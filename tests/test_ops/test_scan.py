@@ -113,8 +113,8 @@ def test_autocast_does_not_lower_the_precision(backend):
 @pytest.mark.parametrize('backend', [*BACKENDS, 'reference'])
 def test_last_state_continues_the_recurrence(backend):
     a = scan_arguments(20, groups=1)
-    _, state = selective_scan(**a, return_last_state=True, backend=backend)
-    dt = a['delta'] + a['delta_bias'][:, None]
+    _, state = selective_scan(**a, delta_softplus=True, return_last_state=True, backend=backend)
+    dt = F.softplus(a['delta'] + a['delta_bias'][:, None])
     h = torch.zeros(2, 4, 8)
     for t in range(20):
         step = dt[:, :, t, None]
@@ -142,9 +142,12 @@ def test_softplus_makes_steps_positive():
     assert y.item() == pytest.approx(F.softplus(torch.tensor(-3.0)).item())
 
 
-@pytest.mark.parametrize('backend', [*BACKENDS, 'reference'])
+@pytest.mark.parametrize('backend', ['parallel', 'reference'])
 def test_gradcheck(backend):
-    arguments = [a.requires_grad_() for a in ss2d_arguments(3, 4, d=2, N=2, dtype=torch.float64)]
+    arguments = [
+        a.requires_grad_()
+        for a in ss2d_arguments(2, 3, d=2, R=1, N=2, batch=1, dtype=torch.float64)
+    ]
     assert torch.autograd.gradcheck(lambda *a: ss2d(*a, backend=backend), arguments)
 
 

@@ -23,6 +23,10 @@ class ScanPath:
     transpose: bool = False
     reverse: bool = False
 
+    def code(self) -> int:
+        """The path as the compiled kernels know it (``kernels/csrc/common/scan_path.h``)."""
+        return int(self.transpose) + 2 * int(self.reverse)
+
 
 ScanPaths = Tuple[ScanPath, ...]
 

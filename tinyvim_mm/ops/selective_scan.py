@@ -75,21 +75,15 @@ def selective_scan(
         groups = max(B.shape[1], C.shape[1])
         B, C = B.expand(-1, groups, -1, -1), C.expand(-1, groups, -1, -1)
 
-    implementation = choose_backend(backend, u.device)
+    implementation = choose_backend(backend, u)
     dtype = compute_dtype(u)
+    tensors = (u, delta, A, B, C, D, delta_bias)
+    if not implementation.takes_any_dtype:
+        tensors = tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
     with no_autocast(u):
-        y, state = implementation.selective_scan(
-            u.to(dtype),
-            delta.to(dtype),
-            A.to(dtype),
-            B.to(dtype),
-            C.to(dtype),
-            None if D is None else D.to(dtype),
-            None if delta_bias is None else delta_bias.to(dtype),
-            delta_softplus,
-        )
+        y, state = implementation.selective_scan(*tensors, delta_softplus)
         if z is not None:
-            y = y * F.silu(z.to(dtype))
+            y = y.to(dtype) * F.silu(z.to(dtype))
     y = y.to(u.dtype)
     return (y, state) if return_last_state else y
 

@@ -68,16 +68,10 @@ def ss2d(
 
     if x.numel() == 0:
         return x.clone()
-    implementation = choose_backend(backend, x.device)
-    dtype = compute_dtype(x)
+    implementation = choose_backend(backend, x)
+    tensors = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
+    if not implementation.takes_any_dtype:
+        dtype = compute_dtype(x)
+        tensors = tuple(tensor.to(dtype) for tensor in tensors)
     with no_autocast(x):
-        y = implementation.ss2d(
-            x.to(dtype),
-            x_proj_weight.to(dtype),
-            dt_projs_weight.to(dtype),
-            dt_projs_bias.to(dtype),
-            A_logs.to(dtype),
-            Ds.to(dtype),
-            paths,
-        )
-    return y.to(x.dtype)
+        return implementation.ss2d(*tensors, paths).to(x.dtype)

@@ -6,12 +6,13 @@ A backend is one module of this package. To add one: write the module with a
 """
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Callable, Dict, Optional, Tuple
 
 import torch
 
-from . import parallel, reference
+from . import compiled, parallel, reference
 
 #: Overrides the automatic choice for the whole process.
 ENVIRONMENT_VARIABLE = 'TINYVIM_SSM_BACKEND'
@@ -21,7 +22,7 @@ class BackendUnavailableError(RuntimeError):
     """The requested backend cannot run here; the message says why and the cure."""
 
 
-def _always(device: torch.device) -> Optional[str]:
+def _always(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     return None
 
 
@@ -33,35 +34,40 @@ class Backend:
         name: What users call it.
         selective_scan: The 1-D scan on checked arguments.
         ss2d: The 2-D operator on checked arguments.
-        obstacle: Tells why it cannot run on a device, and the cure; ``None``
-            when it can.
+        obstacle: Tells why it cannot run on a device with a type, and the cure;
+            ``None`` when it can.
+        takes_any_dtype: Whether it converts its arguments itself; the others are
+            given float32 or float64.
     """
 
     name: str
     selective_scan: Callable
     ss2d: Callable
-    obstacle: Callable[[torch.device], Optional[str]] = _always
+    obstacle: Callable[[torch.device, torch.dtype], Optional[str]] = _always
+    takes_any_dtype: bool = False
 
 
 BACKENDS: Dict[str, Backend] = {
     backend.name: backend
     for backend in (
+        Backend('cuda', compiled.selective_scan, compiled.ss2d, compiled.cuda_obstacle, True),
+        Backend('cpu', compiled.selective_scan, compiled.ss2d, compiled.cpu_obstacle, True),
         Backend('parallel', parallel.selective_scan, parallel.ss2d),
         Backend('reference', reference.selective_scan, reference.ss2d),
     )
 }
 
 # The first that can run is taken; the reference is for checking only.
-_AUTOMATIC_ORDER: Tuple[str, ...] = ('parallel',)
+_AUTOMATIC_ORDER: Tuple[str, ...] = ('cuda', 'cpu', 'parallel')
 
 
-def choose_backend(name: Optional[str], device: torch.device) -> Backend:
-    """Resolve a backend name for tensors on ``device``.
+def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
+    """Resolve a backend name for a tensor.
 
     Args:
         name: A backend's name, ``'auto'``, or ``None`` for the environment
             variable ``TINYVIM_SSM_BACKEND`` and, without it, ``'auto'``.
-        device: Where the tensors live.
+        x: What shall be scanned.
 
     Raises:
         ValueError: No backend has that name.
@@ -72,20 +78,45 @@ def choose_backend(name: Optional[str], device: torch.device) -> Backend:
         name = os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
         source = ENVIRONMENT_VARIABLE
     if name == 'auto':
-        for candidate in _AUTOMATIC_ORDER:
-            if BACKENDS[candidate].obstacle(device) is None:
-                return BACKENDS[candidate]
+        return _automatic(x.device, x.dtype)
     if name not in BACKENDS:
         raise ValueError(
             f'{source}={name!r} is no scan backend; choose one of {", ".join(["auto", *BACKENDS])}'
         )
-    obstacle = BACKENDS[name].obstacle(device)
+    obstacle = BACKENDS[name].obstacle(x.device, x.dtype)
     if obstacle is not None:
-        raise BackendUnavailableError(f'scan backend {name!r} cannot run on {device}: {obstacle}')
+        raise BackendUnavailableError(f'scan backend {name!r} cannot run here: {obstacle}')
     return BACKENDS[name]
 
 
-def available_backends(device: str = 'cpu') -> Dict[str, Optional[str]]:
-    """For each backend, ``None`` if it runs on ``device``, else why not."""
+def available_backends(
+    device: str = 'cpu', dtype: torch.dtype = torch.float32
+) -> Dict[str, Optional[str]]:
+    """For each backend, ``None`` if it runs on ``device``, else why not and the cure."""
     target = torch.device(device)
-    return {name: backend.obstacle(target) for name, backend in BACKENDS.items()}
+    return {name: backend.obstacle(target, dtype) for name, backend in BACKENDS.items()}
+
+
+def _automatic(device: torch.device, dtype: torch.dtype) -> Backend:
+    for name in _AUTOMATIC_ORDER:
+        obstacle = BACKENDS[name].obstacle(device, dtype)
+        if obstacle is None:
+            return BACKENDS[name]
+        # Slow paths are announced; a float64 check or a device without a
+        # kernel of its own is no surprise.
+        if name == device.type and dtype != torch.float64:
+            _announce_slow_path(name, obstacle)
+    raise AssertionError('the pure PyTorch backend runs everywhere')
+
+
+_announced = set()
+
+
+def _announce_slow_path(name: str, obstacle: str) -> None:
+    if name not in _announced:
+        _announced.add(name)
+        warnings.warn(
+            f'the scan runs in plain PyTorch, which is slower, because the {name!r} backend '
+            f'cannot run: {obstacle}',
+            stacklevel=5,
+        )

@@ -35,20 +35,18 @@ def selective_scan(
     Returns:
         ``y`` of shape ``(batch, dim, L)`` and the last state ``(batch, dim, N)``.
     """
-    batch, dim, length = u.shape
-    per_group = dim // B.shape[1]
+    per_group = u.shape[1] // B.shape[1]
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
         delta = F.softplus(delta)
     B = B.repeat_interleave(per_group, 1)
     C = C.repeat_interleave(per_group, 1)
-    h = u.new_zeros(batch, dim, A.shape[1])
+    h = u.new_zeros(u.shape[0], *A.shape)
     outputs = []
-    for t in range(length):
-        dt = delta[:, :, t, None]
-        h = torch.exp(dt * A) * h + dt * B[:, :, :, t] * u[:, :, t, None]
-        outputs.append((h * C[:, :, :, t]).sum(-1))
+    for u_t, dt, B_t, C_t in zip(*(s.unbind(-1) for s in (u, delta, B, C)), strict=True):
+        h = torch.exp(dt.unsqueeze(-1) * A) * h + (dt * u_t).unsqueeze(-1) * B_t
+        outputs.append((h * C_t).sum(-1))
     y = torch.stack(outputs, -1) if outputs else u
     if D is not None:
         y = y + D[:, None] * u

@@ -1,0 +1,313 @@
+// The selective scan on a CPU: lanes are channels, states stay in registers.
+//
+// Per channel and state, with dt = softplus(delta + bias):
+//   h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t,   y_t = sum_n C_t h_t + D x_t.
+#pragma once
+#include <vector>
+
+#include "scan_args.h"
+#include "vector_math.h"
+
+namespace {
+
+using tinyvim::BackwardArgs;
+using tinyvim::ForwardArgs;
+using tinyvim::kGroupChannels;
+using tinyvim::kSegment;
+using tinyvim::ScanArgs;
+using tinyvim::Strides;
+
+static_assert(tinyvim::kChannelPad % W == 0 && kGroupChannels % W == 0, "width");
+
+// States are a compile-time constant where the loops over them shall unroll
+// (N > 0), else N = 0 and the number is read from the arguments.
+template <int N>
+inline int states(const ScanArgs& a) {
+  return N > 0 ? N : static_cast<int>(a.states);
+}
+
+// Storage for one value per state: registers if the number is known.
+template <int N>
+struct PerState {
+  Vec v[N];
+  explicit PerState(int) : v{} {}
+  Vec& operator[](int n) { return v[n]; }
+};
+template <>
+struct PerState<0> {
+  std::vector<Vec> v;
+  explicit PerState(int n) : v(n, Vec{}) {}
+  Vec& operator[](int n) { return v[n]; }
+};
+
+// Everything of one task that does not change with time.
+struct Task {
+  const ScanArgs& a;
+  int64_t b, k, c_begin, c_end;
+  const int32_t* positions;
+  const float *x, *delta, *B, *C;
+
+  Task(const ScanArgs& args, int64_t batch, int64_t path, int64_t group)
+      : a(args), b(batch), k(path) {
+    c_begin = group * kGroupChannels;
+    c_end = c_begin + kGroupChannels < a.channels ? c_begin + kGroupChannels : a.channels;
+    positions = a.positions == nullptr ? nullptr : a.positions + k * a.length;
+    x = at(a.x, a.x_strides);
+    delta = at(a.delta, a.delta_strides);
+    B = at(a.B, a.BC_strides);
+    C = at(a.C, a.BC_strides);
+  }
+  template <typename T>
+  T* at(T* p, const Strides& s) const {
+    return p + b * s.batch + k * s.path;
+  }
+  int64_t position(int64_t t) const { return positions == nullptr ? t : positions[t]; }
+  Vec step_size(int64_t position, int64_t c, Vec bias, Vec* derivative) const {
+    const Vec raw = load(delta + position * a.delta_strides.position + c) + bias;
+    if (a.softplus) return softplus(raw, derivative);
+    if (derivative != nullptr) *derivative = splat(1.0f);
+    return raw;
+  }
+  Vec per_channel(const float* p, int64_t c) const {
+    return p == nullptr ? Vec{} : load(p + k * a.channels + c);
+  }
+};
+
+template <int N>
+void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
+  const Task task(a, batch, path, group);
+  const int n_states = states<N>(a);
+  float* y = task.at(a.y, a.y_strides);
+  PerState<N> A(n_states), h(n_states);
+  for (int64_t c = task.c_begin; c < task.c_end; c += W) {
+    for (int n = 0; n < n_states; ++n) {
+      A[n] = load(a.A + (path * a.states + n) * a.channels + c);
+      h[n] = Vec{};
+    }
+    const Vec bias = task.per_channel(a.bias, c), D = task.per_channel(a.D, c);
+    for (int64_t t = 0; t < a.length; ++t) {
+      const int64_t p = task.position(t);
+      const Vec dt = task.step_size(p, c, bias, nullptr);
+      const Vec x = load(task.x + p * a.x_strides.position + c);
+      const float* B = task.B + p * a.BC_strides.position;
+      const float* C = task.C + p * a.BC_strides.position;
+      const Vec dt_x = dt * x;
+      Vec out = D * x;
+      for (int n = 0; n < n_states; ++n) {
+        h[n] = exp(dt * A[n]) * h[n] + dt_x * B[n];
+        out += h[n] * C[n];
+      }
+      store(y + p * a.y_strides.position + c, out);
+    }
+    if (a.last_state != nullptr) {
+      float* last = a.last_state + (batch * a.paths + path) * a.states * a.channels + c;
+      for (int n = 0; n < n_states; ++n) store(last + n * a.channels, h[n]);
+    }
+  }
+}
+
+// Gradients of a task. The state is computed anew from checkpoints at every
+// segment's start; the recurrence is never inverted. With g_t = dL/dh_t:
+//   g_t = C_t dy_t + exp(dt_{t+1} A) g_{t+1}.
+template <int N>
+class Backward {
+ public:
+  Backward(const BackwardArgs& args, int64_t batch, int64_t path, int64_t group)
+      : a(args),
+        task(args, batch, path, group),
+        group_index(group),
+        n_states(states<N>(args)),
+        tiles((task.c_end - task.c_begin) / W),
+        segments((args.length + kSegment - 1) / kSegment),
+        checkpoints(segments * tiles * n_states),
+        carried(tiles * n_states, Vec{}),
+        decay(kSegment * n_states),
+        state((kSegment + 1) * n_states),
+        dt(kSegment),
+        slope(kSegment),
+        sum_B(kSegment * n_states),
+        sum_C(kSegment * n_states) {}
+
+  void run() {
+    for (int64_t tile = 0; tile < tiles; ++tile) start_tile(tile);
+    for (int64_t segment = segments - 1; segment >= 0; --segment) {
+      const int64_t begin = segment * kSegment;
+      const int64_t end = begin + kSegment < a.length ? begin + kSegment : a.length;
+      for (Vec& v : sum_B) v = Vec{};
+      for (Vec& v : sum_C) v = Vec{};
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        recompute(tile, segment, begin, end);
+        sweep(tile, begin, end);
+      }
+      write_B_and_C(begin, end);
+    }
+  }
+
+ private:
+  int64_t channel(int64_t tile) const { return task.c_begin + tile * W; }
+  int64_t bk() const { return task.b * a.paths + task.k; }
+  Vec load_A(int n, int64_t c) const {
+    return load(a.A + (task.k * a.states + n) * a.channels + c);
+  }
+  float* grad_A(int n, int64_t c) const {
+    return a.grad_A + (bk() * a.states + n) * a.channels + c;
+  }
+
+  // Zeroes the gradients that are sums over time and keeps the state at the
+  // start of each segment. With one segment there is nothing to keep.
+  void start_tile(int64_t tile) {
+    const int64_t c = channel(tile);
+    for (int n = 0; n < n_states; ++n) {
+      store(grad_A(n, c), Vec{});
+      if (a.grad_last_state != nullptr) {
+        carried[tile * n_states + n] =
+            load(a.grad_last_state + (bk() * a.states + n) * a.channels + c);
+      }
+    }
+    store(a.grad_D + bk() * a.channels + c, Vec{});
+    store(a.grad_bias + bk() * a.channels + c, Vec{});
+
+    const Vec bias = task.per_channel(a.bias, c);
+    PerState<N> A(n_states), h(n_states);
+    for (int n = 0; n < n_states; ++n) A[n] = load_A(n, c);
+    for (int64_t t = 0; t < (segments - 1) * kSegment; ++t) {
+      if (t % kSegment == 0) keep(tile, t / kSegment, h);
+      const int64_t p = task.position(t);
+      const Vec step = task.step_size(p, c, bias, nullptr);
+      const Vec dt_x = step * load(task.x + p * a.x_strides.position + c);
+      const float* B = task.B + p * a.BC_strides.position;
+      for (int n = 0; n < n_states; ++n) h[n] = exp(step * A[n]) * h[n] + dt_x * B[n];
+    }
+    keep(tile, segments - 1, h);
+  }
+
+  void keep(int64_t tile, int64_t segment, PerState<N>& h) {
+    Vec* to = &checkpoints[(segment * tiles + tile) * n_states];
+    for (int n = 0; n < n_states; ++n) to[n] = h[n];
+  }
+
+  // State, decay and step size at every position of a segment.
+  void recompute(int64_t tile, int64_t segment, int64_t begin, int64_t end) {
+    const int64_t c = channel(tile);
+    const Vec bias = task.per_channel(a.bias, c);
+    PerState<N> A(n_states), h(n_states);
+    const Vec* from = &checkpoints[(segment * tiles + tile) * n_states];
+    for (int n = 0; n < n_states; ++n) {
+      A[n] = load_A(n, c);
+      h[n] = state[n] = from[n];
+    }
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t i = t - begin, p = task.position(t);
+      dt[i] = task.step_size(p, c, bias, &slope[i]);
+      const Vec dt_x = dt[i] * load(task.x + p * a.x_strides.position + c);
+      const float* B = task.B + p * a.BC_strides.position;
+      for (int n = 0; n < n_states; ++n) {
+        const Vec e = exp(dt[i] * A[n]);
+        h[n] = e * h[n] + dt_x * B[n];
+        decay[i * n_states + n] = e;
+        state[(i + 1) * n_states + n] = h[n];
+      }
+    }
+  }
+
+  void sweep(int64_t tile, int64_t begin, int64_t end) {
+    const int64_t c = channel(tile);
+    const Vec D = task.per_channel(a.D, c);
+    float* grad_D = a.grad_D + bk() * a.channels + c;
+    float* grad_bias = a.grad_bias + bk() * a.channels + c;
+    const float* grad_y = task.at(a.grad_y, a.grad_y_strides);
+    float* grad_delta = task.at(a.grad_delta, a.delta_strides);
+    float* grad_x = a.grad_x + bk() * a.length * a.channels + c;
+    PerState<N> A(n_states), g(n_states), dA(n_states);
+    for (int n = 0; n < n_states; ++n) {
+      A[n] = load_A(n, c);
+      g[n] = carried[tile * n_states + n];
+      dA[n] = load(this->grad_A(n, c));
+    }
+    Vec dD = load(grad_D), dbias = load(grad_bias);
+    for (int64_t t = end - 1; t >= begin; --t) {
+      const int64_t i = t - begin, p = task.position(t);
+      const Vec dy = load(grad_y + p * a.grad_y_strides.position + c);
+      const Vec x = load(task.x + p * a.x_strides.position + c);
+      const float* B = task.B + p * a.BC_strides.position;
+      const float* C = task.C + p * a.BC_strides.position;
+      const Vec dt_x = dt[i] * x;
+      Vec g_B{}, ddt{};  // sums over states of g B and of g A decay h
+      for (int n = 0; n < n_states; ++n) {
+        const Vec decayed = decay[i * n_states + n] * state[i * n_states + n];
+        g[n] += dy * C[n];
+        sum_C[i * n_states + n] += dy * state[(i + 1) * n_states + n];
+        sum_B[i * n_states + n] += g[n] * dt_x;
+        g_B += g[n] * B[n];
+        const Vec q = g[n] * decayed;
+        ddt += q * A[n];
+        dA[n] += q * dt[i];
+        g[n] *= decay[i * n_states + n];
+      }
+      ddt = (ddt + g_B * x) * slope[i];
+      dbias += ddt;
+      dD += dy * x;
+      store(grad_delta + p * a.delta_strides.position + c, ddt);
+      store(grad_x + p * a.channels, dy * D + dt[i] * g_B);
+    }
+    for (int n = 0; n < n_states; ++n) {
+      carried[tile * n_states + n] = g[n];
+      store(this->grad_A(n, c), dA[n]);
+    }
+    store(grad_D, dD);
+    store(grad_bias, dbias);
+  }
+
+  void write_B_and_C(int64_t begin, int64_t end) {
+    const int64_t row = (group_index * a.batch * a.paths + bk()) * a.length;
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t to = (row + task.position(t)) * a.states;
+      for (int n = 0; n < n_states; ++n) {
+        a.grad_B[to + n] = sum(sum_B[(t - begin) * n_states + n]);
+        a.grad_C[to + n] = sum(sum_C[(t - begin) * n_states + n]);
+      }
+    }
+  }
+
+  const BackwardArgs& a;
+  const Task task;
+  const int64_t group_index;
+  const int n_states;
+  const int64_t tiles, segments;
+  std::vector<Vec> checkpoints, carried, decay, state, dt, slope, sum_B, sum_C;
+};
+
+template <int N>
+void backward(const BackwardArgs& a, int64_t batch, int64_t path, int64_t group) {
+  Backward<N>(a, batch, path, group).run();
+}
+
+void forward_any(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
+  switch (a.states) {
+    case 1: return forward<1>(a, batch, path, group);
+    case 4: return forward<4>(a, batch, path, group);
+    case 8: return forward<8>(a, batch, path, group);
+    case 16: return forward<16>(a, batch, path, group);
+    default: return forward<0>(a, batch, path, group);
+  }
+}
+
+void backward_any(const BackwardArgs& a, int64_t batch, int64_t path, int64_t group) {
+  switch (a.states) {
+    case 1: return backward<1>(a, batch, path, group);
+    case 4: return backward<4>(a, batch, path, group);
+    case 8: return backward<8>(a, batch, path, group);
+    case 16: return backward<16>(a, batch, path, group);
+    default: return backward<0>(a, batch, path, group);
+  }
+}
+
+void sum_tensors(const float* in, int64_t count, int64_t stride, int64_t size, float* out) {
+  for (int64_t i = 0; i < size; i += W) {  // size is padded
+    Vec total = load(in + i);
+    for (int64_t k = 1; k < count; ++k) total += load(in + k * stride + i);
+    store(out + i, total);
+  }
+}
+
+}  // namespace
