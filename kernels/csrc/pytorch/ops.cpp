@@ -38,6 +38,15 @@ TORCH_LIBRARY_IMPL(tinyvim_mm, CPU, m) {
   m.impl("selective_scan_backward", tinyvim::selective_scan_backward_cpu);
 }
 
+#if defined(TINYVIM_WITH_CUDA)
+TORCH_LIBRARY_IMPL(tinyvim_mm, CUDA, m) {
+  m.impl("ss2d", tinyvim::ss2d_cuda);
+  m.impl("ss2d_backward", tinyvim::ss2d_backward_cuda);
+  m.impl("selective_scan", tinyvim::selective_scan_cuda);
+  m.impl("selective_scan_backward", tinyvim::selective_scan_backward_cuda);
+}
+#endif
+
 TORCH_LIBRARY_IMPL(tinyvim_mm, CompositeExplicitAutograd, m) {
   m.impl("cpu_capability", tinyvim::cpu_capability);
   m.impl("build_info", tinyvim::build_info);
