@@ -52,7 +52,7 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         CheckpointError: The file is damaged, or would need ``trust``.
     """
     if '://' in path:
-        with contextlib.nullcontext() if trust else _forced_weights_only():
+        with _weights_only(forced=not trust):
             return _read(path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust)
     file = Path(path).expanduser()
     if not file.is_file():
@@ -60,7 +60,8 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
 
     def read() -> Any:
         if trust:
-            return torch.load(file, map_location=map_location, weights_only=False)
+            with _weights_only(forced=False):
+                return torch.load(file, map_location=map_location, weights_only=False)
         with _training_state_allowed():
             return torch.load(file, map_location=map_location, weights_only=True)
 
@@ -106,15 +107,16 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
 
 
 @contextlib.contextmanager
-def _forced_weights_only() -> Iterator[None]:
-    before = os.environ.get(_FORCE_SAFE)
-    os.environ[_FORCE_SAFE] = '1'
+def _weights_only(forced: bool) -> Iterator[None]:
+    """Have torch refuse pickled code whatever its caller asks for, or let the caller decide."""
+    before = os.environ.pop(_FORCE_SAFE, None)
+    if forced:
+        os.environ[_FORCE_SAFE] = '1'
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_FORCE_SAFE]
-        else:
+        os.environ.pop(_FORCE_SAFE, None)
+        if before is not None:
             os.environ[_FORCE_SAFE] = before
 
 

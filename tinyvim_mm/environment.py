@@ -43,10 +43,11 @@ STACK_EXTRAS: Dict[str, List[str]] = {
     'openmmlab': ['ftfy', 'regex', 'opencv-python-headless', 'setuptools<81'],
 }
 TEST_REQUIREMENTS = ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6']
+# What mmcv's build needs beside torch, which must see this environment (no
+# build isolation). setuptools 81 removed pkg_resources, see above.
+BUILD_REQUIREMENTS = ['setuptools>=64,<81', 'wheel', 'ninja', 'psutil']
 
-_MMCV_BUILD = (
-    'MMCV_WITH_OPS=1 CFLAGS=-g0 pip install --no-build-isolation --no-cache-dir {mmcv}'
-)
+_MMCV_BUILD = 'MMCV_WITH_OPS=1 CFLAGS=-g0 pip install --no-build-isolation --no-cache-dir {mmcv}'
 
 
 class MissingPackageError(ImportError):

@@ -206,7 +206,9 @@ def test_code_in_a_checkpoint_is_not_executed(protocol, released, tmp_path):
         assert '--trust-checkpoint' in str(error.value)
 
 
-def test_trusted_checkpoint_may_hold_any_object(tmp_path):
+@pytest.mark.parametrize('forced', ['0', '1'])
+def test_trusted_checkpoint_may_hold_any_object(forced, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', forced)
     path = save({'when': datetime.date(2025, 10, 19)}, tmp_path)
     with pytest.raises(CheckpointError, match=r'a pickled object \(datetime\.date\)'):
         load_file(path)

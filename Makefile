@@ -1,0 +1,58 @@
+# `make` alone lists the targets. Everything runs in .venv, which `make env`
+# creates, fills and, when something has changed, brings up to date.
+
+# May be given on the command line or in the environment.
+PYTHON ?= python3
+DEVICE ?=
+STACK ?=
+MMCV_WHEELS ?=
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+VENV_PYTHON := .venv/bin/python
+DEMO_CONFIG := configs/mmdet/mask_rcnn_tinyvim_b_1x_coco.py
+
+# Only a Python that somebody named replaces an environment of another version.
+SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--exact-python) \
+  $(if $(DEVICE),--device '$(DEVICE)') \
+  $(if $(STACK),--stack '$(STACK)') \
+  $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)') \
+  $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
+
+.PHONY: help env demo test test-gpu lint clean
+
+help:
+	@echo 'make env       create or update .venv: torch, mmcv with its operators, the toolboxes'
+	@echo 'make demo      env, then train Mask R-CNN with TinyViM-B on the sample photographs'
+	@echo 'make test      env, then the linter and the tests   [PYTEST_ARGS="-k scan"]'
+	@echo 'make test-gpu  env, then the tests that need a CUDA device'
+	@echo 'make lint      env, then the linter'
+	@echo 'make clean     remove .venv, builds and caches; built mmcv wheels (.cache/wheels),'
+	@echo '               data, weights and results stay'
+	@echo
+	@echo 'Variables: PYTHON=python3.11   Python to make .venv from (3.10, 3.11 or 3.12)'
+	@echo '           DEVICE=cpu|cuda     instead of looking for a GPU'
+	@echo '           STACK=onedl|openmmlab   family of OpenMMLab packages'
+	@echo '           MMCV_WHEELS=DIR     folder with ready wheels of mmcv'
+	@echo '           TORCH_INDEX=URL     package index for torch, or pip for what pip finds'
+
+env:
+	@$(PYTHON) tools/setup_env.py --quiet $(SETUP_ARGS)
+
+demo: env
+	$(VENV_PYTHON) tools/train.py $(DEMO_CONFIG) --sample --work-dir work_dirs/demo
+
+test: lint
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+test-gpu: env
+	$(VENV_PYTHON) -m pytest -m gpu $(PYTEST_ARGS)
+
+lint: env
+	.venv/bin/ruff check .
+
+clean:
+	rm -rf .venv .cache/tmp .cache/logs build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
+	find tinyvim_mm configs kernels tools tests -name __pycache__ -prune -exec rm -rf {} +
+	find tinyvim_mm -name '*.so' -delete
