@@ -8,12 +8,13 @@ shuffles, chunks, slices of states, the order of sums. What is left for a GPU is
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import golden
 import pytest
 import torch
-from test_scan import double_reference, scan_arguments, ss2d_arguments
+from scan_cases import double_reference, scan_arguments, ss2d_arguments
 
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
 
@@ -29,6 +30,9 @@ def emulated():
 
     folder = ROOT / '.cache' / 'emulation' / torch.__version__
     folder.mkdir(parents=True, exist_ok=True)
+    # ninja comes with the environment, which need not be active.
+    scripts = str(Path(sys.executable).parent)
+    os.environ['PATH'] = scripts + os.pathsep + os.environ['PATH']
     flags = ['-O1', '-g0', '-Wno-unknown-pragmas']
     cpp_extension.load(
         'tinyvim_mm_emulated',

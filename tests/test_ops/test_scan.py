@@ -4,6 +4,7 @@ import golden
 import pytest
 import torch
 import torch.nn.functional as F
+from scan_cases import compare, scan_arguments, ss2d_arguments
 
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, available_backends, selective_scan, ss2d
 from tinyvim_mm.ops.backends.parallel import _doubling, _LinearRecurrence, _stepwise
@@ -14,50 +15,6 @@ BACKENDS = [
     if obstacle is None and name != 'reference'
 ]
 LENGTHS = [1, 2, 31, 32, 33, 49, 256, 1050, 2049]
-
-
-def scan_arguments(length, N=8, dim=4, groups=2, batch=2, dtype=torch.float32):
-    return {
-        'u': torch.randn(batch, dim, length, dtype=dtype),
-        'delta': 0.5 * torch.randn(batch, dim, length, dtype=dtype),
-        'A': -torch.rand(dim, N, dtype=dtype) * N - 0.1,
-        'B': torch.randn(batch, groups, N, length, dtype=dtype),
-        'C': torch.randn(batch, groups, N, length, dtype=dtype),
-        'D': torch.randn(dim, dtype=dtype),
-        'z': torch.randn(batch, dim, length, dtype=dtype),
-        'delta_bias': torch.randn(dim, dtype=dtype),
-    }
-
-
-def ss2d_arguments(height, width, d=5, R=3, N=8, K=4, batch=2, dtype=torch.float32):
-    return (
-        torch.randn(batch, d, height, width, dtype=dtype),
-        torch.randn(K, R + 2 * N, d, dtype=dtype) / d**0.5,
-        torch.randn(K, d, R, dtype=dtype) / R**0.5,
-        torch.randn(K, d, dtype=dtype) - 2,
-        torch.rand(K * d, N, dtype=dtype),
-        torch.randn(K * d, dtype=dtype),
-    )
-
-
-def double_reference(function, arguments, cotangent, **options):
-    """Result and gradients of the sequential form in float64."""
-    arguments = [a.detach().double().requires_grad_() for a in arguments]
-    y = function(*arguments, backend='reference', **options)
-    y.backward(cotangent.double())
-    return y, [a.grad for a in arguments]
-
-
-def compare(function, arguments, backend, limit, **options):
-    arguments = [a.detach().requires_grad_() for a in arguments]
-    y = function(*arguments, backend=backend, **options)
-    cotangent = torch.randn(y.shape).to(y.dtype)
-    y.backward(cotangent)
-    expected, gradients = double_reference(function, arguments, cotangent, **options)
-    assert y.dtype == arguments[0].dtype
-    golden.assert_close('y', y, expected, limit)
-    for i, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
-        golden.assert_close(f'gradient {i}', argument.grad, gradient, limit)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

@@ -1,0 +1,48 @@
+"""Arguments for the scan, and its comparison with the sequential form in float64."""
+
+import golden
+import torch
+
+
+def scan_arguments(length, N=8, dim=4, groups=2, batch=2, dtype=torch.float32):
+    return {
+        'u': torch.randn(batch, dim, length, dtype=dtype),
+        'delta': 0.5 * torch.randn(batch, dim, length, dtype=dtype),
+        'A': -torch.rand(dim, N, dtype=dtype) * N - 0.1,
+        'B': torch.randn(batch, groups, N, length, dtype=dtype),
+        'C': torch.randn(batch, groups, N, length, dtype=dtype),
+        'D': torch.randn(dim, dtype=dtype),
+        'z': torch.randn(batch, dim, length, dtype=dtype),
+        'delta_bias': torch.randn(dim, dtype=dtype),
+    }
+
+
+def ss2d_arguments(height, width, d=5, R=3, N=8, K=4, batch=2, dtype=torch.float32):
+    return (
+        torch.randn(batch, d, height, width, dtype=dtype),
+        torch.randn(K, R + 2 * N, d, dtype=dtype) / d**0.5,
+        torch.randn(K, d, R, dtype=dtype) / R**0.5,
+        torch.randn(K, d, dtype=dtype) - 2,
+        torch.rand(K * d, N, dtype=dtype),
+        torch.randn(K * d, dtype=dtype),
+    )
+
+
+def double_reference(function, arguments, cotangent, **options):
+    """Result and gradients of the sequential form in float64."""
+    arguments = [a.detach().double().requires_grad_() for a in arguments]
+    y = function(*arguments, backend='reference', **options)
+    y.backward(cotangent.double())
+    return y, [a.grad for a in arguments]
+
+
+def compare(function, arguments, backend, limit, **options):
+    arguments = [a.detach().requires_grad_() for a in arguments]
+    y = function(*arguments, backend=backend, **options)
+    cotangent = torch.randn(y.shape).to(y.dtype)
+    y.backward(cotangent)
+    expected, gradients = double_reference(function, arguments, cotangent, **options)
+    assert y.dtype == arguments[0].dtype
+    golden.assert_close('y', y, expected, limit)
+    for i, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
+        golden.assert_close(f'gradient {i}', argument.grad, gradient, limit)
