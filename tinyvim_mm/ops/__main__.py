@@ -8,7 +8,7 @@ from .backends import available_backends, compiled
 def main() -> None:
     devices = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
     print(f'torch {torch.__version__}, {torch.get_num_threads()} threads')
-    if compiled.load_library() is None:
+    if compiled.LIBRARY_PROBLEM is None:
         print(
             f'{torch.ops.tinyvim_mm.build_info()}, CPU kernels: '
             f'{torch.ops.tinyvim_mm.cpu_capability()}'

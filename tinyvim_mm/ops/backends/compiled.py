@@ -6,7 +6,6 @@ kernels (shapes without data, for ``torch.compile`` and ``torch.export``) and
 autograd formulas.
 """
 
-import functools
 import re
 from pathlib import Path
 from typing import Any, Optional, Sequence, Tuple
@@ -20,13 +19,8 @@ _BUILD = 'pip install --no-build-isolation --no-deps -e .'
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
-@functools.cache
-def load_library() -> Optional[str]:
-    """Load the compiled operators once.
-
-    Returns:
-        ``None`` when they are usable, else why they are not, and the cure.
-    """
+def _load_library() -> Optional[str]:
+    """Load the compiled operators; tell why they are not usable, and the cure."""
     libraries = sorted(_PACKAGE.glob('_C*.so'))
     if not libraries:
         return (
@@ -50,17 +44,16 @@ def cpu_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     """Why the CPU kernels cannot take such tensors, and the cure."""
     if device.type != 'cpu':
         return f'it computes on the CPU; move the tensors there or choose another for {device.type}'
-    return load_library() or _precision_obstacle(dtype)
+    return LIBRARY_PROBLEM or _precision_obstacle(dtype)
 
 
 def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     """Why the CUDA kernels cannot take such tensors, and the cure."""
     if device.type != 'cuda':
         return f'it computes on CUDA devices; the tensors are on {device.type}'
-    missing = load_library()
-    if missing:
-        return missing
-    if not torch._C._dispatch_has_kernel_for_dispatch_key('tinyvim_mm::ss2d', 'CUDA'):
+    if LIBRARY_PROBLEM is not None:
+        return LIBRARY_PROBLEM
+    if not HAS_CUDA_KERNELS:
         return (
             'the operators were compiled without CUDA; install the CUDA toolkit (nvcc) and run '
             f'FORCE_CUDA=1 {_BUILD}'
@@ -202,3 +195,12 @@ class _EagerScan(torch.autograd.Function):
         return output
 
     backward = staticmethod(_scan_backward)
+
+
+#: Why the compiled operators are not usable, ``None`` if they are. Decided when
+#: the module is imported: torch.compile cannot trace the loading of a library.
+LIBRARY_PROBLEM = _load_library()
+#: Whether they were compiled for CUDA.
+HAS_CUDA_KERNELS = LIBRARY_PROBLEM is None and bool(
+    torch._C._dispatch_has_kernel_for_dispatch_key('tinyvim_mm::ss2d', 'CUDA')
+)
