@@ -37,7 +37,7 @@ help:
 	@echo '           TORCH_INDEX=URL     package index for torch, or pip for what pip finds'
 
 env:
-	@$(PYTHON) tools/setup_env.py --quiet $(SETUP_ARGS)
+	@$(PYTHON) tools/setup_env --quiet $(SETUP_ARGS)
 
 demo: env
 	$(VENV_PYTHON) tools/train.py $(DEMO_CONFIG) --sample --work-dir work_dirs/demo

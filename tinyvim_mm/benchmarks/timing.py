@@ -1,0 +1,104 @@
+"""Fair timing: contenders take turns, so that a busy machine hits all alike."""
+
+import datetime
+import platform
+import shlex
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List
+
+import torch
+
+from ..version import __version__
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call.
+
+    Attributes:
+        median: Over the rounds.
+        spread: Distance between the quartiles.
+    """
+
+    median: float
+    spread: float
+
+
+def time_in_turns(
+    contenders: Dict[str, Callable[[], Any]],
+    device: torch.device,
+    rounds: int = 9,
+    seconds_per_turn: float = 0.05,
+) -> Dict[str, Timing]:
+    """Time functions against each other in one process.
+
+    Args:
+        contenders: Name to function without arguments.
+        device: Where they compute; CUDA devices are synchronised around turns.
+        rounds: Turns of each contender.
+        seconds_per_turn: A turn repeats a fast function until about this long.
+
+    Returns:
+        Name to the time of one call.
+    """
+    repeats = {}
+    for name, function in contenders.items():
+        for _ in range(2):  # warm-up: compilation, caches, allocator
+            function()
+        once = _measure(function, 1, device)
+        repeats[name] = max(1, min(1000, int(seconds_per_turn / max(once, 1e-7))))
+    turns: Dict[str, List[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, function in contenders.items():
+            turns[name].append(_measure(function, repeats[name], device))
+    return {name: _summary(values) for name, values in turns.items()}
+
+
+def _measure(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    _synchronize(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def _summary(values: List[float]) -> Timing:
+    if len(values) < 4:
+        return Timing(statistics.median(values), max(values) - min(values))
+    low, _, high = statistics.quantiles(values, n=4)
+    return Timing(statistics.median(values), high - low)
+
+
+def provenance(device: torch.device) -> Dict[str, Any]:
+    """What a figure must be published with: machine, versions, date, command."""
+    facts = {
+        'date': datetime.date.today().isoformat(),
+        'command': shlex.join(['python', *sys.argv]),
+        'tinyvim_mm': __version__,
+        'torch': torch.__version__,
+        'python': platform.python_version(),
+        'device': _device_name(device),
+        'threads': torch.get_num_threads(),
+    }
+    if device.type == 'cuda':
+        facts['cuda'] = torch.version.cuda
+    return facts
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8') as lines:
+            return next(line.split(':')[1].strip() for line in lines if 'model name' in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
