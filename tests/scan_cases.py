@@ -1,7 +1,15 @@
 """Arguments for the scan, and its comparison with the sequential form in float64."""
 
 import golden
+import pytest
 import torch
+
+from tinyvim_mm.ops import available_backends
+
+needs_library = pytest.mark.skipif(
+    available_backends('cpu')['cpu'] is not None,
+    reason='the operators were not compiled; `python -m tinyvim_mm.ops` says why',
+)
 
 
 def scan_arguments(length, N=8, dim=4, groups=2, batch=2, dtype=torch.float32):

@@ -3,7 +3,7 @@
 import golden
 import pytest
 import torch
-from scan_cases import scan_arguments, ss2d_arguments
+from scan_cases import needs_library, scan_arguments, ss2d_arguments
 from torch.library import opcheck
 
 from tinyvim_mm.models import TinyViM
@@ -12,11 +12,6 @@ from tinyvim_mm.ops import available_backends
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [1, 1, 1, 1]}
 TRACEABLE = [name for name in ('cpu', 'parallel') if available_backends('cpu')[name] is None]
-
-needs_library = pytest.mark.skipif(
-    available_backends('cpu')['cpu'] is not None,
-    reason='the operators were not compiled; `python -m tinyvim_mm.ops` says why',
-)
 
 
 @needs_library

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from scan_cases import needs_library, ss2d_arguments
+
+from tinyvim_mm.models import TinyViM
+from tinyvim_mm.ops import flops, ss2d
+
+
+def test_formula_counts_what_the_recurrence_does():
+    # 2 images, 3 paths, 5 positions, 4 channels, 7 states, rank 6.
+    x, x_proj, dt_projs = (2, 4, 1, 5), (3, 6 + 14, 4), (3, 4, 6)
+    projections = 2 * 5 * 3 * (20 * 4 + 4 * 6)
+    scan = 2 * 5 * 3 * 4 * (4 * 7 + 2)
+    assert flops.ss2d_macs(x, x_proj, dt_projs, 7) == projections + scan
+
+
+@needs_library
+def test_mmengine_counts_the_scan():
+    from mmengine.analysis import FlopAnalyzer
+
+    model = TinyViM('s', ssm_backend='cpu').eval()
+    with_scan = FlopAnalyzer(model, torch.randn(1, 3, 64, 64)).set_op_handle(**flops.OP_HANDLES)
+    without = FlopAnalyzer(model, torch.randn(1, 3, 64, 64))
+    grid = (1, 0, 2, 2)
+    expected = 0
+    for d, R in ((12, 3), (32, 4), (84, 11), (84, 11), (168, 14)):
+        expected += flops.ss2d_macs((1, d, *grid[2:]), (4, R + 16, d), (4, d, R), 8)
+    assert with_scan.total() - without.total() == expected
+
+
+@needs_library
+def test_torch_counts_the_scan():
+    counter = pytest.importorskip('torch.utils.flop_counter')
+    flops.register_with_torch()
+    x, *weights = ss2d_arguments(4, 5)
+    with counter.FlopCounterMode(display=False) as mode:
+        ss2d(x, *weights, backend='cpu')
+    shapes = (x.shape, weights[0].shape, weights[1].shape)
+    assert mode.get_total_flops() == 2 * flops.ss2d_macs(*shapes, weights[3].shape[1])

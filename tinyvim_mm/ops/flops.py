@@ -1,0 +1,84 @@
+"""Cost of the scan, for the counters of mmengine, fvcore and torch.
+
+They count a multiplication with an addition as one, and so does this module.
+Per position, channel and path, the scan takes 4 for each state (step size times
+A, decay times state, input times B, state times C; the exponential is not
+counted) and 2 more (step size times input, skip). SS2D adds its two projections.
+"""
+
+from math import prod
+from typing import Any, Callable, Dict, List, Sequence
+
+import torch
+
+
+def scan_macs(positions: int, d_state: int) -> int:
+    """Multiply-adds of a selective scan.
+
+    Args:
+        positions: ``batch * dim * L``.
+        d_state: States per channel.
+    """
+    return positions * (4 * d_state + 2)
+
+
+def ss2d_macs(x: Sequence[int], x_proj: Sequence[int], dt_projs: Sequence[int], N: int) -> int:
+    """Multiply-adds of SS2D.
+
+    Args:
+        x: Shape ``(batch, d, H, W)``.
+        x_proj: Shape ``(K, R + 2N, d)``.
+        dt_projs: Shape ``(K, d, R)``.
+        N: States per channel.
+    """
+    pixels = x[0] * x[2] * x[3]
+    return pixels * (prod(x_proj) + prod(dt_projs)) + scan_macs(pixels * prod(dt_projs[:2]), N)
+
+
+def _count_ss2d(inputs: List[Any], outputs: List[Any]) -> int:
+    x, x_proj, dt_projs, _, A_logs = (_shape(value) for value in inputs[:5])
+    return ss2d_macs(x, x_proj, dt_projs, A_logs[1])
+
+
+def _count_scan(inputs: List[Any], outputs: List[Any]) -> int:
+    return scan_macs(prod(_shape(inputs[0])), _shape(inputs[2])[1])
+
+
+def _shape(value: Any) -> List[int]:
+    return value.type().sizes()  # of a value in a traced graph
+
+
+#: Operator to handle, as ``set_op_handle`` of fvcore's ``FlopCountAnalysis`` and
+#: of mmengine's ``FlopAnalyzer`` takes them: ``counter.set_op_handle(**OP_HANDLES)``.
+OP_HANDLES: Dict[str, Callable[[List[Any], List[Any]], int]] = {
+    'tinyvim_mm::ss2d': _count_ss2d,
+    'tinyvim_mm::selective_scan': _count_scan,
+}
+
+
+def register_with_mmengine() -> None:
+    """Let ``mmengine.analysis.get_model_complexity_info`` count the scan, in this process.
+
+    mmengine has no other way to add an operator to what that function counts.
+    """
+    from mmengine.analysis import complexity_analysis
+
+    complexity_analysis._DEFAULT_SUPPORTED_FLOP_OPS.update(OP_HANDLES)
+
+
+def register_with_torch() -> None:
+    """Let ``torch.utils.flop_counter.FlopCounterMode`` count the compiled scan."""
+    try:
+        from torch.utils.flop_counter import register_flop_formula
+    except ImportError:  # before torch 2.2
+        return
+
+    def ss2d(x, x_proj, dt_projs, dt_bias, A_logs, *args, out_shape=None, **kwargs) -> int:
+        # This counter takes two operations for a multiply-add.
+        return 2 * ss2d_macs(x, x_proj, dt_projs, A_logs[1])
+
+    def selective_scan(u, delta, A, *args, out_shape=None, **kwargs) -> int:
+        return 2 * scan_macs(prod(u), A[1])
+
+    register_flop_formula(torch.ops.tinyvim_mm.ss2d)(ss2d)
+    register_flop_formula(torch.ops.tinyvim_mm.selective_scan)(selective_scan)
