@@ -1,0 +1,8 @@
+"""Mask R-CNN with TinyViM-L and FPN on COCO, 1x schedule: 44.5 box AP, 40.3 mask AP published."""
+
+_base_ = './mask_rcnn_tinyvim_b_1x_coco.py'
+
+model = dict(
+    backbone=dict(arch='l', init_cfg=dict(checkpoint='checkpoints/tinyvim_l_300e.pth')),
+    neck=dict(in_channels=[64, 128, 384, 512]),
+)

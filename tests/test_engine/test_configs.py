@@ -1,0 +1,115 @@
+import pytest
+
+pytest.importorskip('mmdet')
+
+from tinyvim_mm.compat import apply
+from tinyvim_mm.engine import UsageError
+from tinyvim_mm.engine.configs import find_config, list_configs, load_config
+from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.models import TinyViM
+
+NAME = 'mask_rcnn_tinyvim_b_1x_coco'
+MMDET_CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmdet').glob('mask_rcnn_*.py'))
+
+
+@pytest.fixture(autouse=True)
+def _compat():
+    apply()
+
+
+@pytest.mark.parametrize('name', [NAME, f'{NAME}.py', f'configs/mmdet/{NAME}.py'])
+def test_a_config_is_found_by_name_and_by_path_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name) == PROJECT_ROOT / 'configs' / 'mmdet' / f'{NAME}.py'
+
+
+def test_a_file_of_the_user_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f'{NAME}.py').write_text('')
+    assert find_config(f'{NAME}.py').resolve() == tmp_path / f'{NAME}.py'
+
+
+@pytest.mark.parametrize(
+    'name', ['mask_rcnn_tinyvim_b_1x_cocoo', f'configs/mmdet/{NAME.replace("rcnn", "rcn")}.py']
+)
+def test_a_misspelt_name_suggests_the_nearest(name):
+    with pytest.raises(UsageError, match=rf"no config '{name}'.*did you mean \S*{NAME}\.py\?"):
+        find_config(name)
+
+
+def test_a_foreign_name_lists_the_configs():
+    with pytest.raises(UsageError, match='the configs of this project are') as caught:
+        find_config('zzz')
+    for path in list_configs():
+        assert path.name in str(caught.value)
+
+
+def test_a_config_of_no_toolbox_is_refused(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text("default_scope = 'mmpose'\n")
+    with pytest.raises(UsageError, match=r"default_scope='mmpose'.*mmdet, mmseg, mmpretrain"):
+        load_config(path)
+
+
+def test_a_syntax_error_names_file_and_line(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text('x = 1\ny = = 2\n')
+    with pytest.raises(UsageError, match=r'a\.py, line 2: invalid syntax'):
+        load_config(path)
+
+
+def test_a_missing_base_is_named(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text("_base_ = './absent.py'\n")
+    with pytest.raises(UsageError, match=r'inherits from a file that does not exist: .*absent\.py'):
+        load_config(path)
+
+
+@pytest.mark.parametrize('toolbox', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_a_missing_toolbox_is_named_with_its_cure(toolbox, tmp_path, monkeypatch):
+    from tinyvim_mm import environment
+
+    path = tmp_path / 'child.py'
+    path.write_text("_base_ = ['./base.py']\n")
+    (tmp_path / 'base.py').write_text(f"_base_ = '{toolbox}::_base_/default_runtime.py'\n")
+    real = environment.importlib.util.find_spec
+    monkeypatch.setattr(
+        environment.importlib.util,
+        'find_spec',
+        lambda name, *rest: None if name == toolbox else real(name, *rest),
+    )
+    with pytest.raises(environment.MissingPackageError, match=rf'{toolbox}: not installed\n.*pip'):
+        load_config(path)
+
+
+@pytest.mark.parametrize('path', MMDET_CONFIGS, ids=lambda path: path.stem)
+def test_detection_configs_hold_the_recipe(path):
+    cfg = load_config(path)
+    assert cfg.model.type == 'MaskRCNN'
+    assert cfg.train_cfg.max_epochs == 12
+    assert cfg.param_scheduler[1].milestones == [8, 11]
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-4, weight_decay=0.05)
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.train_dataloader.dataset.pipeline[2].scale == (1333, 800)
+    assert (cfg.model.neck.out_channels, cfg.model.neck.num_outs) == (256, 5)
+    arch = cfg.model.backbone.arch
+    assert path.stem == f'mask_rcnn_tinyvim_{arch}_1x_coco'
+    assert cfg.model.backbone.init_cfg.checkpoint == f'checkpoints/tinyvim_{arch}_300e.pth'
+    assert cfg.model.neck.in_channels == list(TinyViM.arch_settings[arch]['embed_dims'])
+
+
+def test_scan_parameters_take_no_weight_decay():
+    from mmengine.optim import build_optim_wrapper
+
+    model = TinyViM(arch='s')
+    wrapper = build_optim_wrapper(model, load_config(MMDET_CONFIGS[0]).optim_wrapper)
+    names = {id(p): name for name, p in model.named_parameters()}
+    spared = {
+        names[id(p)]
+        for group in wrapper.optimizer.param_groups
+        for p in group['params']
+        if group['weight_decay'] == 0
+    }
+    scan = {name for name in names.values() if name.split('.')[-1] in ('A_logs', 'Ds')}
+    assert len(scan) == 10  # two for each of the five mixers
+    assert spared == scan

@@ -1,0 +1,115 @@
+"""Training, interruption, resumption and evaluation, through the tools themselves."""
+
+import json
+import pickle
+
+import pytest
+
+pytest.importorskip('mmdet')
+
+import torch
+from mmengine.utils import ManagerMixin
+
+from tinyvim_mm.checkpoint import load_file
+from tinyvim_mm.engine import test as test_tool
+from tinyvim_mm.engine import train as train_tool
+from tinyvim_mm.engine.cli import accelerator
+from tinyvim_mm.visualization.curves import read_training
+
+CONFIG = 'mask_rcnn_tinyvim_s_1x_coco'
+TINY = [
+    'train_dataloader.dataset.dataset.pipeline.2.scale=(160,96)',
+    'train_dataloader.dataset.dataset.indices=4',
+    'train_dataloader.dataset.times=1',
+    'test_dataloader.dataset.pipeline.1.scale=(160,96)',
+    'test_dataloader.dataset.indices=2',
+    'default_hooks.checkpoint.interval=1',
+    'default_hooks.logger.interval=1',
+    'log_processor.window_size=1',
+]
+
+
+def forget_runs():
+    # A second Runner in one process would get the visualizer of the first one,
+    # and write its log into the first one's folder.
+    classes = [ManagerMixin]
+    while classes:
+        cls = classes.pop()
+        classes += cls.__subclasses__()
+        if '_instance_dict' in vars(cls):
+            cls._instance_dict.clear()
+
+
+def run(main, *argv, options=()):
+    forget_runs()
+    main([CONFIG, *map(str, argv), '--sample', '--cfg-options', *TINY, *options])
+
+
+@pytest.fixture(scope='module')
+def work_dirs(tmp_path_factory):
+    """Two epochs of two steps, once in one go and once interrupted after the first epoch."""
+    folder = tmp_path_factory.mktemp('work_dirs')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        two, one = 'train_cfg.max_epochs=2', 'train_cfg.max_epochs=1'
+        run(train_tool.main, '--work-dir', folder / 'whole', options=[two])
+        run(train_tool.main, '--work-dir', folder / 'parts', options=[one])
+        run(train_tool.main, '--work-dir', folder / 'parts', '--resume', options=[two])
+        yield folder
+    forget_runs()
+
+
+def test_a_resumed_training_repeats_the_uninterrupted_one(work_dirs):
+    whole, parts = (read_training(work_dirs / name) for name in ('whole', 'parts'))
+    losses = [name for name in whole[0] if 'loss' in name]
+    assert len(losses) == 6
+    assert [record['step'] for record in parts] == [1, 2, 3, 4]
+    # Bit by bit on a CPU; sums on an accelerator have no fixed order.
+    tolerance = 0 if accelerator() is None else 1e-2
+    for expected, got in zip(whole, parts, strict=True):
+        for name in ('lr', *losses):
+            assert got[name] == pytest.approx(expected[name], rel=tolerance, abs=tolerance), name
+    if tolerance == 0:
+        weights = [load_file(str(work_dirs / name / 'epoch_2.pth')) for name in ('whole', 'parts')]
+        first, second = (checkpoint['state_dict'] for checkpoint in weights)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_steps_change_the_weights_of_every_part(work_dirs):
+    # One checkpoint is kept, so the first epoch of 'whole' is gone: compare
+    # with a fresh optimizer state instead.
+    checkpoint = load_file(str(work_dirs / 'whole' / 'epoch_2.pth'))
+    state = checkpoint['optimizer']['state']
+    assert state
+    assert all(float(entry['step']) == 4 for entry in state.values())
+    moved = [bool(entry['exp_avg'].abs().sum() > 0) for entry in state.values()]
+    assert sum(moved) > 0.95 * len(moved)
+
+
+def test_a_training_ends_with_scores_and_pictures(work_dirs):
+    folder = work_dirs / 'parts'
+    metrics = json.loads((folder / 'metrics.json').read_text())
+    assert metrics['config'] == CONFIG
+    assert metrics['steps'] == 4
+    assert metrics['started_from'] == 'random weights'
+    assert {split: found['photographs'] for split, found in metrics['metrics'].items()} == {
+        'train2017': 2,
+        'val2017': 2,
+    }
+    for picture in ('predictions.png', 'loss_curves.png'):
+        assert (folder / picture).stat().st_size > 20_000
+
+
+def test_a_checkpoint_is_evaluated(work_dirs, capsys):
+    folder = work_dirs / 'tested'
+    checkpoint = work_dirs / 'whole' / 'epoch_2.pth'
+    run(test_tool.main, checkpoint, '--work-dir', folder, '--out', folder / 'found.pkl')
+    output = capsys.readouterr()
+    words = output.out + output.err
+    assert '2 photographs the network was trained on (train2017): box AP' in words
+    assert '2 photographs the network has not seen (val2017): box AP' in words
+    assert f'predictions beside ground truth: {folder.name}/predictions.png' in words
+    assert (folder / 'predictions.png').is_file()
+    with open(folder / 'found.pkl', 'rb') as file:
+        assert len(pickle.load(file)) == 2

@@ -1,0 +1,104 @@
+"""Evaluation: what stands behind ``tools/test.py``."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, Sequence
+
+from . import cli
+from .data_check import check_data
+from .errors import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.evaluator import BaseMetric
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of ``tools/test.py``, those of mmdet's tool and ``--sample``."""
+    parser = cli.make_parser('tools/test.py', 'Evaluate a checkpoint of the model of a config.')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions as a pickle')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='save pictures of the predictions to this folder')
+    parser.add_argument('--wait-time', type=float, default=2.0, help='seconds per window of --show')
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Entry of ``tools/test.py``.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+
+    Raises:
+        SystemExit: With code 2 after an error in command, config or files.
+    """
+    cli.run_tool(build_parser(), test, argv)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Evaluate on the config's test data; with ``--sample`` also draw.
+
+    Args:
+        args: Parsed by :func:`build_parser`.
+
+    Raises:
+        UsageError: Something that the user can cure; the message says how.
+    """
+    if args.out and Path(args.out).suffix not in ('.pkl', '.pickle'):
+        raise UsageError(f'--out writes a pickle: {args.out} must end in .pkl or .pickle')
+    cfg = cli.prepare_config(args)
+    cfg.load_from = cli.existing_checkpoint(args.checkpoint, 'checkpoint')
+    if args.show or args.show_dir:
+        _draw_predictions(cfg, args)
+    check_data(cfg, ('train', 'test') if args.sample else ('test',), args.command)
+
+    from mmengine.runner import Runner
+
+    runner = Runner.from_cfg(cfg)
+    dumps = [_dump(cfg, args.out)] if args.out else []
+    if args.sample:
+        from .report import report_test
+
+        report_test(runner, dumps)
+    else:
+        runner.test_evaluator.metrics.extend(dumps)
+        runner.test()
+
+
+# pytest collects functions called test*.
+test.__test__ = False
+
+
+def _dump(cfg: 'Config', path: str) -> 'BaseMetric':
+    if cfg.default_scope == 'mmdet':
+        # mmdet's own encodes masks; plain ones would fill the disk.
+        from mmdet.evaluation import DumpDetResults
+
+        return DumpDetResults(out_file_path=path)
+    from mmengine.evaluator import DumpResults
+
+    return DumpResults(out_file_path=path)
+
+
+def _draw_predictions(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Switch on the visualization hook, which each toolbox configures in its own way."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UsageError(
+            f'--show and --show-dir need default_hooks.visualization, which {args.config} has not'
+        )
+    # mmdet puts relative folders below the work dir: keep what the user wrote.
+    folder = str(Path(args.show_dir).resolve()) if args.show_dir else None
+    if cfg.default_scope == 'mmpretrain':
+        hook.update(enable=True, interval=1)
+    else:
+        hook.draw = True
+    if args.show:
+        hook.update(show=True, wait_time=args.wait_time)
+    if folder and cfg.default_scope == 'mmdet':
+        hook.test_out_dir = folder
+    elif folder and cfg.default_scope == 'mmpretrain':
+        hook.out_dir = folder
+    elif folder:
+        cfg.visualizer.save_dir = folder

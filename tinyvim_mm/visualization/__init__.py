@@ -1,0 +1,1 @@
+"""Pictures: loss curves and sheets of predictions beside ground truth."""

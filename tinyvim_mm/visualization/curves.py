@@ -1,0 +1,142 @@
+"""Loss and learning rate over the steps of a training, from mmengine's log files."""
+
+import json
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple, Union
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+Record = Dict[str, float]
+
+
+def read_scalars(file: Union[str, Path]) -> List[Record]:
+    """Training records of one ``vis_data/scalars.json`` of mmengine's LocalVisBackend.
+
+    Args:
+        file: One JSON object a line.
+
+    Returns:
+        Those that hold a ``loss``, in order; each has ``step`` and ``lr`` too.
+
+    Raises:
+        ValueError: A line is no JSON object; the message names it.
+    """
+    records = []
+    for number, line in enumerate(Path(file).read_text(encoding='utf-8').splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{file}, line {number} is no JSON: {error}') from error
+        if 'loss' in record:
+            records.append(record)
+    return records
+
+
+def read_training(work_dir: Union[str, Path]) -> List[Record]:
+    """Training records of the latest run in a work dir, and of the runs it resumed.
+
+    Args:
+        work_dir: A work dir of mmengine's Runner, which holds a folder per run,
+            named by the time it started.
+
+    Returns:
+        Records in order of ``step``. Of an interrupted run those count that lie
+        before the first step of the run that resumed it.
+
+    Raises:
+        FileNotFoundError: There is no log of a training.
+    """
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'), reverse=True)
+    records: List[Record] = []
+    for file in files:
+        earlier = read_scalars(file)
+        if records:
+            earlier = [record for record in earlier if record['step'] < records[0]['step']]
+        records = earlier + records
+    if not records:
+        raise FileNotFoundError(
+            f'no training log in {work_dir}: expected {work_dir}/*/vis_data/scalars.json with '
+            'a loss, as mmengine writes it during training'
+        )
+    return records
+
+
+def smooth(values: Sequence[float], weight: float = 0.8) -> List[float]:
+    """Exponential moving average, without the bias towards the first value.
+
+    Args:
+        values: What to smooth.
+        weight: Of the past, in [0, 1).
+    """
+    total, norm, smoothed = 0.0, 0.0, []
+    for value in values:
+        total = weight * total + (1 - weight) * value
+        norm = weight * norm + (1 - weight)
+        smoothed.append(total / norm)
+    return smoothed
+
+
+def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: str) -> Path:
+    """Draw the total loss, its parts and the learning rate.
+
+    Args:
+        records: See :func:`read_training`.
+        out_file: PNG to write; its folder is created.
+        title: Stands above the picture.
+
+    Returns:
+        ``out_file``.
+    """
+    steps = [record['step'] for record in records]
+    figure = Figure(figsize=(9, 8.5), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    total, parts, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.5])
+
+    _draw(total, steps, [record['loss'] for record in records], 'total loss', 'black')
+    for index, name in enumerate(loss_parts(records)):
+        points = [(record['step'], record[name]) for record in records if name in record]
+        _draw(parts, *_columns(points), name, f'C{index}')
+    rate.plot(*_columns([(r['step'], r['lr']) for r in records if 'lr' in r]), color='C7')
+
+    total.set_ylabel('loss')
+    parts.set_ylabel('loss')
+    rate.set_ylabel('learning rate')
+    rate.set_xlabel('training step')
+    total.set_title('total loss', fontsize=10)
+    parts.set_title('its parts', fontsize=10)
+    rate.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
+    parts.legend(fontsize=8, ncols=2)
+    for axes in (total, parts, rate):
+        axes.grid(alpha=0.3)
+    for axes in (total, parts):
+        axes.set_ylim(bottom=0)
+    total.text(
+        0.99,
+        0.95,
+        'faint: as logged, strong: moving average',
+        transform=total.transAxes,
+        ha='right',
+        va='top',
+        fontsize=8,
+    )
+    out_file = Path(out_file)
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out_file, dpi=110)
+    return out_file
+
+
+def loss_parts(records: Sequence[Record]) -> List[str]:
+    """Names of the losses that are summed up in ``loss``, in the order of the log."""
+    names = {name: None for record in records for name in record}
+    return [name for name in names if 'loss' in name and name != 'loss']
+
+
+def _draw(axes, steps: Sequence[float], values: Sequence[float], label: str, color: str) -> None:
+    axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
+    axes.plot(steps, smooth(values), color=color, linewidth=1.8, label=label)
+
+
+def _columns(points: Sequence[Tuple[float, float]]) -> Tuple[List[float], List[float]]:
+    return [x for x, _ in points], [y for _, y in points]

@@ -1,0 +1,66 @@
+"""A sheet of pictures: ground truth beside prediction, a row per photograph."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Sequence, Union
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photograph of the sheet.
+
+    Attributes:
+        truth: RGB picture (H, W, 3), 8 bits, with the ground truth drawn in.
+        prediction: The same with the prediction drawn in.
+        truth_caption: Stands above ``truth``.
+        prediction_caption: Stands above ``prediction``.
+    """
+
+    truth: np.ndarray
+    prediction: np.ndarray
+    truth_caption: str
+    prediction_caption: str
+
+
+def save_sheet(
+    rows: Sequence[Row], out_file: Union[str, Path], title: str, columns: int = 1
+) -> Path:
+    """Draw rows of ground truth and prediction, and save them as a picture.
+
+    Args:
+        rows: At least one.
+        out_file: PNG to write; its folder is created.
+        title: Stands above the sheet.
+        columns: Photographs side by side; each takes two pictures.
+
+    Returns:
+        ``out_file``.
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    if not rows:
+        raise ValueError('a sheet needs at least one photograph, got none')
+    lines = -(-len(rows) // columns)
+    figure = Figure(figsize=(9 * columns, 3.6 * lines + 0.8), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12)
+    grid = figure.subplots(lines, 2 * columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, row in enumerate(rows):
+        line, column = divmod(index, columns)
+        for axes, picture, caption in (
+            (grid[line, 2 * column], row.truth, row.truth_caption),
+            (grid[line, 2 * column + 1], row.prediction, row.prediction_caption),
+        ):
+            axes.imshow(picture)
+            axes.set_title(caption, fontsize=9)
+    out_file = Path(out_file)
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out_file, dpi=110)
+    return out_file
