@@ -6,6 +6,11 @@ import torch
 
 from tinyvim_mm.ops import available_backends
 
+#: What runs here at full speed; Triton's interpreter has tests of its own.
+RUNNABLE = [
+    name for name in ('cpu', 'parallel', 'reference') if available_backends('cpu')[name] is None
+]
+
 needs_library = pytest.mark.skipif(
     available_backends('cpu')['cpu'] is not None,
     reason='the operators were not compiled; `python -m tinyvim_mm.ops` says why',

@@ -1,9 +1,18 @@
 """What the operators refuse, and how a backend is chosen."""
 
+import warnings
+
 import pytest
 import torch
 
-from tinyvim_mm.ops import available_backends, selective_scan, ss2d
+from tinyvim_mm.ops import (
+    BackendUnavailableError,
+    available_backends,
+    backends,
+    describe_choice,
+    selective_scan,
+    ss2d,
+)
 
 
 def scan_arguments():
@@ -91,3 +100,41 @@ def test_pure_pytorch_backends_run_everywhere():
     backends = available_backends('cpu')
     assert backends['parallel'] is None
     assert backends['reference'] is None
+
+
+def test_the_choice_can_be_told(monkeypatch):
+    x = torch.randn(1, 4, 3, 3)
+    assert describe_choice(x, 'parallel') == 'parallel'
+    monkeypatch.setenv('TINYVIM_SSM_BACKEND', 'reference')
+    assert describe_choice(x) == 'reference'
+    monkeypatch.delenv('TINYVIM_SSM_BACKEND')
+    if available_backends('cpu')['cpu'] is None:
+        assert describe_choice(x).startswith('cpu (compiled, ')
+
+
+def test_slow_path_is_announced_once(monkeypatch):
+    monkeypatch.setattr(backends, '_announced', set())
+    monkeypatch.setattr(backends.compiled, 'LIBRARY_PROBLEM', 'it was not compiled')
+    with pytest.warns(UserWarning, match="plain PyTorch.*'cpu' backend cannot run: it was not"):
+        ss2d(**ss2d_arguments())
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ss2d(**ss2d_arguments())
+
+
+def test_unavailable_backend_names_reason_and_cure(monkeypatch):
+    monkeypatch.setattr(backends.compiled, 'LIBRARY_PROBLEM', 'not compiled; do this')
+    with pytest.raises(BackendUnavailableError, match="'cpu' cannot run here: not compiled; do"):
+        ss2d(**ss2d_arguments(), backend='cpu')
+    with pytest.raises(BackendUnavailableError, match=r"'cuda' cannot run here: .* on cpu"):
+        ss2d(**ss2d_arguments(), backend='cuda')
+
+
+def test_library_of_another_torch_is_named(monkeypatch, tmp_path):
+    library = tmp_path / '_C.so'
+    library.write_bytes(b'no library, but it says: tinyvim_mm operators for torch 1.2.3\0')
+    monkeypatch.setattr(backends.compiled, '_PACKAGE', tmp_path)
+    problem = backends.compiled._load_library()
+    assert '_C.so was compiled for torch 1.2.3 and does not load with torch' in problem
+    library.unlink()
+    assert 'the operators were not compiled' in backends.compiled._load_library()

@@ -1,10 +1,10 @@
 import golden
 import pytest
+from scan_cases import RUNNABLE
 
-from tinyvim_mm.ops import available_backends, ss2d
+from tinyvim_mm.ops import ss2d
 
 WEIGHTS = ('x_proj_weight', 'dt_projs_weight', 'dt_projs_bias', 'A_logs', 'Ds')
-RUNNABLE = [name for name, obstacle in available_backends('cpu').items() if obstacle is None]
 
 
 @pytest.mark.parametrize('backend', RUNNABLE)

@@ -4,16 +4,12 @@ import golden
 import pytest
 import torch
 import torch.nn.functional as F
-from scan_cases import compare, scan_arguments, ss2d_arguments
+from scan_cases import RUNNABLE, compare, scan_arguments, ss2d_arguments
 
-from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, available_backends, selective_scan, ss2d
+from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
 from tinyvim_mm.ops.backends.parallel import _doubling, _LinearRecurrence, _stepwise
 
-BACKENDS = [
-    name
-    for name, obstacle in available_backends('cpu').items()
-    if obstacle is None and name != 'reference'
-]
+BACKENDS = [name for name in RUNNABLE if name != 'reference']
 LENGTHS = [1, 2, 31, 32, 33, 49, 256, 1050, 2049]
 
 

@@ -13,6 +13,7 @@ from .errors import UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 # What mmengine's AmpOptimWrapper and its distributed launchers can work on.
 _ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
@@ -147,6 +148,17 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
             raise UsageError(f'--cfg-options do not fit {args.config}: {error}') from error
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(path, args.sample)
     return cfg
+
+
+def log_scan_backend(runner: 'Runner') -> None:
+    """Say in one line which implementation of the scan the run uses."""
+    from ..models.layers import SS2D
+    from ..ops import describe_choice
+
+    layers = [module for module in runner.model.modules() if isinstance(module, SS2D)]
+    choices = {describe_choice(layer.Ds, layer.backend) for layer in layers}
+    for choice in sorted(choices):
+        runner.logger.info(f'scan backend: {choice}')
 
 
 def default_work_dir(config: Path, sample: bool) -> str:

@@ -56,6 +56,7 @@ def test(args: argparse.Namespace) -> None:
     from mmengine.runner import Runner
 
     runner = Runner.from_cfg(cfg)
+    cli.log_scan_backend(runner)
     dumps = [_dump(cfg, args.out)] if args.out else []
     if args.sample:
         from .report import report_test

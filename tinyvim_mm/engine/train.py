@@ -73,6 +73,7 @@ def train(args: argparse.Namespace) -> None:
     from .hooks import EpochSeedHook
 
     runner = Runner.from_cfg(cfg)
+    cli.log_scan_backend(runner)
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         runner.register_hook(EpochSeedHook(runner.seed))
     runner.train()

@@ -4,7 +4,7 @@
 2-D operator: cross-scan, projections, scan and cross-merge.
 """
 
-from .backends import BackendUnavailableError, available_backends
+from .backends import BackendUnavailableError, available_backends, describe_choice
 from .scan_paths import BIDIRECTIONAL, CROSS_SCAN, ScanPath
 from .selective_scan import selective_scan
 from .ss2d import ss2d
@@ -15,6 +15,7 @@ __all__ = [
     'BackendUnavailableError',
     'ScanPath',
     'available_backends',
+    'describe_choice',
     'selective_scan',
     'ss2d',
 ]

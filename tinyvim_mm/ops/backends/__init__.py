@@ -12,7 +12,7 @@ from typing import Callable, Dict, Optional, Tuple
 
 import torch
 
-from . import compiled, parallel, reference
+from . import compiled, mamba_ssm, parallel, reference, triton_scan
 
 #: Overrides the automatic choice for the whole process.
 ENVIRONMENT_VARIABLE = 'TINYVIM_SSM_BACKEND'
@@ -52,13 +52,17 @@ BACKENDS: Dict[str, Backend] = {
     for backend in (
         Backend('cuda', compiled.selective_scan, compiled.ss2d, compiled.cuda_obstacle, True),
         Backend('cpu', compiled.selective_scan, compiled.ss2d, compiled.cpu_obstacle, True),
+        Backend('triton', triton_scan.selective_scan, triton_scan.ss2d, triton_scan.obstacle, True),
+        Backend('mamba_ssm', mamba_ssm.selective_scan, mamba_ssm.ss2d, mamba_ssm.obstacle),
         Backend('parallel', parallel.selective_scan, parallel.ss2d),
         Backend('reference', reference.selective_scan, reference.ss2d),
     )
 }
 
-# The first that can run is taken; the reference is for checking only.
-_AUTOMATIC_ORDER: Tuple[str, ...] = ('cuda', 'cpu', 'parallel')
+# Per device the kernels made for it; the first that can run is taken, without
+# any the parallel form. On a CPU Triton runs in its interpreter, which is for
+# tests only.
+_KERNELS: Dict[str, Tuple[str, ...]] = {'cuda': ('cuda', 'triton'), 'cpu': ('cpu',)}
 
 
 def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
@@ -97,16 +101,27 @@ def available_backends(
     return {name: backend.obstacle(target, dtype) for name, backend in BACKENDS.items()}
 
 
+def describe_choice(x: torch.Tensor, name: Optional[str] = None) -> str:
+    """Which backend would scan ``x``, for one line of a log."""
+    backend = choose_backend(name, x)
+    if backend.name == 'cpu':
+        return f'cpu (compiled, {torch.ops.tinyvim_mm.cpu_capability()})'
+    return backend.name
+
+
 def _automatic(device: torch.device, dtype: torch.dtype) -> Backend:
-    for name in _AUTOMATIC_ORDER:
+    kernels = _KERNELS.get(device.type, ())
+    obstacles = []
+    for name in kernels:
         obstacle = BACKENDS[name].obstacle(device, dtype)
         if obstacle is None:
             return BACKENDS[name]
-        # Slow paths are announced; a float64 check or a device without a
-        # kernel of its own is no surprise.
-        if name == device.type and dtype != torch.float64:
-            _announce_slow_path(name, obstacle)
-    raise AssertionError('the pure PyTorch backend runs everywhere')
+        obstacles.append(obstacle)
+    # Slow paths are announced; a float64 check or a device without a kernel of
+    # its own is no surprise.
+    if kernels and dtype != torch.float64:
+        _announce_slow_path(kernels[0], obstacles[0])
+    return BACKENDS['parallel']
 
 
 _announced = set()

@@ -1,22 +1,23 @@
-"""The compiled operators: loading them, and what torch must know of them.
+"""The compiled operators.
 
 The library registers ``torch.ops.tinyvim_mm.{ss2d,selective_scan}`` and their
-backwards for CPU and, when built with CUDA, for GPUs. Here they get fake
-kernels (shapes without data, for ``torch.compile`` and ``torch.export``) and
-autograd formulas.
+backwards for CPU and, when built with CUDA, for GPUs; ``registration.py`` adds
+what torch must know of them.
 """
 
 import re
 from pathlib import Path
-from typing import Any, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from ..scan_paths import ScanPath
+from .registration import Operators, register
 
 _BUILD = 'pip install --no-build-isolation --no-deps -e .'
 _PACKAGE = Path(__file__).resolve().parents[2]
+_operators: Optional[Operators] = None  # once the library is loaded
 
 
 def _load_library() -> Optional[str]:
@@ -36,7 +37,8 @@ def _load_library() -> Optional[str]:
             f'does not load with torch {torch.__version__} ({str(error).splitlines()[0]}); '
             f'compile it again: {_BUILD}'
         )
-    _register()
+    global _operators
+    _operators = register('tinyvim_mm')
     return None
 
 
@@ -78,7 +80,7 @@ def ss2d(
 ) -> Tensor:
     """See :func:`tinyvim_mm.ops.ss2d`."""
     codes = [path.code() for path in paths]
-    return _operators()[0](x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, codes)
+    return _operators.ss2d(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, codes)
 
 
 def selective_scan(
@@ -92,109 +94,7 @@ def selective_scan(
     delta_softplus: bool,
 ) -> Tuple[Tensor, Tensor]:
     """See :func:`.reference.selective_scan`."""
-    return _operators()[1](u, delta, A, B, C, D, delta_bias, delta_softplus)
-
-
-# ----------------------------------------------------------------------------
-# Registration
-# ----------------------------------------------------------------------------
-
-
-def _operators() -> Tuple[Any, Any]:
-    if hasattr(torch.library, 'register_autograd'):
-        return torch.ops.tinyvim_mm.ss2d, torch.ops.tinyvim_mm.selective_scan
-    return _EagerSS2D.apply, _EagerScan.apply
-
-
-def _register() -> None:
-    # torch 2.4 has all three functions; before, the operators run eagerly only.
-    if not hasattr(torch.library, 'register_autograd'):
-        return
-    fake = torch.library.register_fake
-    fake('tinyvim_mm::ss2d')(_fake_ss2d)
-    fake('tinyvim_mm::ss2d_backward')(_fake_ss2d_backward)
-    fake('tinyvim_mm::selective_scan')(_fake_scan)
-    fake('tinyvim_mm::selective_scan_backward')(_fake_scan_backward)
-    torch.library.register_autograd('tinyvim_mm::ss2d', _ss2d_backward, setup_context=_ss2d_setup)
-    torch.library.register_autograd(
-        'tinyvim_mm::selective_scan', _scan_backward, setup_context=_scan_setup
-    )
-
-
-def _fake_ss2d(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.channels_last)
-
-
-def _fake_ss2d_backward(grad_y: Tensor, x: Tensor, *arguments: Any) -> Tuple[Tensor, ...]:
-    weights = arguments[:-1]
-    return (_fake_ss2d(x), *(torch.empty_like(w, memory_format=_CONTIGUOUS) for w in weights))
-
-
-def _fake_scan(u: Tensor, delta: Tensor, A: Tensor, *_: Any) -> Tuple[Tensor, Tensor]:
-    state = u.new_empty(u.shape[0], u.shape[1], A.shape[1], dtype=torch.float32)
-    return torch.empty_like(u, memory_format=_CONTIGUOUS), state
-
-
-def _fake_scan_backward(
-    grad_y: Tensor, grad_state: Optional[Tensor], *arguments: Any
-) -> Tuple[Tensor, ...]:
-    return tuple(
-        arguments[0].new_empty(0, dtype=torch.float32)
-        if tensor is None
-        else torch.empty_like(tensor, memory_format=_CONTIGUOUS)
-        for tensor in arguments[:-1]
-    )
-
-
-_CONTIGUOUS = torch.contiguous_format
-
-
-def _ss2d_setup(ctx: Any, inputs: Tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.paths = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _ss2d_backward(ctx: Any, grad_y: Tensor) -> Tuple[Optional[Tensor], ...]:
-    gradients = torch.ops.tinyvim_mm.ss2d_backward(grad_y, *ctx.saved_tensors, ctx.paths)
-    return (*gradients, None)
-
-
-def _scan_setup(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.softplus = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _scan_backward(
-    ctx: Any, grad_y: Optional[Tensor], grad_state: Optional[Tensor]
-) -> Tuple[Optional[Tensor], ...]:
-    tensors = ctx.saved_tensors
-    if grad_y is None:
-        grad_y = torch.zeros_like(tensors[0])
-    gradients = torch.ops.tinyvim_mm.selective_scan_backward(
-        grad_y, grad_state, *tensors, ctx.softplus
-    )
-    present = (g if t is not None else None for g, t in zip(gradients, tensors, strict=True))
-    return (*present, None)
-
-
-class _EagerSS2D(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        output = torch.ops.tinyvim_mm.ss2d(*inputs)
-        _ss2d_setup(ctx, inputs, output)
-        return output
-
-    backward = staticmethod(_ss2d_backward)
-
-
-class _EagerScan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tuple[Tensor, Tensor]:
-        output = torch.ops.tinyvim_mm.selective_scan(*inputs)
-        _scan_setup(ctx, inputs, output)
-        return output
-
-    backward = staticmethod(_scan_backward)
+    return _operators.selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
 
 
 #: Why the compiled operators are not usable, ``None`` if they are. Decided when
