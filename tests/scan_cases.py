@@ -52,7 +52,7 @@ def double_reference(function, arguments, cotangent, **options):
 def compare(function, arguments, backend, limit, **options):
     arguments = [a.detach().requires_grad_() for a in arguments]
     y = function(*arguments, backend=backend, **options)
-    cotangent = torch.randn(y.shape).to(y.dtype)
+    cotangent = torch.randn(y.shape).to(y)
     y.backward(cotangent)
     expected, gradients = double_reference(function, arguments, cotangent, **options)
     assert y.dtype == arguments[0].dtype

@@ -1,5 +1,7 @@
 """Known breakages of the packages around this one, mended in one place."""
 
+import importlib.util
+
 import torch
 
 # Kept alive: the schemas vanish with the library object.
@@ -19,6 +21,8 @@ def _name_mmseg() -> None:
     # mmengine looks for the distribution 'mmsegmentation', which the onedl
     # family does not have, when a config inherits from 'mmseg::...'. The
     # import name is accepted in its place and exists in both families.
+    if importlib.util.find_spec('mmengine') is None:
+        return  # the operators need no mmengine
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE['mmseg'] = 'mmseg'

@@ -129,11 +129,21 @@ def test_ss2d_agrees_with_the_released_operator(case, device):
 # ----------------------------------------------------------------------------
 
 
+HALVES = pytest.mark.parametrize(
+    ('dtype', 'limit'), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)]
+)
+
+
 @on_devices
-@pytest.mark.parametrize(('dtype', 'limit'), [(torch.bfloat16, 2e-2), (torch.float16, 3e-3)])
-def test_half_precision(dtype, limit, device):
+@HALVES
+def test_ss2d_in_half_precision(dtype, limit, device):
     arguments = [a.to(dtype) for a in ss2d_arguments(3, 5, N=4, batch=1)]
     compare(on(device, ss2d), arguments, 'triton', limit)
+
+
+@on_devices
+@HALVES
+def test_selective_scan_in_half_precision(dtype, limit, device):
     arguments = [a.to(dtype) for a in scan_arguments(9, N=4, batch=1).values()]
     compare(on(device, selective_scan), arguments, 'triton', limit, delta_softplus=True)
 

@@ -1,5 +1,4 @@
-// What the launches need to know of torch's CUDA state.
-#include <ATen/cuda/CUDAContext.h>
+// What the launches need to know of torch: the stream of the caller.
 #include <c10/cuda/CUDAStream.h>
 
 #include "../../common/cuda/scan_launch.h"
@@ -7,7 +6,5 @@
 namespace tinyvim {
 
 void* current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
-
-int64_t multiprocessors() { return at::cuda::getCurrentDeviceProperties()->multiProcessorCount; }
 
 }  // namespace tinyvim

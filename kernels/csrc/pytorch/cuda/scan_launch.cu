@@ -61,6 +61,13 @@ void check(const char* what) {
 
 }  // namespace
 
+int64_t multiprocessors() {
+  int device = 0, count = 1;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
+}
+
 void launch_forward(const CudaScanArgs& a, const ForwardPlan& plan, float* y, float* last_state,
                     float* chunk_states, float* chunk_dt, void* stream_) {
   const auto stream = static_cast<cudaStream_t>(stream_);

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds the operators for the GPU of this machine, tests and times them. Needs
+# torch (a CUDA build), nvcc, a C++ compiler and pytest; no network and no
+# OpenMMLab package. Results go to OUT.
+#
+#   PYTHON=python3 OUT=work_dirs/gpu bash tools/test_gpu.sh
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+PYTHON=${PYTHON:-python3}
+OUT=${OUT:-work_dirs/gpu}
+mkdir -p "$OUT"
+failed=0
+
+step() {
+    local name=$1
+    shift
+    echo "== $name: $*"
+    "$@" 2>&1 | tee "$OUT/$name.log"
+    local code=${PIPESTATUS[0]}
+    echo "== $name: exit $code"
+    if [[ $code -ne 0 ]]; then failed=1; fi
+    return "$code"
+}
+
+step machine "$PYTHON" -c 'import torch; assert torch.cuda.is_available(), "torch sees no CUDA device"
+p = torch.cuda.get_device_properties(0)
+print(p.name, "torch", torch.__version__, "CUDA", torch.version.cuda, "SMs", p.multi_processor_count)' || exit 1
+
+# In place: no package index is asked for anything.
+step build env TINYVIM_EXTENSION=require FORCE_CUDA=1 "$PYTHON" setup.py build_ext --inplace || exit 1
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+step backends "$PYTHON" -m tinyvim_mm.ops
+step tests "$PYTHON" -m pytest tests/test_ops -m gpu -p no:cacheprovider
+
+if command -v compute-sanitizer > /dev/null; then
+    for tool in memcheck racecheck; do
+        step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$PYTHON" -m pytest \
+            tests/test_ops/test_gpu.py -m gpu -k "cuda and (golden_operator and wide or lengths and 33)" \
+            -p no:cacheprovider
+    done
+else
+    echo '== compute-sanitizer is not installed: memory checks were not run'
+fi
+
+for batch in 1 64 256; do
+    step "benchmark_$batch" "$PYTHON" tools/benchmark_scan.py --device cuda --batch "$batch" \
+        --filter TinyViM --no-backbone --out "$OUT/batch_$batch"
+done
+step benchmark_others "$PYTHON" tools/benchmark_scan.py --device cuda --batch 16 --no-backbone \
+    --out "$OUT/all_batch_16"
+exit "$failed"
