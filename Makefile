@@ -19,13 +19,14 @@ SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--exact-python) \
   $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)') \
   $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
 
-.PHONY: help env demo test test-gpu lint clean
+.PHONY: help env demo test test-gpu test-asan lint clean
 
 help:
 	@echo 'make env       create or update .venv: torch, mmcv with its operators, the toolboxes'
 	@echo 'make demo      env, then train Mask R-CNN with TinyViM-B on the sample photographs'
 	@echo 'make test      env, then the linter and the tests   [PYTEST_ARGS="-k scan"]'
 	@echo 'make test-gpu  build for the GPU here, run its tests and the benchmark; no network needed'
+	@echo 'make test-asan env, then the operator under AddressSanitizer and UBSan'
 	@echo 'make lint      env, then the linter'
 	@echo 'make clean     remove .venv, builds and caches; built mmcv wheels (.cache/wheels),'
 	@echo '               data, weights and results stay'
@@ -48,6 +49,9 @@ test: lint
 # Takes the Python it finds, not `env`: GPU machines often have no network.
 test-gpu:
 	PYTHON=$(if $(wildcard $(VENV_PYTHON)),$(VENV_PYTHON),$(PYTHON)) bash tools/test_gpu.sh
+
+test-asan: env
+	PYTHON=$(VENV_PYTHON) bash tools/test_asan.sh
 
 lint: env
 	.venv/bin/ruff check .

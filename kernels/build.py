@@ -14,6 +14,8 @@ torch; no GPU need be present. Environment variables:
     7.5, 8.0, 8.6, 8.9, 9.0 and PTX of the last.
 ``MAX_JOBS``
     Parallel compilations.
+``TINYVIM_SANITIZE``
+    For ``make test-asan``: what to give to ``-fsanitize=``, such as ``address,undefined``.
 """
 
 import os
@@ -102,7 +104,7 @@ def _extension() -> Any:
         for path in sorted((ROOT / SOURCES).glob('**/*.cpp'))
         if 'scan_kernels_' not in path.name and path.parent.name != 'cuda'
     ]
-    flags = {'cxx': ['-O2', '-g0', '-fvisibility=hidden']}
+    flags = {'cxx': ['-O2', '-g0', '-fvisibility=hidden', *_sanitizer_flags()]}
     kind = CppExtension
     if _with_cuda():
         kind = CUDAExtension
@@ -113,7 +115,18 @@ def _extension() -> Any:
         flags['nvcc'] = ['-O3', '--expt-relaxed-constexpr', '-Xcompiler', '-fvisibility=hidden']
         if not os.environ.get('TORCH_CUDA_ARCH_LIST') and not torch.cuda.is_available():
             os.environ['TORCH_CUDA_ARCH_LIST'] = DEFAULT_CUDA_ARCHITECTURES
-    return kind('tinyvim_mm._C', sources, define_macros=macros, extra_compile_args=flags)
+    return kind(
+        'tinyvim_mm._C',
+        sources,
+        define_macros=macros,
+        extra_compile_args=flags,
+        extra_link_args=_sanitizer_flags()[:1],
+    )
+
+
+def _sanitizer_flags() -> List[str]:
+    kinds = os.environ.get('TINYVIM_SANITIZE')
+    return [f'-fsanitize={kinds}', '-fno-omit-frame-pointer', '-g1'] if kinds else []
 
 
 def _build_class(wish: str) -> type:
@@ -147,7 +160,7 @@ def _build_class(wish: str) -> type:
                     output_dir=self.build_temp,
                     macros=[('TINYVIM_VECTOR_WIDTH', str(width))]
                     + ([('TINYVIM_X86', None)] if _x86() else []),
-                    extra_postargs=_KERNEL_FLAGS + flags,
+                    extra_postargs=_KERNEL_FLAGS + flags + _sanitizer_flags(),
                 )
             return objects
 
