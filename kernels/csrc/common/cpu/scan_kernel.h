@@ -80,8 +80,9 @@ void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
   float* y = task.at(a.y, a.y_strides);
   PerState<N> A(n_states), h(n_states);
   for (int64_t c = task.c_begin; c < task.c_end; c += W) {
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) {
-      A[n] = load(a.A + (path * a.states + n) * a.channels + c);
+      A[n] = kLog2e * load(a.A + (path * a.states + n) * a.channels + c);
       h[n] = Vec{};
     }
     const Vec bias = task.per_channel(a.bias, c), D = task.per_channel(a.D, c);
@@ -93,14 +94,16 @@ void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
       const float* C = task.C + p * a.BC_strides.position;
       const Vec dt_x = dt * x;
       Vec out = D * x;
+      TINYVIM_UNROLL
       for (int n = 0; n < n_states; ++n) {
-        h[n] = exp(dt * A[n]) * h[n] + dt_x * B[n];
+        h[n] = exp2(dt * A[n]) * h[n] + dt_x * B[n];
         out += h[n] * C[n];
       }
       store(y + p * a.y_strides.position + c, out);
     }
     if (a.last_state != nullptr) {
       float* last = a.last_state + (batch * a.paths + path) * a.states * a.channels + c;
+      TINYVIM_UNROLL
       for (int n = 0; n < n_states; ++n) store(last + n * a.channels, h[n]);
     }
   }
@@ -146,8 +149,9 @@ class Backward {
  private:
   int64_t channel(int64_t tile) const { return task.c_begin + tile * W; }
   int64_t bk() const { return task.b * a.paths + task.k; }
+  // Times log2(e): exp(dt A) = 2^(dt A log2(e)).
   Vec load_A(int n, int64_t c) const {
-    return load(a.A + (task.k * a.states + n) * a.channels + c);
+    return kLog2e * load(a.A + (task.k * a.states + n) * a.channels + c);
   }
   float* grad_A(int n, int64_t c) const {
     return a.grad_A + (bk() * a.states + n) * a.channels + c;
@@ -157,6 +161,7 @@ class Backward {
   // start of each segment. With one segment there is nothing to keep.
   void start_tile(int64_t tile) {
     const int64_t c = channel(tile);
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) {
       store(grad_A(n, c), Vec{});
       if (a.grad_last_state != nullptr) {
@@ -169,6 +174,7 @@ class Backward {
 
     const Vec bias = task.per_channel(a.bias, c);
     PerState<N> A(n_states), h(n_states);
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) A[n] = load_A(n, c);
     for (int64_t t = 0; t < (segments - 1) * kSegment; ++t) {
       if (t % kSegment == 0) keep(tile, t / kSegment, h);
@@ -176,13 +182,15 @@ class Backward {
       const Vec step = task.step_size(p, c, bias, nullptr);
       const Vec dt_x = step * load(task.x + p * a.x_strides.position + c);
       const float* B = task.B + p * a.BC_strides.position;
-      for (int n = 0; n < n_states; ++n) h[n] = exp(step * A[n]) * h[n] + dt_x * B[n];
+      TINYVIM_UNROLL
+      for (int n = 0; n < n_states; ++n) h[n] = exp2(step * A[n]) * h[n] + dt_x * B[n];
     }
     keep(tile, segments - 1, h);
   }
 
   void keep(int64_t tile, int64_t segment, PerState<N>& h) {
     Vec* to = &checkpoints[(segment * tiles + tile) * n_states];
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) to[n] = h[n];
   }
 
@@ -192,6 +200,7 @@ class Backward {
     const Vec bias = task.per_channel(a.bias, c);
     PerState<N> A(n_states), h(n_states);
     const Vec* from = &checkpoints[(segment * tiles + tile) * n_states];
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) {
       A[n] = load_A(n, c);
       h[n] = state[n] = from[n];
@@ -201,8 +210,9 @@ class Backward {
       dt[i] = task.step_size(p, c, bias, &slope[i]);
       const Vec dt_x = dt[i] * load(task.x + p * a.x_strides.position + c);
       const float* B = task.B + p * a.BC_strides.position;
+      TINYVIM_UNROLL
       for (int n = 0; n < n_states; ++n) {
-        const Vec e = exp(dt[i] * A[n]);
+        const Vec e = exp2(dt[i] * A[n]);
         h[n] = e * h[n] + dt_x * B[n];
         decay[i * n_states + n] = e;
         state[(i + 1) * n_states + n] = h[n];
@@ -219,6 +229,7 @@ class Backward {
     float* grad_delta = task.at(a.grad_delta, a.delta_strides);
     float* grad_x = a.grad_x + bk() * a.length * a.channels + c;
     PerState<N> A(n_states), g(n_states), dA(n_states);
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) {
       A[n] = load_A(n, c);
       g[n] = carried[tile * n_states + n];
@@ -233,6 +244,7 @@ class Backward {
       const float* C = task.C + p * a.BC_strides.position;
       const Vec dt_x = dt[i] * x;
       Vec g_B{}, ddt{};  // sums over states of g B and of g A decay h
+      TINYVIM_UNROLL
       for (int n = 0; n < n_states; ++n) {
         const Vec decayed = decay[i * n_states + n] * state[i * n_states + n];
         g[n] += dy * C[n];
@@ -240,16 +252,17 @@ class Backward {
         sum_B[i * n_states + n] += g[n] * dt_x;
         g_B += g[n] * B[n];
         const Vec q = g[n] * decayed;
-        ddt += q * A[n];
+        ddt += q * A[n];  // times log2(e)
         dA[n] += q * dt[i];
         g[n] *= decay[i * n_states + n];
       }
-      ddt = (ddt + g_B * x) * slope[i];
+      ddt = (ddt * kLn2 + g_B * x) * slope[i];
       dbias += ddt;
       dD += dy * x;
       store(grad_delta + p * a.delta_strides.position + c, ddt);
       store(grad_x + p * a.channels, dy * D + dt[i] * g_B);
     }
+    TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) {
       carried[tile * n_states + n] = g[n];
       store(this->grad_A(n, c), dA[n]);
@@ -262,6 +275,7 @@ class Backward {
     const int64_t row = (group_index * a.batch * a.paths + bk()) * a.length;
     for (int64_t t = begin; t < end; ++t) {
       const int64_t to = (row + task.position(t)) * a.states;
+      TINYVIM_UNROLL
       for (int n = 0; n < n_states; ++n) {
         a.grad_B[to + n] = sum(sum_B[(t - begin) * n_states + n]);
         a.grad_C[to + n] = sum(sum_C[(t - begin) * n_states + n]);
