@@ -13,7 +13,7 @@ constexpr int kChannelPad = 16;
 // threads or on the instruction set's width.
 constexpr int kGroupChannels = 64;
 // Positions between two checkpoints of the state in the backward pass.
-constexpr int kSegment = 16;
+constexpr int kSegment = 64;
 
 // Strides of a tensor with axes (batch, path, position) and contiguous last axis.
 struct Strides {

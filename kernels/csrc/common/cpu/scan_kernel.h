@@ -128,16 +128,14 @@ class Backward {
         state((kSegment + 1) * n_states),
         dt(kSegment),
         slope(kSegment),
-        sum_B(kSegment * n_states),
-        sum_C(kSegment * n_states) {}
+        sums(kSegment * 2 * n_states) {}
 
   void run() {
     for (int64_t tile = 0; tile < tiles; ++tile) start_tile(tile);
     for (int64_t segment = segments - 1; segment >= 0; --segment) {
       const int64_t begin = segment * kSegment;
       const int64_t end = begin + kSegment < a.length ? begin + kSegment : a.length;
-      for (Vec& v : sum_B) v = Vec{};
-      for (Vec& v : sum_C) v = Vec{};
+      for (Vec& v : sums) v = Vec{};
       for (int64_t tile = 0; tile < tiles; ++tile) {
         recompute(tile, segment, begin, end);
         sweep(tile, begin, end);
@@ -248,8 +246,8 @@ class Backward {
       for (int n = 0; n < n_states; ++n) {
         const Vec decayed = decay[i * n_states + n] * state[i * n_states + n];
         g[n] += dy * C[n];
-        sum_C[i * n_states + n] += dy * state[(i + 1) * n_states + n];
-        sum_B[i * n_states + n] += g[n] * dt_x;
+        sums[i * 2 * n_states + n] += g[n] * dt_x;
+        sums[(i * 2 + 1) * n_states + n] += dy * state[(i + 1) * n_states + n];
         g_B += g[n] * B[n];
         const Vec q = g[n] * decayed;
         ddt += q * A[n];  // times log2(e)
@@ -273,13 +271,18 @@ class Backward {
 
   void write_B_and_C(int64_t begin, int64_t end) {
     const int64_t row = (group_index * a.batch * a.paths + bk()) * a.length;
+    std::vector<float> totals(2 * n_states + W);
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t to = (row + task.position(t)) * a.states;
-      TINYVIM_UNROLL
-      for (int n = 0; n < n_states; ++n) {
-        a.grad_B[to + n] = sum(sum_B[(t - begin) * n_states + n]);
-        a.grad_C[to + n] = sum(sum_C[(t - begin) * n_states + n]);
+      const Vec* from = &sums[(t - begin) * 2 * n_states];
+      for (int first = 0; first < 2 * n_states; first += W) {
+        Vec v[W];
+        for (int i = 0; i < W; ++i) v[i] = first + i < 2 * n_states ? from[first + i] : Vec{};
+        sum_lanes(v);
+        store(&totals[first], v[0]);
       }
+      const int64_t to = (row + task.position(t)) * a.states;
+      std::memcpy(a.grad_B + to, &totals[0], n_states * sizeof(float));
+      std::memcpy(a.grad_C + to, &totals[n_states], n_states * sizeof(float));
     }
   }
 
@@ -288,7 +291,8 @@ class Backward {
   const int64_t group_index;
   const int n_states;
   const int64_t tiles, segments;
-  std::vector<Vec> checkpoints, carried, decay, state, dt, slope, sum_B, sum_C;
+  std::vector<Vec> checkpoints, carried, decay, state, dt, slope;
+  std::vector<Vec> sums;  // over channels, per position: those for B, then those for C
 };
 
 template <int N>

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -34,14 +35,31 @@ inline Vec load(const float* p) {
 inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof(Vec)); }
 inline Vec splat(float s) { return s - Vec{}; }
 
-// Fixed order: halves are added until one is left.
-inline float sum(Vec v) {
-  float s[W];
-  store(s, v);
-  for (int half = W / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) s[i] += s[i + half];
+template <int D, int... I>
+inline Vec swap_lanes(Vec v, std::integer_sequence<int, I...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(v, v, (I ^ D)...);
+#else
+  return __builtin_shuffle(v, IntVec{(I ^ D)...});
+#endif
+}
+template <int D, int... I>
+inline Vec upper_from(Vec low, Vec high, std::integer_sequence<int, I...>) {
+  return IntVec{(I & D)...} != 0 ? high : low;
+}
+
+// Sums each of W vectors over its lanes: v[0] ends with the sum of vector i in
+// lane i. Halves are exchanged, so that W sums cost as many additions as one
+// vector has lanes, in an order that is always the same.
+template <int D = W / 2>
+inline void sum_lanes(Vec v[W]) {
+  const auto lanes = std::make_integer_sequence<int, W>();
+  for (int i = 0; i < D; ++i) {
+    const Vec keep = upper_from<D>(v[i], v[i + D], lanes);
+    const Vec give = upper_from<D>(v[i + D], v[i], lanes);
+    v[i] = keep + swap_lanes<D>(give, lanes);
   }
-  return s[0];
+  if constexpr (D > 1) sum_lanes<D / 2>(v);
 }
 
 // 2^x to about 2e-7 relative; 0 (or 1e-38) far below, NaN for NaN.
