@@ -42,7 +42,11 @@ STACK_EXTRAS: Dict[str, List[str]] = {
     # mmengine 0.10.7 imports pkg_resources, which setuptools 81 removed.
     'openmmlab': ['ftfy', 'regex', 'opencv-python-headless', 'setuptools<81'],
 }
-TEST_REQUIREMENTS = ['pytest>=8', 'hypothesis>=6', 'ruff>=0.6']
+TEST_REQUIREMENTS = [
+    *('pytest>=8', 'hypothesis>=6', 'ruff>=0.6'),
+    # Its interpreter runs the Triton kernels on a CPU, correctly since 3.2.
+    'triton>=3.2; platform_system == "Linux"',
+]
 # What mmcv's build needs beside torch, which must see this environment (no
 # build isolation). setuptools 81 removed pkg_resources, see above.
 BUILD_REQUIREMENTS = ['setuptools>=64,<81', 'wheel', 'ninja', 'psutil']

@@ -361,6 +361,19 @@ def test_obstacles_name_the_cure(monkeypatch):
     assert 'set TRITON_INTERPRET=1 before' in triton_scan.obstacle(cpu, torch.float32)
 
 
+def test_missing_tools_for_the_launcher_are_named(monkeypatch):
+    launch_obstacle = triton_scan._launch_obstacle.__wrapped__
+    monkeypatch.setattr(triton_scan.shutil, 'which', lambda name: None)
+    monkeypatch.delenv('CC', raising=False)
+    assert 'finds none: install one' in launch_obstacle(torch.device('cuda'))
+    monkeypatch.setenv('CC', 'gcc')
+    monkeypatch.setattr(triton_scan.sysconfig, 'get_paths', lambda: {'include': '/nowhere'})
+    assert '/nowhere/Python.h is missing' in launch_obstacle(torch.device('cuda'))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (6, 1))
+    assert 'cuda has 6.1' in launch_obstacle(torch.device('cuda'))
+
+
 @needs_interpreter
 def test_on_a_gpu_the_interpreter_is_an_obstacle():
     obstacle = triton_scan.obstacle(torch.device('cuda'), torch.float32)

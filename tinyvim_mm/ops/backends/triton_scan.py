@@ -14,6 +14,8 @@ import contextlib
 import functools
 import importlib.util
 import os
+import shutil
+import sysconfig
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ContextManager, List, NamedTuple, Optional, Sequence, Tuple
@@ -26,8 +28,11 @@ from .registration import constant_when_traced, register
 
 _NAMESPACE = 'tinyvim_mm_triton'
 _INTERPRETER = 'TRITON_INTERPRET'
-#: Older releases lack functions that the kernels use.
-_OLDEST_TRITON = (3, 0)
+# The oldest release for which the kernels are known to compile, and the oldest
+# whose interpreter computes them correctly.
+_OLDEST = (3, 0)
+_OLDEST_INTERPRETER = (3, 2)
+_OLDEST_CAPABILITY = 7
 
 
 @constant_when_traced
@@ -57,7 +62,7 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
             f'Triton was imported with {_INTERPRETER}=1 and would run in its interpreter; unset '
             'that variable and start Python again'
         )
-    return None
+    return _launch_obstacle(device) if device.type == 'cuda' else None
 
 
 def ss2d(
@@ -100,13 +105,13 @@ def _is_installed() -> bool:
 
 @functools.cache
 def _load_kernels() -> Tuple[Optional[str], bool]:
-    """Import Triton once: why that is impossible, and whether its interpreter is on."""
+    """Import Triton once: why it is of no use, and whether its interpreter is on."""
     try:
         import triton
 
-        if tuple(int(part) for part in triton.__version__.split('.')[:2]) < _OLDEST_TRITON:
-            oldest = '.'.join(map(str, _OLDEST_TRITON))
-            return f"triton {triton.__version__} is too old: pip install 'triton>={oldest}'", False
+        release = tuple(int(part) for part in triton.__version__.split('.')[:2])
+        if release < _OLDEST:
+            return _too_old(triton.__version__, _OLDEST), False
         kernels = _kernels()
     except Exception as error:  # noqa: BLE001 - a broken installation is reported as such
         return (
@@ -120,7 +125,40 @@ def _load_kernels() -> Tuple[Optional[str], bool]:
     ]
     if any(compiled) and not all(compiled):
         return f'{_INTERPRETER} changed after triton had been imported; start Python again', False
-    return None, not any(compiled)
+    interpreted = not any(compiled)
+    if interpreted and release < _OLDEST_INTERPRETER:
+        return _too_old(triton.__version__, _OLDEST_INTERPRETER), True
+    return None, interpreted
+
+
+@functools.cache
+def _launch_obstacle(device: torch.device) -> Optional[str]:
+    """What would make the first launch on a CUDA device fail, and the cure."""
+    if torch.version.hip is None and torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < _OLDEST_CAPABILITY:
+            return (
+                f'Triton needs compute capability {_OLDEST_CAPABILITY}.0 or newer, {device} has '
+                f"{major}.{minor}; choose 'cuda' or 'parallel'"
+            )
+    if os.name != 'posix':  # elsewhere Triton brings a compiler
+        return None
+    if not (os.environ.get('CC') or any(map(shutil.which, ('cc', 'gcc', 'clang')))):
+        return (
+            'Triton builds its launcher with a C compiler and finds none: install one, for '
+            'example apt-get install gcc, or name it in the environment variable CC'
+        )
+    headers = sysconfig.get_paths()['include']
+    if not os.path.exists(os.path.join(headers, 'Python.h')):
+        return (
+            f"Triton builds its launcher with Python's headers, and {headers}/Python.h is missing: "
+            'install them, for example apt-get install python3-dev'
+        )
+    return None
+
+
+def _too_old(version: str, oldest: Tuple[int, int]) -> str:
+    return f"triton {version} is too old here: pip install 'triton>={oldest[0]}.{oldest[1]}'"
 
 
 def _kernels() -> ModuleType:
