@@ -3,9 +3,11 @@
 import golden
 import pytest
 import torch
+from scan_cases import RUNNABLE
 
 from tinyvim_mm.checkpoint import translate_key
 from tinyvim_mm.models import DistillationClassifier, TinyViM
+from tinyvim_mm.ops import available_backends
 
 PARAMETERS = {'s': 5_909_084, 'b': 11_514_236, 'l': 32_380_256}
 CLASSIFIER = ('norm', 'head', 'dist_head')
@@ -16,9 +18,12 @@ def released():
     return golden.released_state_dict('s')
 
 
-@pytest.fixture
-def backbone(released):
-    model = TinyViM('s')
+@pytest.fixture(params=[*RUNNABLE, 'triton'])
+def backbone(released, request):
+    obstacle = available_backends('cpu')[request.param]
+    if obstacle is not None:  # Triton where it is not installed
+        pytest.skip(obstacle)
+    model = TinyViM('s', ssm_backend=request.param)
     model.load_state_dict({k: v for k, v in released.items() if not is_classifier(k)})
     return model
 
@@ -48,9 +53,7 @@ def test_logits(released):
         {
             k: v
             for k, v in released.items()
-            if not is_classifier(k)
-            and k[:5] != 'norm0'
-            and k.split('.')[0] not in ('norm0', 'norm2', 'norm4', 'norm6')
+            if not is_classifier(k) and k not in golden.released_keys('s', 'dense_norms')
         }
     )
     classifier = DistillationClassifier(224).eval()

@@ -143,7 +143,7 @@ def _launch_obstacle(device: torch.device) -> Optional[str]:
             )
     if os.name != 'posix':  # elsewhere Triton brings a compiler
         return None
-    if not (os.environ.get('CC') or any(map(shutil.which, ('cc', 'gcc', 'clang')))):
+    if not (os.environ.get('CC') or any(map(shutil.which, ('gcc', 'clang')))):
         return (
             'Triton builds its launcher with a C compiler and finds none: install one, for '
             'example apt-get install gcc, or name it in the environment variable CC'
