@@ -67,7 +67,9 @@ class Plan:
             raise
         present = self.setup.installed()
         # Of an open requirement a later step may take another version, rightly.
-        pinned = [distribution(wanted) for wanted in step.requirements if '==' in wanted.partition(';')[0]]
+        pinned = [
+            distribution(wanted) for wanted in step.requirements if '==' in wanted.partition(';')[0]
+        ]
         versions = {name: present.get(name) for name in pinned}
         write_json(stamp, {'key': key, 'versions': versions, 'facts': facts})
         activity.finish()
