@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..ops import BIDIRECTIONAL, CROSS_SCAN, available_backends, selective_scan, ss2d
 from ..ops.scan_paths import ScanPath, cross_merge, cross_scan
-from .timing import Timing, provenance, time_in_turns
+from .timing import provenance, time_in_turns
 
 #: Relative L2 error above which a contender is not timed.
 ERROR_LIMIT = 1e-5
@@ -328,6 +328,3 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     (out / 'scan.json').write_text(json.dumps(report, indent=1) + '\n')
     plot(report, out / 'scan.png')
     print(f'\n{out / "scan.json"}\n{out / "scan.png"}')
-
-
-__all__ = ['Case', 'Timing', 'cases', 'main', 'run_case', 'time_backbone']

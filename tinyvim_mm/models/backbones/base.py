@@ -19,6 +19,7 @@ from ...checkpoint import (
     load_file,
     translate_key,
 )
+from ...ops.tracing import is_compiling
 
 
 class StagedBackbone(BaseModule):
@@ -96,7 +97,7 @@ class StagedBackbone(BaseModule):
         """Apply a block, checkpointed if ``with_cp`` asks for it."""
         if not (self.with_cp and torch.is_grad_enabled()):
             return block(x)
-        if getattr(torch.compiler, 'is_compiling', lambda: False)():
+        if is_compiling():
             return checkpoint(block, x, use_reentrant=False)
         return checkpoint(
             block,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..scan_paths import ScanPath
-from .registration import Operators, register
+from .registration import Operators, float64_obstacle, register
 
 _BUILD = 'pip install --no-build-isolation --no-deps -e .'
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def cpu_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     """Why the CPU kernels cannot take such tensors, and the cure."""
     if device.type != 'cpu':
         return f'it computes on the CPU; move the tensors there or choose another for {device.type}'
-    return LIBRARY_PROBLEM or _precision_obstacle(dtype)
+    return LIBRARY_PROBLEM or float64_obstacle(dtype)
 
 
 def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
@@ -60,13 +60,7 @@ def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
             'the operators were compiled without CUDA; install the CUDA toolkit (nvcc) and run '
             f'FORCE_CUDA=1 {_BUILD}'
         )
-    return _precision_obstacle(dtype)
-
-
-def _precision_obstacle(dtype: torch.dtype) -> Optional[str]:
-    if dtype == torch.float64:
-        return "it computes in float32; for float64 choose 'parallel' or 'reference'"
-    return None
+    return float64_obstacle(dtype)
 
 
 def ss2d(

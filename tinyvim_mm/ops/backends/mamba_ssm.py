@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .compose import compose_ss2d
-from .registration import constant_when_traced
+from .registration import constant_when_traced, float64_obstacle
 
 _LARGEST_STATE = 256
 # Without build isolation the build sees the installed torch; without the cache
@@ -28,9 +28,7 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     """Why mamba-ssm cannot take such tensors, and the cure."""
     if device.type != 'cuda':
         return f'it computes on CUDA devices; the tensors are on {device.type}'
-    if dtype == torch.float64:
-        return "it computes in float32; for float64 choose 'parallel' or 'reference'"
-    return _load()[0]
+    return float64_obstacle(dtype) or _load()[0]
 
 
 def selective_scan(

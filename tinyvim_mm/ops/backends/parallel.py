@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..tracing import is_compiling
 from .compose import compose_ss2d
 
 
@@ -128,9 +129,4 @@ def _shift(x: Tensor, offset: int) -> Tensor:
 
 
 def _is_traced() -> bool:
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or _is_compiling()
-
-
-def _is_compiling() -> bool:
-    compiler = getattr(torch, 'compiler', None)
-    return bool(getattr(compiler, 'is_compiling', lambda: False)())
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or is_compiling()

@@ -22,6 +22,13 @@ class Operators(NamedTuple):
     selective_scan: Callable[..., Tuple[Tensor, Tensor]]
 
 
+def float64_obstacle(dtype: torch.dtype) -> Optional[str]:
+    """Why a backend that computes in float32 cannot take a type, and the cure."""
+    if dtype == torch.float64:
+        return "it computes in float32; for float64 choose 'parallel' or 'reference'"
+    return None
+
+
 def constant_when_traced(function: Callable) -> Callable:
     """Have ``torch.compile`` call a function instead of tracing it.
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..scan_paths import ScanPath
-from .registration import constant_when_traced, register
+from .registration import constant_when_traced, float64_obstacle, register
 
 _NAMESPACE = 'tinyvim_mm_triton'
 _INTERPRETER = 'TRITON_INTERPRET'
@@ -40,8 +40,9 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     """Why Triton cannot take such tensors, and the cure."""
     if device.type not in ('cuda', 'cpu'):
         return f'it computes on CUDA devices; the tensors are on {device.type}'
-    if dtype == torch.float64:
-        return "it computes in float32; for float64 choose 'parallel' or 'reference'"
+    wrong_type = float64_obstacle(dtype)
+    if wrong_type:
+        return wrong_type
     if not _is_installed():
         return 'triton is not installed: pip install triton'
     if device.type == 'cpu' and os.environ.get(_INTERPRETER) != '1':

@@ -49,7 +49,6 @@ TINYVIM_DEVICE void store(float* p, Int i, Float v, Mask m) {
 TINYVIM_DEVICE Float shuffle_xor(Float v, int lanes) {
   return __shfl_xor_sync(0xffffffffu, v, lanes);
 }
-TINYVIM_DEVICE void sync_warp() { __syncwarp(); }
 
 }  // namespace tinyvim
 
@@ -72,7 +71,6 @@ struct Lanes {
     for (int i = 0; i < TINYVIM_WARP; ++i) r.v[i] = f(i);
     return r;
   }
-  Lanes& operator+=(const Lanes& b) { return *this = *this + b; }
   friend Lanes operator+(const Lanes& a, const Lanes& b) {
     return make([&](int i) { return a.v[i] + b.v[i]; });
   }
@@ -147,7 +145,6 @@ inline void store(float* p, const Int& at, const Float& v, const Mask& m) {
 inline Float shuffle_xor(const Float& v, int lanes) {
   return Float::make([&](int i) { return v.v[i ^ lanes]; });
 }
-inline void sync_warp() {}
 
 }  // namespace tinyvim
 
