@@ -154,6 +154,8 @@ def _training_state_types() -> List[Any]:
 
 
 def _not_found(file: Path) -> str:
+    if file.is_dir():
+        return f'checkpoint {file} is a folder, not a file'
     message = f'checkpoint {file} does not exist (looked from {Path.cwd()})'
     if file.parent.is_dir():
         near = difflib.get_close_matches(file.name, os.listdir(file.parent), n=3)

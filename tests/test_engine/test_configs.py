@@ -44,6 +44,13 @@ def test_a_foreign_name_lists_the_configs():
         assert path.name in str(caught.value)
 
 
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    path = tmp_path / 'notes.txt'
+    path.touch()
+    with pytest.raises(UsageError, match=r"notes\.txt' is no config: mmengine reads \.py,"):
+        find_config(str(path))
+
+
 def test_a_config_of_no_toolbox_is_refused(tmp_path):
     path = tmp_path / 'a.py'
     path.write_text("default_scope = 'mmpose'\n")

@@ -139,6 +139,11 @@ def test_missing_file_says_where_it_was_looked_for(tmp_path):
     assert 'model.backbone.init_cfg=None' in str(error.value)
 
 
+def test_folder_is_named_as_such(tmp_path):
+    with pytest.raises(FileNotFoundError, match='is a folder, not a file'):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize('damage', ['empty', 'truncated', 'flipped', 'text'])
 def test_damaged_file(damage, released, tmp_path):
     path = tmp_path / 'weights.pth'

@@ -122,6 +122,8 @@ def test_bad_out_indices(out_indices, message):
             {'high_residual': 'concat', 'scan_frequencies': 'all'},
             "high_residual='concat' needs scan_frequencies='low'",
         ),
+        ({'pool_sizes': (2.5, 4, 2, 1)}, r'pool_size must be an integer of at least 1, got 2\.5'),
+        ({'norm_cfg': 'BN'}, r"norm_cfg must be a dict such as dict\(type='BN'\), got 'BN'"),
         ({'norm_cfg': {'type': 'GN'}}, "norm_cfg type 'GN' is no batch normalisation"),
         ({'ssm_backend': 'fast'}, "backend='fast' is no scan backend"),
     ],

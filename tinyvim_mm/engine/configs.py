@@ -21,6 +21,10 @@ def list_configs() -> List[Path]:
     return sorted(p for p in CONFIG_ROOT.rglob('*.py') if '_base_' not in p.parts)
 
 
+# What mmengine's Config reads.
+_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
+
+
 def find_config(name: str) -> Path:
     """Find a config.
 
@@ -32,9 +36,12 @@ def find_config(name: str) -> Path:
         Path of an existing file.
 
     Raises:
-        UsageError: There is no such config; the message names the nearest.
+        UsageError: There is no such config, and the message names the nearest, or
+            the file is none.
     """
     for path in (Path(name), PROJECT_ROOT / name):
+        if path.is_file() and path.suffix not in _SUFFIXES:
+            raise UsageError(f'{name!r} is no config: mmengine reads {", ".join(_SUFFIXES)}')
         if path.is_file():
             return path
     known = list_configs()

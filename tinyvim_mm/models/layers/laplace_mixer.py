@@ -76,8 +76,8 @@ class LaplaceMixer(nn.Module):
                 f"high_residual='concat' needs scan_frequencies='low': with "
                 f'{scan_frequencies!r} no high part is left to concatenate'
             )
-        if pool_size < 1:
-            raise ValueError(f'pool_size must be at least 1, got {pool_size}')
+        if not isinstance(pool_size, int) or pool_size < 1:
+            raise ValueError(f'pool_size must be an integer of at least 1, got {pool_size!r}')
         low = int(channels * split_ratio)
         if not 0 < low < channels:
             raise ValueError(

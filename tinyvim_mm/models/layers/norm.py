@@ -22,8 +22,10 @@ def build_batch_norm(norm_cfg: Optional[dict], num_features: int) -> nn.Module:
         num_features: Channels.
 
     Raises:
-        ValueError: The type is unknown or no batch normalisation.
+        ValueError: It is no dict, or its type is unknown or no batch normalisation.
     """
+    if norm_cfg is not None and not isinstance(norm_cfg, dict):
+        raise ValueError(f"norm_cfg must be a dict such as dict(type='BN'), got {norm_cfg!r}")
     cfg = dict(norm_cfg or {'type': 'BN'})
     kind = cfg.pop('type', 'BN')
     requires_grad = cfg.pop('requires_grad', True)
