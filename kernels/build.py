@@ -20,8 +20,11 @@ torch; no GPU need be present. Environment variables:
 
 import os
 import platform
+import shlex
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -66,7 +69,7 @@ def _obstacle() -> str:
             'torch is not importable during the build; install torch first, then '
             'use `pip install --no-build-isolation`'
         )
-    compiler = os.environ.get('CXX', 'c++').split()[0]
+    compiler = shlex.split(os.environ.get('CXX', 'c++'))[0]
     if shutil.which(compiler) is None:
         return f'there is no C++ compiler ({compiler}); on Debian: apt-get install g++'
     return ''
@@ -104,7 +107,8 @@ def _extension() -> Any:
         for path in sorted((ROOT / SOURCES).glob('**/*.cpp'))
         if 'scan_kernels_' not in path.name and path.parent.name != 'cuda'
     ]
-    flags = {'cxx': ['-O2', '-g0', '-fvisibility=hidden', *_sanitizer_flags()]}
+    threads = _thread_flags()
+    flags = {'cxx': ['-O2', '-g0', '-fvisibility=hidden', *threads, *_sanitizer_flags()]}
     kind = CppExtension
     if _with_cuda():
         kind = CUDAExtension
@@ -120,8 +124,30 @@ def _extension() -> Any:
         sources,
         define_macros=macros,
         extra_compile_args=flags,
-        extra_link_args=_sanitizer_flags()[:1],
+        extra_link_args=[*threads, *_sanitizer_flags()[:1]],
     )
+
+
+def _thread_flags() -> List[str]:
+    """What makes ``at::parallel_for``, a template of torch's headers, use threads."""
+    compiler = shlex.split(os.environ.get('CXX', 'c++'))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, 'probe.cpp')
+        source.write_text('#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n')
+        probe = subprocess.run(
+            [*compiler, '-fopenmp', str(source), '-o', str(source.with_suffix(''))],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    if probe.returncode == 0:
+        return ['-fopenmp']
+    print(
+        f'\n*** {" ".join(compiler)} compiles no OpenMP (-fopenmp): the scan will run in one '
+        'thread on CPUs\n',
+        file=sys.stderr,
+        flush=True,
+    )
+    return []
 
 
 def _sanitizer_flags() -> List[str]:

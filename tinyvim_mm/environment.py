@@ -44,6 +44,7 @@ STACK_EXTRAS: Dict[str, List[str]] = {
 }
 TEST_REQUIREMENTS = [
     *('pytest>=8', 'hypothesis>=6', 'ruff>=0.6'),
+    'fvcore>=0.1.5',  # its FLOP counter has to know the scan
     # Its interpreter runs the Triton kernels on a CPU, correctly since 3.2.
     'triton>=3.2; platform_system == "Linux"',
 ]

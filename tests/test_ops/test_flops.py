@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 import torch
 from scan_cases import needs_library, ss2d_arguments
@@ -15,17 +17,17 @@ def test_formula_counts_what_the_recurrence_does():
 
 
 @needs_library
-def test_mmengine_counts_the_scan():
-    from mmengine.analysis import FlopAnalyzer
-
-    model = TinyViM('s', ssm_backend='cpu').eval()
-    with_scan = FlopAnalyzer(model, torch.randn(1, 3, 64, 64)).set_op_handle(**flops.OP_HANDLES)
-    without = FlopAnalyzer(model, torch.randn(1, 3, 64, 64))
-    grid = (1, 0, 2, 2)
+@pytest.mark.parametrize(
+    ('module', 'name'), [('mmengine.analysis', 'FlopAnalyzer'), ('fvcore.nn', 'FlopCountAnalysis')]
+)
+def test_mmengine_and_fvcore_count_the_scan(module, name):
+    counter = getattr(importlib.import_module(module), name)
+    model, x = TinyViM('s', ssm_backend='cpu').eval(), torch.randn(1, 3, 64, 64)
+    with_scan = counter(model, x).set_op_handle(**flops.OP_HANDLES)
     expected = 0
     for d, R in ((12, 3), (32, 4), (84, 11), (84, 11), (168, 14)):
-        expected += flops.ss2d_macs((1, d, *grid[2:]), (4, R + 16, d), (4, d, R), 8)
-    assert with_scan.total() - without.total() == expected
+        expected += flops.ss2d_macs((1, d, 2, 2), (4, R + 16, d), (4, d, R), 8)
+    assert with_scan.total() - counter(model, x).total() == expected
 
 
 @needs_library

@@ -13,7 +13,7 @@ constexpr int kChannelPad = 16;
 // threads or on the instruction set's width.
 constexpr int kGroupChannels = 64;
 // Positions between two checkpoints of the state in the backward pass.
-constexpr int kSegment = 64;
+constexpr int kSegment = 16;
 
 // Strides of a tensor with axes (batch, path, position) and contiguous last axis.
 struct Strides {
@@ -27,8 +27,13 @@ struct ScanArgs {
 
   const float* x;      // channels
   Strides x_strides;
-  const float* delta;  // channels; before bias and softplus
+  // Before bias and softplus; either given or, if null, dt_low times dt_weight.
+  const float* delta;  // channels
   Strides delta_strides;
+  const float* dt_low;  // rank
+  Strides dt_low_strides;
+  const float* dt_weight;  // (paths, rank, channels)
+  int64_t rank;
   const float* B;      // states
   const float* C;      // states
   Strides BC_strides;
@@ -48,8 +53,9 @@ struct BackwardArgs : ScanArgs {
   Strides grad_y_strides;
   const float* grad_last_state;  // as last_state, or null
 
-  float* grad_x;      // (batch, paths, length, channels)
-  float* grad_delta;  // strides of delta
+  float* grad_x;  // (batch, paths, length, channels)
+  float* grad_delta;  // channels
+  Strides grad_delta_strides;
   float* grad_B;      // (groups of channels, batch, paths, length, states)
   float* grad_C;      // likewise
   float* grad_A;      // (batch, paths, states, channels)

@@ -45,7 +45,7 @@ struct Task {
   const ScanArgs& a;
   int64_t b, k, c_begin, c_end;
   const int32_t* positions;
-  const float *x, *delta, *B, *C;
+  const float *x, *delta, *dt_low, *B, *C;
 
   Task(const ScanArgs& args, int64_t batch, int64_t path, int64_t group)
       : a(args), b(batch), k(path) {
@@ -53,7 +53,8 @@ struct Task {
     c_end = c_begin + kGroupChannels < a.channels ? c_begin + kGroupChannels : a.channels;
     positions = a.positions == nullptr ? nullptr : a.positions + k * a.length;
     x = at(a.x, a.x_strides);
-    delta = at(a.delta, a.delta_strides);
+    delta = a.delta == nullptr ? nullptr : at(a.delta, a.delta_strides);
+    dt_low = a.delta == nullptr ? at(a.dt_low, a.dt_low_strides) : nullptr;
     B = at(a.B, a.BC_strides);
     C = at(a.C, a.BC_strides);
   }
@@ -62,16 +63,52 @@ struct Task {
     return p + b * s.batch + k * s.path;
   }
   int64_t position(int64_t t) const { return positions == nullptr ? t : positions[t]; }
-  Vec step_size(int64_t position, int64_t c, Vec bias, Vec* derivative) const {
-    const Vec raw = load(delta + position * a.delta_strides.position + c) + bias;
-    if (a.softplus) return softplus(raw, derivative);
-    if (derivative != nullptr) *derivative = splat(1.0f);
-    return raw;
-  }
   Vec per_channel(const float* p, int64_t c) const {
     return p == nullptr ? Vec{} : load(p + k * a.channels + c);
   }
 };
+
+// Positions whose step sizes are computed together, so that each row of
+// dt_weight is loaded once for all of them.
+constexpr int kBlock = 8;
+static_assert(kSegment % kBlock == 0, "blocks must not cross segments");
+
+// Step sizes of the positions at times begin ... begin + kBlock - 1 (past the
+// path's end, of its last position), and what softplus's derivative is there.
+inline void step_sizes(const Task& task, int64_t begin, int64_t c, Vec bias, Vec dt[kBlock],
+                       Vec* derivatives) {
+  const ScanArgs& a = task.a;
+  int64_t p[kBlock];
+  for (int i = 0; i < kBlock; ++i) {
+    p[i] = task.position(begin + i < a.length ? begin + i : a.length - 1);
+  }
+  Vec raw[kBlock];
+  if (task.delta != nullptr) {
+    for (int i = 0; i < kBlock; ++i) {
+      raw[i] = load(task.delta + p[i] * a.delta_strides.position + c) + bias;
+    }
+  } else {
+    const float* weight = a.dt_weight + task.k * a.rank * a.channels + c;
+    TINYVIM_UNROLL
+    for (int i = 0; i < kBlock; ++i) raw[i] = bias;
+    for (int64_t r = 0; r < a.rank; ++r) {
+      const Vec w = load(weight + r * a.channels);
+      TINYVIM_UNROLL
+      for (int i = 0; i < kBlock; ++i) {
+        raw[i] += w * task.dt_low[p[i] * a.dt_low_strides.position + r];
+      }
+    }
+  }
+  for (int i = 0; i < kBlock; ++i) {
+    Vec* derivative = derivatives == nullptr ? nullptr : derivatives + i;
+    if (a.softplus) {
+      dt[i] = softplus(raw[i], derivative);
+    } else {
+      dt[i] = raw[i];
+      if (derivative != nullptr) *derivative = splat(1.0f);
+    }
+  }
+}
 
 template <int N>
 void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
@@ -86,20 +123,24 @@ void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
       h[n] = Vec{};
     }
     const Vec bias = task.per_channel(a.bias, c), D = task.per_channel(a.D, c);
-    for (int64_t t = 0; t < a.length; ++t) {
-      const int64_t p = task.position(t);
-      const Vec dt = task.step_size(p, c, bias, nullptr);
-      const Vec x = load(task.x + p * a.x_strides.position + c);
-      const float* B = task.B + p * a.BC_strides.position;
-      const float* C = task.C + p * a.BC_strides.position;
-      const Vec dt_x = dt * x;
-      Vec out = D * x;
-      TINYVIM_UNROLL
-      for (int n = 0; n < n_states; ++n) {
-        h[n] = exp2(dt * A[n]) * h[n] + dt_x * B[n];
-        out += h[n] * C[n];
+    for (int64_t begin = 0; begin < a.length; begin += kBlock) {
+      Vec dt[kBlock];
+      step_sizes(task, begin, c, bias, dt, nullptr);
+      const int64_t end = begin + kBlock < a.length ? begin + kBlock : a.length;
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t p = task.position(t);
+        const Vec x = load(task.x + p * a.x_strides.position + c);
+        const float* B = task.B + p * a.BC_strides.position;
+        const float* C = task.C + p * a.BC_strides.position;
+        const Vec step = dt[t - begin], dt_x = step * x;
+        Vec out = D * x;
+        TINYVIM_UNROLL
+        for (int n = 0; n < n_states; ++n) {
+          h[n] = exp2(step * A[n]) * h[n] + dt_x * B[n];
+          out += h[n] * C[n];
+        }
+        store(y + p * a.y_strides.position + c, out);
       }
-      store(y + p * a.y_strides.position + c, out);
     }
     if (a.last_state != nullptr) {
       float* last = a.last_state + (batch * a.paths + path) * a.states * a.channels + c;
@@ -174,14 +215,17 @@ class Backward {
     PerState<N> A(n_states), h(n_states);
     TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) A[n] = load_A(n, c);
-    for (int64_t t = 0; t < (segments - 1) * kSegment; ++t) {
-      if (t % kSegment == 0) keep(tile, t / kSegment, h);
-      const int64_t p = task.position(t);
-      const Vec step = task.step_size(p, c, bias, nullptr);
-      const Vec dt_x = step * load(task.x + p * a.x_strides.position + c);
-      const float* B = task.B + p * a.BC_strides.position;
-      TINYVIM_UNROLL
-      for (int n = 0; n < n_states; ++n) h[n] = exp2(step * A[n]) * h[n] + dt_x * B[n];
+    for (int64_t begin = 0; begin < (segments - 1) * kSegment; begin += kBlock) {
+      if (begin % kSegment == 0) keep(tile, begin / kSegment, h);
+      Vec steps[kBlock];
+      step_sizes(task, begin, c, bias, steps, nullptr);
+      for (int i = 0; i < kBlock; ++i) {
+        const int64_t p = task.position(begin + i);
+        const Vec dt_x = steps[i] * load(task.x + p * a.x_strides.position + c);
+        const float* B = task.B + p * a.BC_strides.position;
+        TINYVIM_UNROLL
+        for (int n = 0; n < n_states; ++n) h[n] = exp2(steps[i] * A[n]) * h[n] + dt_x * B[n];
+      }
     }
     keep(tile, segments - 1, h);
   }
@@ -203,9 +247,11 @@ class Backward {
       A[n] = load_A(n, c);
       h[n] = state[n] = from[n];
     }
+    for (int64_t t = begin; t < end; t += kBlock) {
+      step_sizes(task, t, c, bias, &dt[t - begin], &slope[t - begin]);
+    }
     for (int64_t t = begin; t < end; ++t) {
       const int64_t i = t - begin, p = task.position(t);
-      dt[i] = task.step_size(p, c, bias, &slope[i]);
       const Vec dt_x = dt[i] * load(task.x + p * a.x_strides.position + c);
       const float* B = task.B + p * a.BC_strides.position;
       TINYVIM_UNROLL
@@ -224,7 +270,7 @@ class Backward {
     float* grad_D = a.grad_D + bk() * a.channels + c;
     float* grad_bias = a.grad_bias + bk() * a.channels + c;
     const float* grad_y = task.at(a.grad_y, a.grad_y_strides);
-    float* grad_delta = task.at(a.grad_delta, a.delta_strides);
+    float* grad_delta = task.at(a.grad_delta, a.grad_delta_strides);
     float* grad_x = a.grad_x + bk() * a.length * a.channels + c;
     PerState<N> A(n_states), g(n_states), dA(n_states);
     TINYVIM_UNROLL
@@ -257,7 +303,7 @@ class Backward {
       ddt = (ddt * kLn2 + g_B * x) * slope[i];
       dbias += ddt;
       dD += dy * x;
-      store(grad_delta + p * a.delta_strides.position + c, ddt);
+      store(grad_delta + p * a.grad_delta_strides.position + c, ddt);
       store(grad_x + p * a.channels, dy * D + dt[i] * g_B);
     }
     TINYVIM_UNROLL

@@ -36,11 +36,16 @@ int64_t channel_groups(const ScanArgs& a) {
   return (a.channels + kGroupChannels - 1) / kGroupChannels;
 }
 
+// Exponentials below which waking a thread costs more than it saves.
+constexpr int64_t kThreadWork = 1 << 16;
+
 // Runs f(batch, path, group) for all tasks.
 template <typename F>
 void for_each_task(const ScanArgs& a, const F& f) {
   const int64_t groups = channel_groups(a);
-  at::parallel_for(0, a.batch * a.paths * groups, 1, [&](int64_t begin, int64_t end) {
+  const int64_t work = a.length * a.states * std::min<int64_t>(a.channels, kGroupChannels);
+  const int64_t grain = std::max<int64_t>(1, kThreadWork / std::max<int64_t>(1, work));
+  at::parallel_for(0, a.batch * a.paths * groups, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       f(i / groups / a.paths, i / groups % a.paths, i % groups);
     }
@@ -62,8 +67,7 @@ at::Tensor path_positions(at::IntArrayRef paths, int64_t height, int64_t width) 
   return positions;
 }
 
-void fill(const SS2DTensors& t, const at::Tensor& delta, const at::Tensor& positions,
-          ScanArgs* a) {
+void fill(const SS2DTensors& t, const at::Tensor& positions, ScanArgs* a) {
   a->batch = t.batch;
   a->paths = t.K;
   a->length = t.length;
@@ -73,11 +77,14 @@ void fill(const SS2DTensors& t, const at::Tensor& delta, const at::Tensor& posit
   a->softplus = true;
   a->x = t.x.const_data_ptr<float>();
   a->x_strides = {t.length * t.padded, 0, t.padded};
-  a->delta = delta.const_data_ptr<float>();
-  a->delta_strides = {t.length * t.padded, t.batch * t.length * t.padded, t.padded};
-  a->B = t.projected.const_data_ptr<float>() + t.R_padded;
+  // One product gave dt_low, B and C of a path, side by side.
+  a->dt_low = t.projected.const_data_ptr<float>();
+  a->dt_low_strides = {t.length * t.K * t.columns, t.columns, t.K * t.columns};
+  a->dt_weight = t.dt_weight.const_data_ptr<float>();
+  a->rank = t.R;
+  a->B = a->dt_low + t.R_padded;
   a->C = a->B + t.N_padded;
-  a->BC_strides = {t.length * t.K * t.columns, t.columns, t.K * t.columns};
+  a->BC_strides = a->dt_low_strides;
   a->A = t.A.const_data_ptr<float>();
   a->D = t.D.const_data_ptr<float>();
   a->bias = t.bias.const_data_ptr<float>();
@@ -105,12 +112,11 @@ void fill(const SequenceTensors& t, bool softplus, ScanArgs* a) {
 }
 
 // Runs the backward kernels. `x` of the result is (batch, paths, L, channels),
-// `delta` has the strides of the arguments' delta.
-ScanGrads backward(BackwardArgs a, const at::Tensor& delta) {
-  const auto options = delta.options();
+// `delta` is grad_delta, filled.
+ScanGrads backward(BackwardArgs a, const at::Tensor& grad_delta) {
+  const auto options = grad_delta.options();
   const int64_t groups = channel_groups(a);
   at::Tensor x = at::empty({a.batch, a.paths, a.length, a.channels}, options);
-  at::Tensor grad_delta = at::empty_like(delta);
   at::Tensor B = at::empty({groups, a.batch, a.paths, a.length, a.states}, options);
   at::Tensor C = at::empty_like(B);
   at::Tensor A = at::empty({a.batch, a.paths, a.states, a.channels}, options);
@@ -135,7 +141,13 @@ ScanGrads backward(BackwardArgs a, const at::Tensor& delta) {
 
 }  // namespace
 
-std::string cpu_capability() { return scan_kernels().name; }
+std::string cpu_capability() {
+#if defined(INTRA_OP_PARALLEL)
+  return scan_kernels().name;
+#else  // at::parallel_for is a plain loop where the compiler has no OpenMP
+  return scan_kernels().name + std::string(", one thread");
+#endif
+}
 
 at::Tensor ordered_sum(const at::Tensor& t, int64_t axis) {
   if (t.size(axis) == 1) return t.squeeze(axis);
@@ -166,10 +178,10 @@ Tensor ss2d_cpu(const Tensor& x, const Tensor& x_proj_weight, const Tensor& dt_p
                 const Tensor& dt_projs_bias, const Tensor& A_logs, const Tensor& Ds,
                 at::IntArrayRef paths) {
   const SS2DTensors t(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, kPadding);
-  const at::Tensor delta = t.delta(), positions = path_positions(paths, t.height, t.width);
+  const at::Tensor positions = path_positions(paths, t.height, t.width);
   at::Tensor y = at::empty({t.batch, t.K, t.length, t.padded}, t.x.options());
   ForwardArgs args{};
-  fill(t, delta, positions, &args);
+  fill(t, positions, &args);
   args.y = y.data_ptr<float>();
   args.y_strides = {t.K * t.length * t.padded, t.length * t.padded, t.padded};
   for_each_task(args, [&](int64_t b, int64_t k, int64_t g) {
@@ -183,13 +195,15 @@ SS2DGradients ss2d_backward_cpu(const Tensor& grad_y, const Tensor& x,
                                 const Tensor& dt_projs_bias, const Tensor& A_logs,
                                 const Tensor& Ds, at::IntArrayRef paths) {
   const SS2DTensors t(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, kPadding);
-  const at::Tensor delta = t.delta(), positions = path_positions(paths, t.height, t.width);
+  const at::Tensor positions = path_positions(paths, t.height, t.width);
   const at::Tensor dy = t.rows(grad_y);
   BackwardArgs args{};
-  fill(t, delta, positions, &args);
+  fill(t, positions, &args);
+  args.grad_delta_strides = {t.length * t.padded, t.batch * t.length * t.padded, t.padded};
   args.grad_y = dy.const_data_ptr<float>();
   args.grad_y_strides = {t.length * t.padded, 0, t.padded};
-  ScanGrads grads = backward(args, delta);
+  ScanGrads grads =
+      backward(args, at::empty({t.K, t.batch * t.length, t.padded}, t.x.options()));
   grads.x = ordered_sum(grads.x, 1);
   return t.gradients(grads, x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds);
 }
@@ -225,7 +239,8 @@ ScanGradients selective_scan_backward_cpu(const Tensor& grad_y,
   args.grad_y = dy.const_data_ptr<float>();
   args.grad_y_strides = args.x_strides;
   args.grad_last_state = data_or_null(dlast);
-  return t.gradients(backward(args, t.delta), u, delta, A, B, C, D, delta_bias);
+  args.grad_delta_strides = args.delta_strides;
+  return t.gradients(backward(args, at::empty_like(t.delta)), u, delta, A, B, C, D, delta_bias);
 }
 
 }  // namespace tinyvim
