@@ -5,8 +5,9 @@ pytest.importorskip('mmengine')
 from mmengine.config import Config
 
 from tinyvim_mm.engine import UsageError
-from tinyvim_mm.engine.data_check import check_data, check_pretrained, datasets_of
+from tinyvim_mm.engine.data_check import check_data, datasets_of
 from tinyvim_mm.engine.paths import SAMPLE_COCO
+from tinyvim_mm.engine.weights import check_pretrained
 
 COMMAND = 'python tools/train.py a.py'
 
@@ -22,7 +23,7 @@ def coco(root, **rest):
 
 
 def config(dataset, **rest):
-    return Config(dict(train_dataloader=dict(dataset=dataset), **rest))
+    return Config(dict(default_scope='mmdet', train_dataloader=dict(dataset=dataset), **rest))
 
 
 def check(cfg, *splits):

@@ -2,14 +2,8 @@ import pytest
 
 pytest.importorskip('mmdet')
 
-from tinyvim_mm.engine.report import (
-    SEEN,
-    UNSEEN,
-    first_and_last_loss,
-    pick_photographs,
-    score_lines,
-    starting_weights,
-)
+from tinyvim_mm.engine.report import first_and_last_loss, score_lines, starting_weights
+from tinyvim_mm.engine.toolboxes import mmdet
 
 
 def scores(box, mask):
@@ -23,7 +17,9 @@ def scores(box, mask):
 
 
 def test_scores_are_percent_and_say_which_photographs():
-    lines = score_lines({SEEN.split: scores(0.123, 0.1), UNSEEN.split: scores(0.0, 0.001)})
+    lines = score_lines(
+        mmdet, {mmdet.SEEN.split: scores(0.123, 0.1), mmdet.UNSEEN.split: scores(0.0, 0.001)}
+    )
     assert lines == [
         '24 photographs the network was trained on (train2017): '
         'box AP 12.3, box AP50 24.6, mask AP 10.0, mask AP50 20.0',
@@ -33,9 +29,16 @@ def test_scores_are_percent_and_say_which_photographs():
 
 
 def test_no_prediction_is_no_score():
-    lines = score_lines({SEEN.split: scores(0.1, 0.1), UNSEEN.split: {'photographs': 24}})
+    lines = score_lines(
+        mmdet, {mmdet.SEEN.split: scores(0.1, 0.1), mmdet.UNSEEN.split: {'photographs': 24}}
+    )
     assert 'box AP none, box AP50 none, mask AP none' in lines[1]
-    assert lines[2] == '(none: the network predicted no object at all)'
+    assert lines[1].endswith('(none: the network predicted no object at all)')
+
+
+def test_a_detector_without_masks_has_no_mask_score():
+    boxes = {'coco/bbox_mAP': 0.1, 'coco/bbox_mAP_50': 0.2}
+    assert mmdet.score_line(boxes) == 'box AP 10.0, box AP50 20.0'
 
 
 def test_first_and_last_loss():
@@ -69,4 +72,4 @@ def test_photographs_with_the_largest_objects_come_first():
             box = dict(bbox=[1, 1, 1 + side, 1 + side], ignore_flag=0)
             return dict(width=100, height=100, instances=[ignored, box] if side else [])
 
-    assert pick_photographs(Data(), 3) == [1, 2, 0]
+    assert mmdet.pick_photographs(Data(), 3) == [1, 2, 0]

@@ -7,8 +7,10 @@ pytest.importorskip('mmdet')
 from tinyvim_mm.compat import apply
 from tinyvim_mm.engine import UsageError, sample
 from tinyvim_mm.engine.configs import find_config, load_config
-from tinyvim_mm.engine.data_check import check_data, check_pretrained
+from tinyvim_mm.engine.data_check import check_data
 from tinyvim_mm.engine.paths import SAMPLE_COCO
+from tinyvim_mm.engine.toolboxes import mmdet, toolbox_of
+from tinyvim_mm.engine.weights import check_pretrained
 
 PATH = find_config('mask_rcnn_tinyvim_b_1x_coco')
 
@@ -34,10 +36,19 @@ def test_the_network_and_the_schedule_stay(cfg):
     assert now['optim_wrapper']['optimizer']['type'] == 'AdamW'
 
 
-def test_every_change_is_printed_with_a_reason(cfg, capsys):
+def test_every_change_is_printed_with_a_reason(cfg, capsys, monkeypatch):
+    changes, sample_changes = [], mmdet.sample_changes
+
+    def record(cfg, path):
+        for change in sample_changes(cfg, path):
+            changes.append(change)
+            yield change
+
+    monkeypatch.setattr(toolbox_of(cfg), 'sample_changes', record)
     sample.apply_sample(cfg, PATH)
     printed = capsys.readouterr().out
-    for change in sample.MMDET_CHANGES:
+    assert len(changes) > 20
+    for change in changes:
         assert f'  {change.key} = ' in printed
         assert change.reason in printed
     assert 'training starts from RANDOM weights' in printed
@@ -60,15 +71,6 @@ def test_existing_weights_are_kept(cfg, capsys):
     assert 'RANDOM' not in capsys.readouterr().out
 
 
-def test_other_toolboxes_are_refused(cfg):
-    cfg.default_scope = 'mmseg'
-    with pytest.raises(
-        UsageError,
-        match=r'photographs for mmdet only, and .*_b_1x_coco\.py belongs to mmseg: .*without',
-    ):
-        sample.apply_sample(cfg, PATH)
-
-
 def test_other_data_sets_are_refused(cfg):
     cfg.train_dataloader.dataset.type = 'LVISV1Dataset'
     with pytest.raises(
@@ -77,7 +79,26 @@ def test_other_data_sets_are_refused(cfg):
         sample.apply_sample(cfg, PATH)
 
 
+def test_a_long_schedule_is_refused(cfg):
+    cfg.train_cfg.max_epochs = 300
+    with pytest.raises(UsageError, match=r'keeps the schedule, .*\(300 epochs\) would take .*1x'):
+        sample.apply_sample(cfg, PATH)
+
+
+@pytest.mark.parametrize(
+    'name', ['retinanet_tinyvim_b_1x_coco', 'cascade_mask_rcnn_tinyvim_b_1x_coco']
+)
+def test_other_detectors_have_a_sample_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    apply()
+    cfg = load_config(find_config(name))
+    sample.apply_sample(cfg, find_config(name))
+    check_data(cfg, ('train', 'val', 'test'), '')
+    stages = cfg.model.train_cfg.get('rcnn', [])
+    assert [stage.sampler.num for stage in stages] == [64] * (3 if 'cascade' in name else 0)
+
+
 def test_a_package_without_the_photographs_says_so(cfg, monkeypatch, tmp_path):
-    monkeypatch.setattr(sample, 'SAMPLE_COCO', tmp_path / 'absent')
+    monkeypatch.setattr(mmdet, 'SAMPLE_COCO', tmp_path / 'absent')
     with pytest.raises(UsageError, match=r'not at .*absent: .*part of the repository.*in a clone'):
         sample.apply_sample(cfg, PATH)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, List, Set
 from .. import environment
 from .errors import UsageError
 from .paths import CONFIG_ROOT, PROJECT_ROOT, shown
+from .toolboxes import SCOPES
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
 def list_configs() -> List[Path]:

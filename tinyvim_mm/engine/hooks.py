@@ -1,5 +1,7 @@
 """Hooks of mmengine's Runner that the tools add."""
 
+from typing import Any
+
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 
@@ -25,3 +27,38 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         set_random_seed((self.seed + 1000 * runner.epoch) % 2**32, diff_rank_seed=True)
+
+
+class IterationSeedHook(Hook):
+    """Seed all random numbers anew at each iteration, from the run's seed and the iteration.
+
+    Does for trainings that count iterations what :class:`EpochSeedHook` does
+    for those that count epochs. The data have to be loaded in the main process.
+    Where mmengine loads all earlier batches again when it resumes (0.10.7), the
+    first batch after that is augmented otherwise than in the whole run.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    # Before every hook that may draw a random number.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        # Called once; the first batch is loaded after it.
+        self._set(2 * runner.iter)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._set(2 * runner.iter + 1)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        # The iteration is counted after this; then the next batch is loaded.
+        self._set(2 * (runner.iter + 1))
+
+    def _set(self, number: int) -> None:
+        set_random_seed((self.seed + number) % 2**32, diff_rank_seed=True)

@@ -1,8 +1,13 @@
-"""Where things lie in a clone."""
+"""Where things lie, in a clone and in an installed package."""
 
 from pathlib import Path
+from typing import Optional
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
+#: The clone; or in an installed package the folder where mim and mmengine look
+#: for ``configs``, ``tools`` and ``model-index.yml``, which has no sample data.
+PROJECT_ROOT = _PACKAGE.parent if (_PACKAGE.parent / 'setup.py').is_file() else _PACKAGE / '.mim'
+MODEL_INDEX = PROJECT_ROOT / 'model-index.yml'
 CONFIG_ROOT = PROJECT_ROOT / 'configs'
 SAMPLE_COCO = PROJECT_ROOT / 'data' / 'sample' / 'coco'
 
@@ -14,3 +19,11 @@ def shown(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def absent(path: Optional[str]) -> bool:
+    """Whether something is the path of a file or folder that does not exist.
+
+    Addresses with a scheme count as present: mmengine fetches them.
+    """
+    return isinstance(path, str) and '://' not in path and not Path(path).exists()

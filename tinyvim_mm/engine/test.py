@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Optional, Sequence
 from . import cli
 from .data_check import check_data
 from .errors import UsageError
+from .toolboxes import toolbox_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from mmengine.evaluator import BaseMetric
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,7 +57,7 @@ def test(args: argparse.Namespace) -> None:
 
     runner = Runner.from_cfg(cfg)
     cli.log_scan_backend(runner)
-    dumps = [_dump(cfg, args.out)] if args.out else []
+    dumps = [toolbox_of(cfg).dump_metric(args.out)] if args.out else []
     if args.sample:
         from .report import report_test
 
@@ -71,17 +71,6 @@ def test(args: argparse.Namespace) -> None:
 test.__test__ = False
 
 
-def _dump(cfg: 'Config', path: str) -> 'BaseMetric':
-    if cfg.default_scope == 'mmdet':
-        # mmdet's own encodes masks; plain ones would fill the disk.
-        from mmdet.evaluation import DumpDetResults
-
-        return DumpDetResults(out_file_path=path)
-    from mmengine.evaluator import DumpResults
-
-    return DumpResults(out_file_path=path)
-
-
 def _draw_predictions(cfg: 'Config', args: argparse.Namespace) -> None:
     """Switch on the visualization hook, which each toolbox configures in its own way."""
     hook = cfg.get('default_hooks', {}).get('visualization')
@@ -89,17 +78,7 @@ def _draw_predictions(cfg: 'Config', args: argparse.Namespace) -> None:
         raise UsageError(
             f'--show and --show-dir need default_hooks.visualization, which {args.config} has not'
         )
-    # mmdet puts relative folders below the work dir: keep what the user wrote.
     folder = str(Path(args.show_dir).resolve()) if args.show_dir else None
-    if cfg.default_scope == 'mmpretrain':
-        hook.update(enable=True, interval=1)
-    else:
-        hook.draw = True
+    toolbox_of(cfg).show_predictions(cfg, hook, folder)
     if args.show:
         hook.update(show=True, wait_time=args.wait_time)
-    if folder and cfg.default_scope == 'mmdet':
-        hook.test_out_dir = folder
-    elif folder and cfg.default_scope == 'mmpretrain':
-        hook.out_dir = folder
-    elif folder:
-        cfg.visualizer.save_dir = folder

@@ -4,8 +4,9 @@ import argparse
 from typing import TYPE_CHECKING, Optional, Sequence
 
 from . import cli
-from .data_check import check_data, check_pretrained
+from .data_check import check_data
 from .errors import UsageError
+from .weights import check_pretrained
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -70,12 +71,13 @@ def train(args: argparse.Namespace) -> None:
 
     from mmengine.runner import Runner
 
-    from .hooks import EpochSeedHook
+    from .hooks import EpochSeedHook, IterationSeedHook
 
     runner = Runner.from_cfg(cfg)
     cli.log_scan_backend(runner)
     if runner.cfg.get('randomness', {}).get('seed') is not None:
-        runner.register_hook(EpochSeedHook(runner.seed))
+        by_iteration = 'max_iters' in cfg.train_cfg
+        runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
     runner.train()
     if args.sample:
         from .report import report_training

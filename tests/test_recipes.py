@@ -1,0 +1,311 @@
+"""Every config of mmdet and mmseg: the numbers of its recipe, and one step on a small input."""
+
+from collections import namedtuple
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+
+from tinyvim_mm.engine.configs import find_config, list_configs, load_config
+
+WIDTHS = {'s': [48, 64, 168, 224], 'b': [48, 96, 192, 384], 'l': [64, 128, 384, 512]}
+SIZE = 64
+
+# lr and weight decay of AdamW, images on each of 8 devices, and images a step.
+Recipe = namedtuple('Recipe', 'arch model schedule lr weight_decay images images_a_step')
+RECIPES = {
+    # COCO, as published.
+    'mask_rcnn_tinyvim_s_1x_coco': Recipe('s', 'MaskRCNN', '1x', 2e-4, 0.05, 2, 16),
+    'mask_rcnn_tinyvim_b_1x_coco': Recipe('b', 'MaskRCNN', '1x', 2e-4, 0.05, 2, 16),
+    'mask_rcnn_tinyvim_l_1x_coco': Recipe('l', 'MaskRCNN', '1x', 2e-4, 0.05, 2, 16),
+    # COCO, without published results.
+    'retinanet_tinyvim_b_1x_coco': Recipe('b', 'RetinaNet', '1x', 1e-4, 0.05, 2, 16),
+    'cascade_mask_rcnn_tinyvim_b_1x_coco': Recipe('b', 'CascadeRCNN', '1x', 2e-4, 0.05, 2, 16),
+    'rtmdet_ins_tinyvim_b_300e_coco': Recipe('b', 'RTMDet', '300e', 4e-3, 0.05, 32, 256),
+    # ADE20K, as published.
+    'fpn_tinyvim_s_40k_ade20k': Recipe('s', 'EncoderDecoder', '40k', 2e-4, 1e-4, 4, 32),
+    'fpn_tinyvim_b_40k_ade20k': Recipe('b', 'EncoderDecoder', '40k', 2e-4, 1e-4, 4, 32),
+    'fpn_tinyvim_l_40k_ade20k': Recipe('l', 'EncoderDecoder', '40k', 2e-4, 1e-4, 4, 32),
+    # ADE20K, without a published result.
+    'upernet_tinyvim_b_160k_ade20k': Recipe('b', 'EncoderDecoder', '160k', 6e-5, 0.01, 2, 16),
+}
+PUBLISHED = {
+    'mask_rcnn_tinyvim_b_1x_coco': ('42.3', '38.7'),
+    'mask_rcnn_tinyvim_l_1x_coco': ('44.5', '40.3'),
+    'fpn_tinyvim_s_40k_ade20k': ('38.9',),
+    'fpn_tinyvim_b_40k_ade20k': ('41.9',),
+    'fpn_tinyvim_l_40k_ade20k': ('44.1', '44.2'),
+}
+MMDET = [name for name in RECIPES if name.endswith('coco')]
+MMSEG = [name for name in RECIPES if name.endswith('ade20k')]
+all_recipes = pytest.mark.parametrize('name', RECIPES)
+
+
+@cache
+def load(name) -> Config:
+    return load_config(find_config(name))
+
+
+def transforms(dataloader, kind):
+    return [step for step in dataloader.dataset.pipeline if step.type == kind]
+
+
+def transform(dataloader, kind):
+    (step,) = transforms(dataloader, kind)
+    return step
+
+
+# ----------------------------------------------------------------------------
+# What the configs say
+# ----------------------------------------------------------------------------
+
+
+def test_every_config_has_a_recipe():
+    found = {p.stem for p in list_configs() if p.parent.name in ('mmdet', 'mmseg')}
+    assert found == set(RECIPES)
+
+
+@all_recipes
+def test_optimizer_and_batch(name):
+    cfg, recipe = load(name), RECIPES[name]
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='AdamW', lr=recipe.lr, weight_decay=recipe.weight_decay
+    )
+    assert cfg.optim_wrapper.type == 'OptimWrapper'
+    assert cfg.train_dataloader.batch_size == recipe.images
+    assert 8 * recipe.images == recipe.images_a_step
+    assert cfg.auto_scale_lr == dict(enable=False, base_batch_size=recipe.images_a_step)
+
+
+@all_recipes
+def test_network(name):
+    cfg, recipe = load(name), RECIPES[name]
+    backbone = cfg.model.backbone
+    assert cfg.model.type == recipe.model
+    assert f'tinyvim_{recipe.arch}_{recipe.schedule}' in name
+    assert backbone.init_cfg == dict(
+        type='Pretrained', checkpoint=f'checkpoints/tinyvim_{recipe.arch}_300e.pth'
+    )
+    assert {k: v for k, v in backbone.items() if k not in ('init_cfg', 'out_indices')} == dict(
+        type='tinyvim_mm.TinyViM', arch=recipe.arch
+    )
+    if name.startswith('upernet'):
+        assert cfg.model.decode_head.in_channels == WIDTHS[recipe.arch]
+        assert cfg.model.auxiliary_head.in_channels == WIDTHS[recipe.arch][2]
+        return
+    used = backbone.get('out_indices', (0, 1, 2, 3))
+    assert cfg.model.neck.in_channels == [WIDTHS[recipe.arch][index] for index in used]
+    if not name.startswith('rtmdet'):
+        assert cfg.model.neck.type == 'FPN'
+        assert cfg.model.neck.out_channels == 256
+        assert cfg.model.neck.num_outs == (5 if name in MMDET else 4)
+
+
+@all_recipes
+def test_images_are_normalized_as_the_pretrained_weights_expect(name):
+    preprocessor = load(name).model.data_preprocessor
+    assert preprocessor.mean == [123.675, 116.28, 103.53]
+    assert preprocessor.std == [58.395, 57.12, 57.375]
+    assert preprocessor.bgr_to_rgb is True
+
+
+@all_recipes
+def test_only_published_results_are_called_published(name):
+    text = find_config(name).read_text().split('"""')[1]
+    for figure in PUBLISHED.get(name, ()):
+        assert figure in text
+        assert 'ublished' in text
+    if name not in PUBLISHED:
+        assert 'no published result' in text or 'no detection result is published' in text
+
+
+@pytest.mark.parametrize('name', [n for n in MMDET if RECIPES[n].schedule == '1x'])
+def test_1x_schedule_on_coco(name):
+    cfg = load(name)
+    assert (cfg.train_cfg.type, cfg.train_cfg.max_epochs) == ('EpochBasedTrainLoop', 12)
+    warm_up, steps = cfg.param_scheduler
+    assert (warm_up.type, warm_up.end, warm_up.by_epoch) == ('LinearLR', 500, False)
+    assert (steps.type, steps.milestones, steps.gamma) == ('MultiStepLR', [8, 11], 0.1)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        resize = transform(loader, 'Resize')
+        assert (resize.scale, resize.keep_ratio) == ((1333, 800), True)
+        assert loader.dataset.type == 'CocoDataset'
+    assert transform(cfg.train_dataloader, 'RandomFlip').prob == 0.5
+
+
+def test_300_epochs_of_rtmdet():
+    cfg = load('rtmdet_ins_tinyvim_b_300e_coco')
+    assert cfg.train_cfg.max_epochs == 300
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.type, warm_up.end) == ('LinearLR', 1000)
+    assert (cosine.type, cosine.begin, cosine.end) == ('CosineAnnealingLR', 150, 300)
+    assert cosine.eta_min == pytest.approx(2e-4)
+    assert transform(cfg.train_dataloader, 'RandomCrop').crop_size == (640, 640)
+    assert transform(cfg.test_dataloader, 'Resize').scale == (640, 640)
+    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook', 'PipelineSwitchHook']
+
+
+@pytest.mark.parametrize('name', MMSEG)
+def test_data_of_ade20k(name):
+    cfg = load(name)
+    train = cfg.train_dataloader
+    resize = transform(train, 'RandomResize')
+    assert (resize.scale, resize.ratio_range, resize.keep_ratio) == ((2048, 512), (0.5, 2.0), True)
+    assert transform(train, 'RandomCrop').crop_size == (512, 512)
+    assert cfg.model.data_preprocessor.size == (512, 512)
+    assert transform(train, 'RandomFlip').prob == 0.5
+    assert transforms(train, 'PhotoMetricDistortion')
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        resize = transform(loader, 'Resize')
+        assert (resize.scale, resize.keep_ratio) == ((2048, 512), True)
+        assert transform(loader, 'ResizeToMultiple').size_divisor == 32
+        kinds = [step.type for step in loader.dataset.pipeline]
+        # The ground truth keeps the size of the photograph.
+        assert kinds.index('LoadAnnotations') > kinds.index('ResizeToMultiple')
+    for loader in (train, cfg.val_dataloader, cfg.test_dataloader):
+        assert transform(loader, 'LoadAnnotations').reduce_zero_label is True
+        assert loader.dataset.type == 'ADE20KDataset'
+    assert cfg.model.decode_head.num_classes == 150
+    assert cfg.model.get('auxiliary_head', {'num_classes': 150})['num_classes'] == 150
+    assert cfg.model.pretrained is None
+    assert cfg.sync_bn == 'torch'
+
+
+@pytest.mark.parametrize('name', [n for n in MMSEG if n.startswith('fpn')])
+def test_40k_schedule_on_ade20k(name):
+    cfg = load(name)
+    assert (cfg.train_cfg.type, cfg.train_cfg.max_iters) == ('IterBasedTrainLoop', 40000)
+    (poly,) = cfg.param_scheduler
+    assert poly == dict(type='PolyLR', power=0.9, eta_min=1e-6, begin=0, end=40000, by_epoch=False)
+
+
+def test_160k_schedule_on_ade20k():
+    cfg = load('upernet_tinyvim_b_160k_ade20k')
+    assert cfg.train_cfg.max_iters == 160000
+    warm_up, poly = cfg.param_scheduler
+    assert (warm_up.type, warm_up.start_factor, warm_up.end) == ('LinearLR', 1e-6, 1500)
+    assert (poly.type, poly.power, poly.begin, poly.end) == ('PolyLR', 1.0, 1500, 160000)
+    assert not warm_up.by_epoch
+    assert not poly.by_epoch
+
+
+# ----------------------------------------------------------------------------
+# What is built from them
+# ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module', params=RECIPES)
+def built(request):
+    """Name, config and network; one network is alive at a time."""
+    cfg = load(request.param).copy()
+    init_default_scope(cfg.default_scope)
+    if 'rpn_proposal' in (cfg.model.get('train_cfg') or {}):
+        # The heads would take most of the time.
+        cfg.model.train_cfg.rpn_proposal.max_per_img = 20
+        cfg.model.test_cfg.rpn.max_per_img = 20
+    return request.param, cfg, MODELS.build(cfg.model)
+
+
+def test_weight_decay_spares_what_the_recipe_says(built):
+    name, cfg, model = built
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    groups = wrapper.optimizer.param_groups
+    decay = {id(p): group['weight_decay'] for group in groups for p in group['params']}
+    assert len(decay) == len(list(model.parameters()))
+    spared = {key for key, p in model.named_parameters() if decay[id(p)] == 0}
+    scan = {key for key, _ in model.named_parameters() if key.split('.')[-1] in ('A_logs', 'Ds')}
+    assert len(scan) == 10  # two for each of the five mixers
+    if name.startswith('rtmdet'):
+        norms = {
+            f'{key}.{part}'
+            for key, module in model.named_modules()
+            if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.LayerNorm))
+            for part in ('weight', 'bias')
+        }
+        biases = {key for key, _ in model.named_parameters() if key.endswith('.bias')}
+        assert spared == (scan | norms | biases) & set(dict(model.named_parameters()))
+    else:
+        assert spared == scan
+    assert {p for p in decay.values() if p} == {RECIPES[name].weight_decay}
+    assert {group['lr'] for group in groups} == {RECIPES[name].lr}
+
+
+def test_one_step_forward_and_backward(built):
+    name, _, model = built
+    samples = [detection_sample() if name in MMDET else segmentation_sample() for _ in range(2)]
+    images = [torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8) for _ in samples]
+    if name in MMSEG:
+        model.data_preprocessor.size = (SIZE, SIZE)
+    model.train()
+    data = model.data_preprocessor({'inputs': images, 'data_samples': samples}, True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    assert loss.isfinite()
+    assert loss > 0
+    loss.backward()
+    # Distributed training stops at a parameter that takes no part in the loss.
+    assert [key for key, p in model.named_parameters() if p.grad is None] == []
+    grads = [p.grad for p in model.parameters()]
+    assert all(grad.isfinite().all() for grad in grads)
+    assert sum(bool(grad.abs().sum() > 0) for grad in grads) > 0.9 * len(grads)
+    model.zero_grad()
+
+
+def test_prediction_has_the_size_of_the_photograph(built):
+    name, _, model = built
+    sample = detection_sample() if name in MMDET else segmentation_sample()
+    image = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)
+    data = model.data_preprocessor({'inputs': [image], 'data_samples': [sample]}, False)
+    with torch.no_grad():
+        (found,) = model.eval()(**data, mode='predict')
+    if name in MMSEG:
+        assert found.pred_sem_seg.data.shape == (1, SIZE, SIZE)
+        assert found.seg_logits.data.shape == (150, SIZE, SIZE)
+        return
+    assert found.pred_instances.bboxes.shape[1] == 4
+    assert ('masks' in found.pred_instances) == (not name.startswith('retinanet'))
+    if 'masks' in found.pred_instances:
+        assert found.pred_instances.masks.shape[1:] == (SIZE, SIZE)
+
+
+META = {
+    'img_shape': (SIZE, SIZE),
+    'ori_shape': (SIZE, SIZE),
+    'pad_shape': (SIZE, SIZE),
+    'batch_input_shape': (SIZE, SIZE),
+    'scale_factor': (1.0, 1.0),
+    'img_id': 0,
+}
+
+
+def detection_sample():
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    masks = np.zeros((2, SIZE, SIZE), np.uint8)
+    masks[0, 3:40, 2:38] = masks[1, 20:60, 30:60] = 1
+    instances = InstanceData(
+        bboxes=torch.tensor([[2.0, 3.0, 38.0, 40.0], [30.0, 20.0, 60.0, 60.0]]),
+        labels=torch.tensor([1, 7]),
+        masks=BitmapMasks(masks, SIZE, SIZE),
+    )
+    sample = DetDataSample(gt_instances=instances, metainfo=META)
+    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0).long())
+    return sample
+
+
+def segmentation_sample():
+    from mmseg.structures import SegDataSample
+
+    labels = torch.randint(0, 150, (1, SIZE, SIZE))
+    labels[:, :8] = 255
+    return SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=META)

@@ -1,0 +1,84 @@
+"""What the modules for the toolboxes share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator, Tuple
+
+from ..errors import UsageError
+from ..weights import absent_pretrained
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.evaluator import BaseMetric
+
+
+@dataclass(frozen=True)
+class Change:
+    """One setting that ``--sample`` changes.
+
+    Attributes:
+        key: Dotted key of the config.
+        value: The new value; a dict is merged as configs are.
+        reason: Why the sample run needs it.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """One set of sample photographs.
+
+    Attributes:
+        split: Its name in the data set's layout.
+        label: How the network stands to it.
+    """
+
+    split: str
+    label: str
+
+
+SEEN_LABEL = 'photographs the network was trained on'
+UNSEEN_LABEL = 'photographs the network has not seen'
+
+#: What every sample run changes.
+COMMON_CHANGES: Tuple[Change, ...] = (
+    Change('train_dataloader.num_workers', 0, 'two cores have nothing to spare for workers'),
+    Change('train_dataloader.persistent_workers', False, 'there are no workers'),
+    Change('test_dataloader.num_workers', 0, 'two cores have nothing to spare for workers'),
+    Change('test_dataloader.persistent_workers', False, 'there are no workers'),
+    Change('val_cfg', None, 'both sets of photographs are evaluated after the training'),
+    Change('val_dataloader', None, 'as above'),
+    Change('val_evaluator', None, 'as above'),
+    Change('randomness', dict(seed=0), 'two runs on one machine shall show the same'),
+    Change('default_hooks.checkpoint.max_keep_ckpts', 1, 'a checkpoint holds many megabytes'),
+)
+
+
+def changes_of_weights(cfg: 'Config') -> Iterator[Change]:
+    """Random weights where the pretrained ones of the config do not exist."""
+    for key, checkpoint in list(absent_pretrained(cfg)):
+        yield Change(key, None, f'there is no {checkpoint}: training starts from RANDOM weights')
+
+
+def check_sample_folder(folder: Path) -> None:
+    """Raise if the photographs are not where a clone has them."""
+    if not folder.is_dir():
+        raise UsageError(
+            f'the photographs of --sample are not at {folder}: they are part of the '
+            'repository, not of an installed package; run in a clone'
+        )
+
+
+def dump_metric(path: str) -> 'BaseMetric':
+    """A metric of mmengine that saves the predictions as a pickle."""
+    from mmengine.evaluator import DumpResults
+
+    return DumpResults(out_file_path=path)
+
+
+def percent(value: Any) -> str:
+    """A fraction as papers print it; ``'none'`` for ``None``."""
+    return 'none' if value is None else f'{100 * value:.1f}'

@@ -1,0 +1,43 @@
+"""Check that all weights that a model starts from exist, before anything slow starts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator
+
+from .errors import UsageError
+from .paths import absent
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def check_pretrained(cfg: 'Config') -> None:
+    """Raise if a model part is to start from a weight file that does not exist.
+
+    Raises:
+        UsageError: It names the part, the file and the cure.
+    """
+    for key, checkpoint in absent_pretrained(cfg):
+        raise UsageError(
+            f'{key}: there is no weight file {checkpoint} (seen from {Path.cwd()}).\n'
+            "Download the ImageNet weights from the release of the model's authors and save "
+            'them there, or name the file you have:\n'
+            f'  --cfg-options {key}.checkpoint=FILE\n'
+            'To start from random weights, which the published results do not:\n'
+            f'  --cfg-options {key}=None'
+        )
+
+
+def absent_pretrained(cfg: 'Config') -> Iterator[tuple]:
+    """``(key of the init_cfg, checkpoint)`` of all local weight files that are absent."""
+
+    def walk(node: object, key: str) -> Iterator[tuple]:
+        if not isinstance(node, dict):
+            return
+        init_cfg = node.get('init_cfg')
+        pretrained = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+        if pretrained and absent(init_cfg.get('checkpoint')):
+            yield f'{key}.init_cfg', init_cfg['checkpoint']
+        for name, child in node.items():
+            yield from walk(child, f'{key}.{name}')
+
+    yield from walk(cfg.get('model'), 'model')
