@@ -4,10 +4,12 @@ The OpenMMLab packages are extras, never requirements: the ``onedl`` family
 and the upstream family install the same import names, and pip would mix them.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # a PEP 517 build does not run from here
@@ -15,6 +17,55 @@ sys.path.insert(0, str(ROOT))  # a PEP 517 build does not run from here
 from kernels.build import extension_arguments  # noqa: E402
 from tinyvim_mm.environment import TEST_REQUIREMENTS, requirements  # noqa: E402
 from tinyvim_mm.version import __version__  # noqa: E402
+
+# What `mim`, mmengine's `_base_ = 'tinyvim_mm::...'` and mmpretrain look for in a package.
+MIM = ('configs', 'tools', 'model-index.yml')
+# The set-up of a clone, which an installed package is none of.
+_LEFT_OUT = {'__pycache__', 'setup_env'}
+
+
+class BuildPython(build_py):
+    """Puts configs, tools and the index of models into the package, as ``.mim``."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            self._link()
+            return
+        for name in MIM:
+            for source in _files(ROOT / name):
+                target = Path(self.build_lib, 'tinyvim_mm', '.mim', source.relative_to(ROOT))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+
+    def _link(self) -> None:
+        # An editable installation is the clone itself. git is told to overlook the links.
+        folder = ROOT / 'tinyvim_mm' / '.mim'
+        try:
+            folder.mkdir(exist_ok=True)
+            (folder / '.gitignore').write_text('*\n', encoding='utf-8')
+            for name in MIM:
+                if not (folder / name).exists():
+                    (folder / name).symlink_to(Path('..', '..', name), (ROOT / name).is_dir())
+        except OSError as error:  # no symbolic links here
+            print(f"*** _base_ = 'tinyvim_mm::...' will not work in configs: {error}")
+
+    def get_outputs(self, include_bytecode: bool = True) -> list:
+        packed = [] if self.editable_mode else [f for name in MIM for f in _files(ROOT / name)]
+        folder = Path(self.build_lib, 'tinyvim_mm', '.mim')
+        copies = [str(folder / source.relative_to(ROOT)) for source in packed]
+        return super().get_outputs(include_bytecode) + copies
+
+
+def _files(path: Path) -> list:
+    """A file, or all files of a folder."""
+    if path.is_file():
+        return [path]
+    return sorted(f for f in path.rglob('*') if f.is_file() and not _LEFT_OUT.intersection(f.parts))
+
+
+extension = extension_arguments()
+extension['cmdclass'] = {**extension.get('cmdclass', {}), 'build_py': BuildPython}
 
 setup(
     name='tinyvim_mm',
@@ -32,5 +83,5 @@ setup(
         'openmmlab': list(requirements('openmmlab')),
         'test': TEST_REQUIREMENTS,
     },
-    **extension_arguments(),
+    **extension,
 )

@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip('mmdet')
 
 import torch
-from mmengine.utils import ManagerMixin
+from tool_runs import forget_runs, run_sample
 
 from tinyvim_mm.checkpoint import load_file
 from tinyvim_mm.engine import test as test_tool
 from tinyvim_mm.engine import train as train_tool
-from tinyvim_mm.engine.cli import accelerator
+from tinyvim_mm.environment import accelerator
 from tinyvim_mm.visualization.curves import read_training
 
 CONFIG = 'mask_rcnn_tinyvim_s_1x_coco'
@@ -29,20 +29,8 @@ TINY = [
 ]
 
 
-def forget_runs():
-    # A second Runner in one process would get the visualizer of the first one,
-    # and write its log into the first one's folder.
-    classes = [ManagerMixin]
-    while classes:
-        cls = classes.pop()
-        classes += cls.__subclasses__()
-        if '_instance_dict' in vars(cls):
-            cls._instance_dict.clear()
-
-
 def run(main, *argv, options=()):
-    forget_runs()
-    main([CONFIG, *map(str, argv), '--sample', '--cfg-options', *TINY, *options])
+    run_sample(main, CONFIG, *argv, options=[*TINY, *options])
 
 
 @pytest.fixture(scope='module')

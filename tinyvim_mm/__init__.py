@@ -1,10 +1,11 @@
 """TinyViM for OpenMMLab: backbone, SS2D operator and recipes.
 
 Importing this package loads neither torch nor any OpenMMLab toolbox; its
-classes live in :mod:`tinyvim_mm.models` and its operators in
-:mod:`tinyvim_mm.ops`.
+classes live in :mod:`tinyvim_mm.models`, its operators in
+:mod:`tinyvim_mm.ops`, and :func:`get_config` finds its recipes by name.
 """
 
+from .model_zoo import get_config, list_models
 from .version import __version__
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'get_config', 'list_models']

@@ -5,6 +5,7 @@ trusted. mmengine's own loader does not keep that promise on every version (it
 may fall back to full unpickling), hence :func:`install_safe_loader`.
 """
 
+import argparse
 import contextlib
 import difflib
 import os
@@ -18,6 +19,8 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Seque
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
+
+from . import safetensors_file
 
 #: Rewrites of released keys: (pattern, replacement) of :func:`re.sub`, all applied in turn.
 KeyRules = Sequence[Tuple[str, Any]]
@@ -59,6 +62,8 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         raise FileNotFoundError(_not_found(file))
 
     def read() -> Any:
+        if file.suffix == safetensors_file.SUFFIX:
+            return safetensors_file.read(file, map_location)
         if trust:
             with _weights_only(forced=False):
                 return torch.load(file, map_location=map_location, weights_only=False)
@@ -91,6 +96,8 @@ def install_safe_loader(trust: bool = False) -> None:
 def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
     try:
         return read()
+    except safetensors_file.MissingError as error:
+        raise CheckpointError(f'{path}: {error}') from error
     except pickle.UnpicklingError as error:
         if trust or not _ASKS_TO_RUN_CODE.search(str(error)):
             raise CheckpointError(_DAMAGED.format(path=path, why='not readable')) from error
@@ -122,7 +129,7 @@ def _weights_only(forced: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _training_state_allowed() -> Iterator[None]:
-    """Allow the harmless types that mmengine stores beside the weights: log history, seeds."""
+    """Allow harmless types that are stored beside weights: log history, seeds, arguments."""
     serialization = torch.serialization
     if hasattr(serialization, 'safe_globals'):  # torch 2.5
         with serialization.safe_globals(_training_state_types()):
@@ -150,7 +157,7 @@ def _training_state_types() -> List[Any]:
     core = getattr(np, '_core', None) or np.core
     dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
-    return [HistoryBuffer, getattr_of_history, *arrays, *dtypes]
+    return [HistoryBuffer, getattr_of_history, argparse.Namespace, *arrays, *dtypes]
 
 
 def _not_found(file: Path) -> str:
@@ -169,6 +176,20 @@ def _not_found(file: Path) -> str:
 # ----------------------------------------------------------------------------
 
 
+def unwrap(checkpoint: Any) -> Tuple[Any, Dict[str, Any]]:
+    """Split a checkpoint into its state dict and what else it holds.
+
+    Args:
+        checkpoint: ``{'state_dict': ...}``, ``{'model': ...}`` or the bare mapping.
+    """
+    if isinstance(checkpoint, Mapping):
+        for wrapper in ('state_dict', 'model'):
+            if isinstance(checkpoint.get(wrapper), Mapping):
+                others = {key: v for key, v in checkpoint.items() if key != wrapper}
+                return checkpoint[wrapper], others
+    return checkpoint, {}
+
+
 def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
     """Find the tensors in a checkpoint and drop ``module.`` prefixes.
 
@@ -179,11 +200,7 @@ def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
     Raises:
         CheckpointError: It holds no mapping from names to tensors.
     """
-    state = checkpoint
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-            break
+    state, _ = unwrap(checkpoint)
     if not isinstance(state, Mapping):
         raise CheckpointError(
             f'{origin} holds {type(checkpoint).__name__}, not a mapping from names to tensors'
@@ -197,6 +214,20 @@ def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
         keys = ', '.join(map(str, list(state)[:_MAX_KEYS_SHOWN]))
         raise CheckpointError(f'{origin} holds no tensors; its keys are: {keys or "none"}')
     return tensors
+
+
+def literal_rules(pairs: Iterable[Tuple[str, str]]) -> KeyRules:
+    """Rules that replace literal parts of keys.
+
+    Args:
+        pairs: (old part, new part). A ``^`` before both binds them to the start
+            of the key. With the two swapped the rules undo each other, unless
+            a new part also occurs in old keys.
+    """
+    return tuple(
+        ('^' * old.startswith('^') + re.escape(old.removeprefix('^')), new.removeprefix('^'))
+        for old, new in pairs
+    )
 
 
 def translate_key(key: str, rules: KeyRules) -> str:

@@ -13,19 +13,21 @@ def apply() -> None:
 
     Entry points call it before they import any toolbox.
     """
-    _name_mmseg()
+    _name_packages()
     _declare_torchvision_schemas()
 
 
-def _name_mmseg() -> None:
-    # mmengine looks for the distribution 'mmsegmentation', which the onedl
-    # family does not have, when a config inherits from 'mmseg::...'. The
-    # import name is accepted in its place and exists in both families.
+def _name_packages() -> None:
+    # mmengine resolves `_base_ = 'PACKAGE::...'` for the packages of a table of
+    # its own. It looks for the distribution 'mmsegmentation', which the onedl
+    # family does not have, when a config inherits from 'mmseg::...'; the import
+    # name is accepted in its place and exists in both families. This package
+    # is not in the table.
     if importlib.util.find_spec('mmengine') is None:
         return  # the operators need no mmengine
     from mmengine.config.utils import MODULE2PACKAGE
 
-    MODULE2PACKAGE['mmseg'] = 'mmseg'
+    MODULE2PACKAGE.update(mmseg='mmseg', tinyvim_mm='tinyvim_mm')
 
 
 def _declare_torchvision_schemas() -> None:

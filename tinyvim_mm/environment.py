@@ -45,6 +45,7 @@ STACK_EXTRAS: Dict[str, List[str]] = {
 TEST_REQUIREMENTS = [
     *('pytest>=8', 'hypothesis>=6', 'ruff>=0.6'),
     'fvcore>=0.1.5',  # its FLOP counter has to know the scan
+    'safetensors>=0.4',  # the other format of tools/convert_checkpoint.py
     # Its interpreter runs the Triton kernels on a CPU, correctly since 3.2.
     'triton>=3.2; platform_system == "Linux"',
 ]
@@ -174,3 +175,15 @@ def _version(distribution: str) -> Optional[str]:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+#: What mmengine's mixed precision and its distributed launchers can work on.
+ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
+
+
+def accelerator() -> Optional[str]:
+    """Kind of the accelerator that mmengine would use, ``None`` if there is none."""
+    from mmengine.device import get_device
+
+    device = get_device()
+    return device if device in ACCELERATORS else None

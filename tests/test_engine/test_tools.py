@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip('mmdet')
 
+from tinyvim_mm import environment
 from tinyvim_mm.engine import cli
 from tinyvim_mm.engine import test as test_tool
 from tinyvim_mm.engine import train as train_tool
@@ -25,7 +26,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_accelerator(monkeypatch):
-    monkeypatch.setattr(cli, 'accelerator', lambda: None)
+    monkeypatch.setattr(environment, 'accelerator', lambda: None)
 
 
 def message(main, capsys, *argv):

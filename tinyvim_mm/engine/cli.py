@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-# What mmengine's AmpOptimWrapper and its distributed launchers can work on.
-_ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
-
 
 class CfgOptions(argparse.Action):
     """``--cfg-options key=value ...``, read as mmengine's ``DictAction`` reads it.
@@ -166,30 +163,23 @@ def default_work_dir(config: Path, sample: bool) -> str:
     return str(Path('work_dirs') / (config.stem + ('_sample' if sample else '')))
 
 
-def accelerator() -> Optional[str]:
-    """Kind of the accelerator that mmengine would use, ``None`` if there is none."""
-    from mmengine.device import get_device
-
-    device = get_device()
-    return device if device in _ACCELERATORS else None
-
-
 def check_launcher(launcher: str) -> None:
     """Raise if a distributed run is asked for where mmengine cannot start one."""
-    if launcher != 'none' and accelerator() is None:
+    if launcher != 'none' and environment.accelerator() is None:
         raise UsageError(
-            f'--launcher {launcher} needs an accelerator ({", ".join(_ACCELERATORS)}), and this '
-            'machine has none that torch can see; on a CPU use tools/train.py or tools/test.py '
-            'without --launcher'
+            f'--launcher {launcher} needs an accelerator ({", ".join(environment.ACCELERATORS)}), '
+            'and this machine has none that torch can see; on a CPU use tools/train.py or '
+            'tools/test.py without --launcher'
         )
 
 
 def check_amp() -> None:
     """Raise if mixed precision is asked for where mmengine refuses it."""
-    if accelerator() is None:
+    if environment.accelerator() is None:
         raise UsageError(
-            f'--amp (mixed precision) needs an accelerator ({", ".join(_ACCELERATORS)}), and '
-            'this machine has none that torch can see; run without --amp'
+            '--amp (mixed precision) needs an accelerator '
+            f'({", ".join(environment.ACCELERATORS)}), and this machine has none that torch can '
+            'see; run without --amp'
         )
 
 

@@ -167,10 +167,13 @@ def _draw_rows(
     loader = runner.test_loop.dataloader
     runner.model.eval()
     rows = []
+    # An EMAHook puts the averaged weights in place, with which the scores were computed.
+    runner.call_hook('before_test_epoch')
     for index in toolbox.pick_photographs(loader.dataset, number):
         with torch.no_grad():
             (sample,) = runner.model.test_step(loader.collate_fn([loader.dataset[index]]))
         rows.append(toolbox.draw_row(runner, sample, photographs.label))
+    runner.call_hook('after_test_epoch', metrics={})
     return rows
 
 

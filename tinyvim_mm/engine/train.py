@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Optional, Sequence
 from . import cli
 from .data_check import check_data
 from .errors import UsageError
-from .weights import check_pretrained
+from .weights import check_pretrained, check_teacher
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -68,6 +68,7 @@ def train(args: argparse.Namespace) -> None:
         cfg.load_from = cli.existing_checkpoint(args.resume, '--resume')
     check_data(cfg, ('train', 'test') if args.sample else ('train', 'val'), args.command)
     check_pretrained(cfg)
+    check_teacher(cfg)
 
     from mmengine.runner import Runner
 

@@ -27,6 +27,23 @@ def check_pretrained(cfg: 'Config') -> None:
         )
 
 
+def check_teacher(cfg: 'Config') -> None:
+    """Raise if a student is to learn from a teacher whose weight file does not exist.
+
+    Raises:
+        UsageError: It names the file and the cure.
+    """
+    checkpoint = (cfg.get('model', {}).get('distillation') or {}).get('checkpoint')
+    if absent(checkpoint):
+        raise UsageError(
+            f'model.distillation: there is no weight file {checkpoint} of the teacher (seen from '
+            f'{Path.cwd()}).\nName the file you have:\n'
+            '  --cfg-options model.distillation.checkpoint=FILE\n'
+            'To train without a teacher, which the published results do not:\n'
+            '  --cfg-options model.distillation=None'
+        )
+
+
 def absent_pretrained(cfg: 'Config') -> Iterator[tuple]:
     """``(key of the init_cfg, checkpoint)`` of all local weight files that are absent."""
 

@@ -1,5 +1,9 @@
-"""Backbones and heads; they need torch and mmengine only."""
+"""Backbones and heads; they need torch and mmengine only.
 
+Those of :mod:`.classifiers` need mmpretrain, once they are built.
+"""
+
+from . import classifiers  # noqa: F401 - registers what it offers
 from .backbones import TinyViM
 from .heads import DistillationClassifier
 from .layers import LaplaceMixer

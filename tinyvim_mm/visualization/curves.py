@@ -107,7 +107,8 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
     total.set_title('total loss', fontsize=10)
     parts.set_title('its parts', fontsize=10)
     rate.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
-    parts.legend(fontsize=8, ncols=2)
+    if loss_parts(records):
+        parts.legend(fontsize=8, ncols=2)
     for axes in (total, parts, rate):
         axes.grid(alpha=0.3)
     for axes in (total, parts):

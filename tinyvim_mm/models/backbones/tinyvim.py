@@ -1,10 +1,11 @@
 """TinyViM: Frequency Decoupling for Tiny Hybrid Vision Mamba (ICCV 2025, arXiv 2411.17473)."""
 
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
+from ...checkpoint import literal_rules
 from ...registry import MODELS
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
 from .base import StagedBackbone
@@ -88,20 +89,26 @@ class TinyViM(StagedBackbone):
     #: Smallest height and width: one position on the coarsest grid.
     min_size = 32
 
-    released_key_rules = (
-        (r'^patch_embed\.0\.', 'stem.0.'),
-        (r'^patch_embed\.2\.', 'stem.2.'),
-        (r'^network\.([0246])\.', lambda m: f'stages.{int(m[1]) // 2}.blocks.'),
-        (r'^network\.([135])\.proj\.', lambda m: f'stages.{int(m[1]) // 2 + 1}.downsample.'),
-        (r'^norm([0246])\.', lambda m: f'out_norms.{int(m[1]) // 2}.'),
-        (r'\.op\.conv2d\.dwconv_w\.', '.mixer.laplacian.vertical.'),
-        (r'\.op\.conv2d\.dwconv_h\.', '.mixer.laplacian.horizontal.'),
-        (r'\.op\.local_conv\.', '.mixer.high_conv.'),
-        (r'\.op\.(x_proj_weight|dt_projs_|A_logs|Ds|out_norm\.)', r'.mixer.ss2d.\1'),
-        (r'\.op\.(in_proj|out_proj)\.', r'.mixer.\1.'),
-        (r'\.conv1\.', '.conv1x1.'),
-        (r'\.c\.', '.conv.'),
+    #: Parts of released keys and of this class's, from which both directions of a
+    #: conversion come; see :func:`tinyvim_mm.checkpoint.literal_rules`.
+    released_key_pairs = (
+        ('^patch_embed.', '^stem.'),
+        *((f'^network.{2 * i}.', f'^stages.{i}.blocks.') for i in range(4)),
+        *((f'^network.{2 * i - 1}.proj.', f'^stages.{i}.downsample.') for i in range(1, 4)),
+        *((f'^norm{2 * i}.', f'^out_norms.{i}.') for i in range(4)),
+        ('.op.conv2d.dwconv_w.', '.mixer.laplacian.vertical.'),
+        ('.op.conv2d.dwconv_h.', '.mixer.laplacian.horizontal.'),
+        ('.op.local_conv.', '.mixer.high_conv.'),
+        *(
+            (f'.op.{name}', f'.mixer.ss2d.{name}')
+            for name in ('x_proj_weight', 'dt_projs_', 'A_logs', 'Ds', 'out_norm.')
+        ),
+        *((f'.op.{name}.', f'.mixer.{name}.') for name in ('in_proj', 'out_proj')),
+        ('.conv1.', '.conv1x1.'),
+        # With the leaf: modules called `conv` occur in both layouts.
+        ('.c.weight', '.conv.weight'),
     )
+    released_key_rules = literal_rules(released_key_pairs)
     keys_that_may_be_fresh = (r'out_norms\.',)
 
     def __init__(
@@ -140,7 +147,9 @@ class TinyViM(StagedBackbone):
             ConvBN(width // 2, width, 3, stride=2, norm_cfg=norm_cfg),
             nn.GELU(),
         )
-        drop_paths = torch.linspace(0, drop_path_rate, sum(depths)).split(list(depths))
+        # On the CPU: the model may be built on the meta device, whose tensors have no values.
+        rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu')
+        drop_paths = rates.split(list(depths))
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             mixer = {
@@ -200,6 +209,28 @@ class TinyViM(StagedBackbone):
                 outputs.append(self.out_norms[str(i)](x) if self.out_norms else x)
         return tuple(outputs)
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
+        """Place of a parameter in the network, for layer-wise learning rate decay.
+
+        Args:
+            param_name: Name of the parameter in the whole model.
+            prefix: What that name begins with inside this backbone.
+
+        Returns:
+            Depth and number of layers: 0 is the stem, then each block counts
+            one, with the downsampling before it; the output norms and all that
+            follows the backbone are the last layer.
+        """
+        blocks = [len(stage.blocks) for stage in self.stages]
+        num_layers = sum(blocks) + 2
+        part = param_name[len(prefix) :].split('.') if param_name.startswith(prefix) else ['']
+        if part[0] == 'stem':
+            return 0, num_layers
+        if part[0] == 'stages':
+            index = int(part[3]) if part[2] == 'blocks' else 0
+            return sum(blocks[: int(part[1])]) + index + 1, num_layers
+        return num_layers - 1, num_layers
+
     @property
     def keys_left_aside(self) -> Tuple[Tuple[str, str], ...]:
         """(pattern, reason) of keys that this backbone knowingly does not use."""
@@ -220,14 +251,24 @@ class TinyViM(StagedBackbone):
 
     def recognise(self, state: Dict[str, Tensor]) -> str:
         """Say which architecture a checkpoint seems to be, from its widths."""
+        arch = self.find_arch(state)
+        if arch is not None and arch != self.arch:
+            return f" It holds TinyViM-{arch.upper()}: build with arch='{arch}'."
+        return '' if self._widths(state) else ' It holds no TinyViM.'
+
+    @classmethod
+    def find_arch(cls, state: Mapping[str, Tensor]) -> Optional[str]:
+        """The architecture whose widths a state dict with this class's keys has, if any."""
+        found = cls._widths(state)
+        for arch, settings in cls.arch_settings.items():
+            if found == settings['embed_dims']:
+                return arch
+        return None
+
+    @staticmethod
+    def _widths(state: Mapping[str, Tensor]) -> Tuple[int, ...]:
         scales = [state.get(f'stages.{i}.blocks.0.layer_scale') for i in range(4)]
-        found = tuple(len(scale) for scale in scales if scale is not None)
-        for arch, settings in self.arch_settings.items():
-            if found == settings['embed_dims'] and arch != self.arch:
-                return f" It holds TinyViM-{arch.upper()}: build with arch='{arch}'."
-        if not found:
-            return ' It holds no TinyViM.'
-        return ''
+        return tuple(len(scale) for scale in scales if scale is not None)
 
     @classmethod
     def _read_arch(cls, arch: Union[str, dict]) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:

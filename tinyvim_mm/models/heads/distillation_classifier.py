@@ -1,6 +1,6 @@
 """Classifier of TinyViM with a second linear layer for distillation."""
 
-from typing import Optional, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class DistillationClassifier(BaseModule):
         norm_cfg: Optional[dict] = None,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(init_cfg=init_cfg)
         self.norm = build_batch_norm(norm_cfg, in_channels)
         self.head = nn.Linear(in_channels, num_classes)
         self.dist_head = nn.Linear(in_channels, num_classes) if distillation else None
@@ -42,17 +42,32 @@ class DistillationClassifier(BaseModule):
                 nn.init.trunc_normal_(linear.weight, std=0.02)
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor) -> Union[Tensor, Tuple[Tensor, Tensor]]:
+    def pre_logits(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+        """Normalise and pool.
+
+        Args:
+            feats: ``(batch, in_channels, H, W)``, or a backbone's outputs, of
+                which the last is taken.
+
+        Returns:
+            ``(batch, in_channels)``.
+        """
+        x = feats if isinstance(feats, Tensor) else feats[-1]
+        return self.norm(x).mean((2, 3))
+
+    def forward(
+        self, feats: Union[Tensor, Sequence[Tensor]]
+    ) -> Union[Tensor, Tuple[Tensor, Tensor]]:
         """Classify.
 
         Args:
-            x: ``(batch, in_channels, H, W)``.
+            feats: See :meth:`pre_logits`.
 
         Returns:
             Logits ``(batch, num_classes)``. With distillation, training gives
             both layers' logits and inference their mean.
         """
-        pooled = self.norm(x).mean((2, 3))
+        pooled = self.pre_logits(feats)
         logits = self.head(pooled)
         if self.dist_head is None:
             return logits

@@ -1,0 +1,369 @@
+"""Checkpoints between the layout of the releases and this project's.
+
+The two differ in the names of keys and in nothing else, so a conversion there
+and back gives the same tensors, bit for bit. The backbone's names come from its
+``released_key_pairs``; what surrounds it is in :data:`CLASSIFIER_PARTS` and
+:data:`TASK_PARTS`.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from . import safetensors_file
+from .checkpoint import (
+    CheckpointError,
+    LoadReport,
+    account_keys,
+    extract_state_dict,
+    literal_rules,
+    load_file,
+    translate_key,
+    unwrap,
+)
+from .models import TinyViM
+from .version import __version__
+
+LAYOUTS = ('project', 'released')
+SUFFIXES = ('.pth', '.pt', safetensors_file.SUFFIX)
+
+#: (released, project) beginnings of the classifier's keys.
+CLASSIFIER_PARTS = (
+    ('norm.', 'head.norm.'),
+    ('head.', 'head.head.'),
+    ('dist_head.', 'head.dist_head.'),
+)
+#: What stands beside the backbone in each task. Those of detection and segmentation
+#: bear the same names in mmdet 2 and 3, and in mmseg 0 and 1.
+TASK_PARTS: Dict[str, Tuple[str, ...]] = {
+    'classification': ('norm', 'head', 'dist_head'),
+    'detection': ('neck', 'rpn_head', 'roi_head', 'bbox_head', 'mask_head'),
+    'segmentation': ('neck', 'decode_head', 'auxiliary_head'),
+}
+#: (pattern, reason) of keys that no layout has a use for.
+DROPPED = (
+    (r'ema_', 'moving average kept by mmcv 1.x beside the weights'),
+    (r'data_preprocessor\.', 'constants that the config holds'),
+)
+_BACKBONE = 'backbone.'
+_TO_PROJECT = TinyViM.released_key_rules
+_TO_RELEASED = literal_rules((own, released) for released, own in TinyViM.released_key_pairs)
+
+
+@dataclass(frozen=True)
+class KeyFate:
+    """What became of one key of a file.
+
+    Attributes:
+        source: The key in the file.
+        target: The key in the output, ``None`` if it was dropped.
+        note: Why it was dropped, or shape and type.
+    """
+
+    source: str
+    target: Optional[str]
+    note: str
+
+    @property
+    def verb(self) -> str:
+        if self.target is None:
+            return 'dropped'
+        return 'kept' if self.target == self.source else 'renamed'
+
+    def __str__(self) -> str:
+        arrow = f' -> {self.target}' if self.verb == 'renamed' else ''
+        return f'{self.verb:8}{self.source}{arrow}  ({self.note})'
+
+
+@dataclass
+class Conversion:
+    """A state dict in the layout asked for, and how it came about.
+
+    Attributes:
+        arch: Architecture, ``'custom'`` if keys were renamed without looking at shapes.
+        task: Key of :data:`TASK_PARTS`.
+        source_layout: Layout found, of :data:`LAYOUTS`.
+        target_layout: Layout of ``state``.
+        fates: Every key of the file, in its order.
+        state: The tensors.
+        absent: Keys of the backbone that the file need not and does not hold.
+        meta: What goes beside the tensors, plain values.
+    """
+
+    arch: str
+    task: str
+    source_layout: str
+    target_layout: str
+    fates: List[KeyFate] = field(default_factory=list)
+    state: Dict[str, Tensor] = field(default_factory=dict)
+    absent: List[str] = field(default_factory=list)
+    meta: Dict[str, Any] = field(default_factory=dict)
+
+    def account(self) -> str:
+        """Every key in a line of its own."""
+        lines = [str(fate) for fate in self.fates]
+        lines += [f'absent  {key}  (not in the file, and not needed)' for key in self.absent]
+        return '\n'.join(lines)
+
+    def summary(self) -> str:
+        """Counts in one line."""
+        counts = [
+            f'{sum(fate.verb == verb for fate in self.fates)} {verb}'
+            for verb in ('renamed', 'kept', 'dropped')
+        ]
+        title = f'TinyViM-{self.arch.upper()}' if self.arch != 'custom' else 'TinyViM, custom'
+        return (
+            f'{title}, {self.task}, from the {self.source_layout} to the {self.target_layout} '
+            f'layout: {len(self.fates)} entries, {", ".join(counts)}'
+        )
+
+
+def convert(
+    checkpoint: Any,
+    origin: str,
+    to: str = 'project',
+    arch: str = 'auto',
+    task: str = 'auto',
+    keep_unknown: bool = False,
+) -> Conversion:
+    """Rename the keys of a checkpoint.
+
+    Args:
+        checkpoint: What :func:`~tinyvim_mm.checkpoint.load_file` returns.
+        origin: What to call it in an error.
+        to: One of :data:`LAYOUTS`. A checkpoint that is in it already keeps its keys.
+        arch: Key of ``TinyViM.arch_settings``; ``'auto'`` recognises it; ``'custom'``
+            renames by name alone, as the ablations' networks need it.
+        task: Key of :data:`TASK_PARTS` or ``'auto'``.
+        keep_unknown: Whether keys that belong to no known part are kept as they
+            are, rather than being an error.
+
+    Raises:
+        CheckpointError: The file is no TinyViM, mixes layouts, is incomplete,
+            has shapes of no architecture or unknown keys; the message says which.
+    """
+    state = extract_state_dict(checkpoint, origin)
+    prefix = _BACKBONE if any(key.startswith(_BACKBONE) for key in state) else ''
+    task = _find_task(state, prefix, origin) if task == 'auto' else task
+    parts = TASK_PARTS[task]
+
+    def in_backbone(key: str) -> bool:
+        if prefix:
+            return key.startswith(prefix)
+        return key.split('.')[0] not in parts and _dropped(key) is None
+
+    backbone = {key[len(prefix) :]: v for key, v in state.items() if in_backbone(key)}
+    source = _find_layout(backbone, origin)
+    own = {translate_key(key, _TO_PROJECT): value for key, value in backbone.items()}
+    arch, report = _check_backbone(own, arch, origin)
+    aside = {key: why for why, keys in report.aside.items() for key in keys}
+
+    conversion = Conversion(arch, task, source, to, absent=report.fresh)
+    unknown = []
+    for key, value in state.items():
+        if in_backbone(key):
+            name = translate_key(key[len(prefix) :], _TO_PROJECT)
+            reason = aside.get(name)
+            target = None if name in report.unknown else _backbone_key(name, task, to)
+        else:
+            reason = _dropped(key)
+            target = _part_key(key, task, source, to) if key.split('.')[0] in parts else None
+        if reason:
+            conversion.fates.append(KeyFate(key, None, reason))
+            continue
+        if target is None:
+            unknown.append(key)
+            target = key
+        if target in conversion.state:
+            raise CheckpointError(f'{origin}: two of its keys become {target}; it mixes layouts')
+        conversion.fates.append(KeyFate(key, target, _describe(value)))
+        # A copy: a view would drag the whole storage behind it into the file.
+        conversion.state[target] = value.detach().clone()
+    if unknown and not keep_unknown:
+        shown = ''.join(f'\n  {key}' for key in unknown)
+        raise CheckpointError(
+            f'{origin} has {len(unknown)} keys that belong to no part of a TinyViM for {task} '
+            f'({", ".join(("backbone", *parts))}); --keep-unknown keeps them under their '
+            f'names:{shown}'
+        )
+    _account_other_entries(checkpoint, conversion)
+    conversion.meta.update(
+        converted_by=f'tinyvim_mm {__version__}', layout=to, arch=conversion.arch, task=task
+    )
+    return conversion
+
+
+def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversion:
+    """Read a file and convert it; name and SHA-256 of the file go into ``meta``.
+
+    Args:
+        path: A local file.
+        trust: See :func:`~tinyvim_mm.checkpoint.load_file`.
+        **arguments: See :func:`convert`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: See :func:`convert`.
+    """
+    conversion = convert(load_file(str(path), trust=trust), str(path), **arguments)
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    conversion.meta.update(source=path.name, source_sha256=digest.hexdigest())
+    return conversion
+
+
+def save(conversion: Conversion, path: Path) -> None:
+    """Write the output; a file that is there is replaced once the new one is whole.
+
+    Args:
+        conversion: What :func:`convert` returned.
+        path: File with one of :data:`SUFFIXES`, which chooses the format.
+    """
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        if path.suffix == safetensors_file.SUFFIX:
+            safetensors_file.write(partial, conversion.state, conversion.meta)
+        else:
+            released_classifier = (conversion.task, conversion.target_layout) == (
+                'classification',
+                'released',
+            )
+            wrapper = 'model' if released_classifier else 'state_dict'
+            torch.save({'meta': conversion.meta, wrapper: conversion.state}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _find_task(state: Mapping[str, Tensor], prefix: str, origin: str) -> str:
+    tops = {key.split('.')[0] for key in state}
+    found = [
+        task
+        for task, parts in TASK_PARTS.items()
+        if tops & (set(parts) - {'neck'})  # of two tasks
+    ]
+    if len(found) == 1:
+        return found[0]
+    if not found and not prefix:
+        return 'classification'
+    what = f'parts of {" and ".join(found)}' if found else 'no head'
+    raise CheckpointError(
+        f'{origin} has {what}, which does not tell its task; name it with --task '
+        f'{"|".join(TASK_PARTS)}'
+    )
+
+
+def _find_layout(backbone: Iterable[str], origin: str) -> str:
+    keys = list(backbone)
+    released = [k for k in keys if translate_key(k, _TO_PROJECT) != k]
+    project = [k for k in keys if translate_key(k, _TO_RELEASED) != k]
+    if released and project:
+        raise CheckpointError(
+            f'{origin} mixes layouts: {released[0]} is a key of the release, {project[0]} one of '
+            'this project'
+        )
+    if not released and not project:
+        raise CheckpointError(
+            f'{origin} holds no TinyViM; its keys begin with '
+            f'{", ".join(sorted({key.split(".")[0] for key in keys})[:8]) or "nothing"}'
+        )
+    return 'released' if released else 'project'
+
+
+def _check_backbone(state: Mapping[str, Tensor], arch: str, origin: str) -> Tuple[str, LoadReport]:
+    """Hold a backbone in the project's layout against the architecture that it has."""
+    if arch == 'custom':
+        return arch, LoadReport()
+    found = TinyViM.find_arch(state)
+    if found is None:
+        raise CheckpointError(
+            f'{origin} has the widths of none of the architectures '
+            f'({", ".join(TinyViM.arch_settings)}); --arch custom converts by name alone'
+        )
+    if arch not in ('auto', found):
+        raise CheckpointError(f'{origin} holds TinyViM-{found.upper()}, not {arch.upper()}')
+    with torch.device('meta'):  # its names and shapes are wanted, not its values
+        model = TinyViM(found)
+    report = account_keys(
+        model.state_dict(), state, model.keys_left_aside, model.keys_that_may_be_fresh
+    )
+    if report.missing or report.mismatched:
+        report.unknown = []  # there are other complaints first
+        raise CheckpointError(
+            f'{origin} does not hold the whole of {model.describe()} as released (--arch custom '
+            f'converts what is there by name alone):\n{report.complaint()}'
+        )
+    return found, report
+
+
+def _backbone_key(own: str, task: str, to: str) -> str:
+    """Key of the whole model, from the project's key of the backbone."""
+    if to == 'project':
+        return _BACKBONE + own
+    # A released classifier has the backbone's parts at its top.
+    prefix = '' if task == 'classification' else _BACKBONE
+    return prefix + translate_key(own, _TO_RELEASED)
+
+
+def _part_key(key: str, task: str, source: str, to: str) -> Optional[str]:
+    """Key of what stands beside the backbone; ``None`` if it is unknown."""
+    if task != 'classification':
+        return key
+    for released, project in CLASSIFIER_PARTS:
+        old, new = (released, project) if source == 'released' else (project, released)
+        if key.startswith(old):
+            return key if source == to else new + key[len(old) :]
+    return None
+
+
+def _dropped(key: str) -> Optional[str]:
+    return next((why for pattern, why in DROPPED if re.match(pattern, key)), None)
+
+
+def _account_other_entries(checkpoint: Any, conversion: Conversion) -> None:
+    """Account for what is not a tensor; of it, only the names of classes are kept."""
+    state, others = unwrap(checkpoint)
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            conversion.fates.append(KeyFate(str(key), None, f'{type(value).__name__}, no tensor'))
+    for key, value in others.items():
+        note = 'not part of the network'
+        if key == 'meta' and isinstance(value, Mapping):
+            kept = _class_names(value, conversion.target_layout)
+            conversion.meta.update(kept)
+            if kept:
+                note += f', but for the classes, which stay as meta[{next(iter(kept))!r}]'
+        conversion.fates.append(KeyFate(str(key), None, note))
+
+
+def _class_names(meta: Mapping[str, Any], to: str) -> Dict[str, Any]:
+    """Names and colours of the classes, for the toolboxes' inference."""
+    names = meta.get('dataset_meta') if isinstance(meta.get('dataset_meta'), Mapping) else meta
+    lower = {str(key).lower(): value for key, value in names.items()}
+    found = {
+        key: lower[key] for key in ('classes', 'palette') if lower.get(key) and _plain(lower[key])
+    }
+    if not found:
+        return {}
+    if to == 'project':
+        return {'dataset_meta': found}
+    return {key.upper(): value for key, value in found.items()}
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return isinstance(value, (str, int))
+
+
+def _describe(value: Tensor) -> str:
+    shape = 'x'.join(map(str, value.shape)) or 'scalar'
+    return f'{shape} {str(value.dtype).removeprefix("torch.")}'

@@ -1,0 +1,65 @@
+"""Head of mmpretrain with one or two linear layers."""
+
+from typing import Dict, List, Optional, Sequence
+
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from ..heads import DistillationClassifier
+
+
+class DistillationHead(DistillationClassifier, ClsHead):
+    """:class:`DistillationClassifier` with the losses and predictions of an mmpretrain head.
+
+    Args:
+        in_channels: Channels of the backbone's last output.
+        num_classes: Classes.
+        distillation: Whether there is a second linear layer that learns from a
+            teacher.
+        loss: Loss of the first layer against the labels. ``None`` means cross
+            entropy.
+        norm_cfg: See :func:`tinyvim_mm.models.layers.build_batch_norm`.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int = 1000,
+        distillation: bool = False,
+        loss: Optional[dict] = None,
+        norm_cfg: Optional[dict] = None,
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(in_channels, num_classes, distillation, norm_cfg, init_cfg)
+        if loss is not None:
+            self.loss_module = MODELS.build(loss)
+
+    def loss(
+        self,
+        feats: Sequence[Tensor],
+        data_samples: List[DataSample],
+        teacher_labels: Optional[Tensor] = None,
+        alpha: float = 0.5,
+    ) -> Dict[str, Tensor]:
+        """Losses of a training step.
+
+        Args:
+            feats: Outputs of the backbone.
+            data_samples: With ``gt_label``, or ``gt_score`` where images are mixed.
+            teacher_labels: ``(batch,)``, what the teacher takes each image for.
+                Needed if, and only if, there is a second layer.
+            alpha: Weight of the second layer's loss; the first has the rest.
+
+        Returns:
+            ``loss``, or ``loss_label`` and ``loss_teacher``, which are to be added.
+        """
+        if self.dist_head is None:
+            return self._get_loss(self(feats), data_samples)
+        pooled = self.pre_logits(feats)
+        by_labels = self._get_loss(self.head(pooled), data_samples)['loss']
+        by_teacher = F.cross_entropy(self.dist_head(pooled), teacher_labels)
+        return {'loss_label': (1 - alpha) * by_labels, 'loss_teacher': alpha * by_teacher}

@@ -1,0 +1,141 @@
+"""The frozen network that a student learns from."""
+
+import copy
+from importlib.util import find_spec
+from typing import Any, Optional
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ...checkpoint import CheckpointError, account_keys, extract_state_dict, load_file
+from ...environment import MissingPackageError
+
+#: Where the cure of every error begins.
+_OPTION = '--cfg-options model.distillation'
+
+
+class Teacher:
+    """A classifier of mmpretrain or timm that labels the student's images.
+
+    It is no module, and thus no part of the student: not of its state dict, its
+    checkpoints, its moving average, its optimizer or its training mode. The
+    network is built, and its weights are read, by :meth:`load`, since testing
+    and inference need neither.
+
+    Args:
+        model: Config of a classifier, such as ``dict(type='ImageClassifier',
+            ...)`` or, for the models of timm, ``dict(type='TimmClassifier',
+            model_name='regnety_160')``. Without a ``data_preprocessor`` it takes
+            images normalised as the student's.
+        checkpoint: File with its weights.
+    """
+
+    def __init__(self, model: dict, checkpoint: Optional[str]) -> None:
+        if not isinstance(model, dict) or 'type' not in model:
+            raise ValueError(
+                'distillation.teacher must be the config of a classifier, such as '
+                f"dict(type='TimmClassifier', model_name='regnety_160'), got {model!r}"
+            )
+        self.cfg = model
+        self.checkpoint = checkpoint
+        self.model: Optional[nn.Module] = None
+
+    def __deepcopy__(self, memo: dict) -> 'Teacher':
+        # A moving average copies the student; both have the same teacher.
+        return self
+
+    def load(self) -> None:
+        """Build the network and fill it; does nothing the second time.
+
+        Raises:
+            MissingPackageError: timm is missing.
+            CheckpointError: The file is absent, damaged, unsafe, or does not fit.
+        """
+        if self.model is not None:
+            return
+        state = self._read()
+        if str(self.cfg['type']).endswith('TimmClassifier') and find_spec('timm') is None:
+            raise MissingPackageError(
+                f'the teacher {self._name()} is a model of timm, which is not installed: '
+                f"pip install 'timm>=1.0', or train without a teacher with `{_OPTION}=None`"
+            )
+        model = MODELS.build({**copy.deepcopy(self.cfg), '_scope_': 'mmpretrain'})
+        report = account_keys(
+            model.state_dict(),
+            state,
+            aside=((r'(data_preprocessor|ema_)', 'no weights'),),
+            may_be_fresh=(r'.*\.num_batches_tracked$',),
+        )
+        if not report.fits:
+            raise CheckpointError(
+                f'{self.checkpoint} does not fit the teacher {self._name()}\n{report.complaint()}'
+            )
+        model.load_state_dict({key: state[key] for key in report.used}, strict=False)
+        self.model = model.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def label(self, inputs: Tensor, student: nn.Module, num_classes: int) -> Tensor:
+        """The teacher's decisions.
+
+        Args:
+            inputs: ``(batch, channels, H, W)``, as the student takes them.
+            student: Its data preprocessor tells how they were normalised.
+            num_classes: Classes of the student.
+
+        Returns:
+            ``(batch,)``, indices of classes.
+
+        Raises:
+            ValueError: The teacher distinguishes another number of classes.
+        """
+        self.load()
+        if next(self.model.parameters()).device != inputs.device:
+            self.model.to(inputs.device)
+        logits = self.model(self._normalise(inputs, student.data_preprocessor))
+        if logits.shape[1] != num_classes:
+            raise ValueError(
+                f'the teacher {self._name()} distinguishes {logits.shape[1]} classes and the '
+                f'student {num_classes}: take another teacher, or train without one with '
+                f'`{_OPTION}=None`'
+            )
+        return logits.argmax(1)
+
+    def _normalise(self, inputs: Tensor, given: nn.Module) -> Tensor:
+        if self.cfg.get('data_preprocessor') is None:
+            return inputs
+        wanted = self.model.data_preprocessor
+        if _normalisation(given) == _normalisation(wanted):
+            return inputs
+        if hasattr(given, 'mean'):
+            inputs = inputs * given.std + given.mean
+        if given.to_rgb != wanted.to_rgb:
+            inputs = inputs.flip(1)
+        if hasattr(wanted, 'mean'):
+            inputs = (inputs - wanted.mean) / wanted.std
+        return inputs
+
+    def _read(self) -> dict:
+        cure = (
+            'Name the file that you have with\n'
+            f'  {_OPTION}.checkpoint=FILE\n'
+            'or train without a teacher, unlike the published results, with\n'
+            f'  {_OPTION}=None'
+        )
+        if self.checkpoint is None:
+            raise CheckpointError(f'the teacher {self._name()} has no weights. {cure}')
+        try:
+            file = load_file(self.checkpoint)
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f'weights of the teacher {self._name()}: {error}. {cure}'
+            ) from None
+        return extract_state_dict(file, self.checkpoint)
+
+    def _name(self) -> str:
+        return str(self.cfg.get('model_name') or self.cfg['type'])
+
+
+def _normalisation(preprocessor: nn.Module) -> Any:
+    values = [getattr(preprocessor, name, None) for name in ('mean', 'std')]
+    return preprocessor.to_rgb, [None if v is None else v.flatten().tolist() for v in values]
