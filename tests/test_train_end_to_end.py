@@ -8,11 +8,10 @@ import pytest
 pytest.importorskip('mmdet')
 
 import torch
-from tool_runs import forget_runs, run_sample
+from tool_runs import run_sample, whole_and_parts
 
 from tinyvim_mm.checkpoint import load_file
 from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine import train as train_tool
 from tinyvim_mm.environment import accelerator
 from tinyvim_mm.visualization.curves import read_training
 
@@ -35,16 +34,9 @@ def run(main, *argv, options=()):
 
 @pytest.fixture(scope='module')
 def work_dirs(tmp_path_factory):
-    """Two epochs of two steps, once in one go and once interrupted after the first epoch."""
+    """Two epochs of two steps."""
     folder = tmp_path_factory.mktemp('work_dirs')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        two, one = 'train_cfg.max_epochs=2', 'train_cfg.max_epochs=1'
-        run(train_tool.main, '--work-dir', folder / 'whole', options=[two])
-        run(train_tool.main, '--work-dir', folder / 'parts', options=[one])
-        run(train_tool.main, '--work-dir', folder / 'parts', '--resume', options=[two])
-        yield folder
-    forget_runs()
+    yield from whole_and_parts(run, folder, 'train_cfg.max_epochs=1', 'train_cfg.max_epochs=2')
 
 
 def test_a_resumed_training_repeats_the_uninterrupted_one(work_dirs):

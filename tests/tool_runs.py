@@ -1,6 +1,9 @@
 """Runs of the tools inside a test process."""
 
+import pytest
 from mmengine.utils import ManagerMixin
+
+from tinyvim_mm.engine import train
 
 
 def forget_runs():
@@ -21,3 +24,24 @@ def run_sample(main, config, *argv, options=()):
     """Call a tool's ``main`` with ``--sample``."""
     forget_runs()
     main([config, *map(str, argv), '--sample', '--cfg-options', *options])
+
+
+def whole_and_parts(run, folder, half, full):
+    """Train once in one go, as ``whole``, and once interrupted and resumed, as ``parts``.
+
+    Args:
+        run: ``run_sample`` of one config.
+        folder: Current folder of the runs, and of the tests until the generator is closed.
+        half: Option that ends a training at the interruption.
+        full: Option that lets it run to its end.
+
+    Yields:
+        The folder.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(train.main, '--work-dir', folder / 'whole', options=[full])
+        run(train.main, '--work-dir', folder / 'parts', options=[half])
+        run(train.main, '--work-dir', folder / 'parts', '--resume', options=[full])
+        yield folder
+    forget_runs()

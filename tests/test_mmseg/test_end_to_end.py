@@ -10,11 +10,10 @@ pytest.importorskip('mmseg')
 import numpy as np
 import torch
 from mmengine.runner.loops import _InfiniteDataloaderIterator
-from tool_runs import forget_runs, run_sample
+from tool_runs import run_sample, whole_and_parts
 
 from tinyvim_mm.checkpoint import load_file
 from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine import train as train_tool
 from tinyvim_mm.engine.toolboxes.mmseg import SAMPLE_ADE
 from tinyvim_mm.environment import accelerator
 from tinyvim_mm.visualization.curves import read_training
@@ -43,16 +42,9 @@ def run(main, *argv, options=()):
 
 @pytest.fixture(scope='module')
 def work_dirs(tmp_path_factory):
-    """Four iterations, once in one go and once interrupted after the second."""
+    """Four iterations."""
     folder = tmp_path_factory.mktemp('work_dirs')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        four, two = 'train_cfg.max_iters=4', 'train_cfg.max_iters=2'
-        run(train_tool.main, '--work-dir', folder / 'whole', options=[four])
-        run(train_tool.main, '--work-dir', folder / 'parts', options=[two])
-        run(train_tool.main, '--work-dir', folder / 'parts', '--resume', options=[four])
-        yield folder
-    forget_runs()
+    yield from whole_and_parts(run, folder, 'train_cfg.max_iters=2', 'train_cfg.max_iters=4')
 
 
 def test_a_resumed_training_repeats_the_uninterrupted_one(work_dirs):

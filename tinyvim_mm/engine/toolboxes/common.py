@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
 from ..errors import UsageError
+from ..paths import shown
 from ..weights import absent_pretrained
 
 if TYPE_CHECKING:
@@ -63,12 +64,44 @@ def changes_of_weights(cfg: 'Config') -> Iterator[Change]:
         yield Change(key, None, f'there is no {checkpoint}: training starts from RANDOM weights')
 
 
-def check_sample_folder(folder: Path) -> None:
-    """Raise if the photographs are not where a clone has them."""
+def check_sample(cfg: 'Config', config_path: Path, dataset: str, folder: Path) -> None:
+    """Raise unless a config reads what the photographs replace, and they are there.
+
+    Args:
+        cfg: As it was loaded.
+        config_path: Where it came from; for messages.
+        dataset: Type of the data set that the photographs stand in for.
+        folder: Where a clone has them.
+
+    Raises:
+        UsageError: The message says what is different.
+    """
+    for split in ('train', 'test'):
+        found = cfg[f'{split}_dataloader'].dataset.get('type')
+        if found != dataset:
+            raise UsageError(
+                f'--sample replaces a plain {dataset}, and {split}_dataloader of '
+                f'{shown(config_path)} reads a {found}'
+            )
     if not folder.is_dir():
         raise UsageError(
             f'the photographs of --sample are not at {folder}: they are part of the '
             'repository, not of an installed package; run in a clone'
+        )
+
+
+def check_loop(cfg: 'Config', config_path: Path, key: str) -> None:
+    """Raise unless the training's length stands under a key that ``--sample`` can shorten.
+
+    Args:
+        cfg: As it was loaded.
+        config_path: Where it came from; for messages.
+        key: ``'max_epochs'`` or ``'max_iters'``.
+    """
+    if key not in cfg.train_cfg:
+        raise UsageError(
+            f'--sample shortens a training by its train_cfg.{key}, which {shown(config_path)} '
+            'has not'
         )
 
 

@@ -13,7 +13,7 @@ from .common import (
     Change,
     Photographs,
     changes_of_weights,
-    check_sample_folder,
+    check_sample,
     percent,
 )
 
@@ -58,7 +58,8 @@ _CHANGES: Tuple[Change, ...] = (
 
 def sample_changes(cfg: 'Config', config_path: Path) -> Iterator[Change]:
     """See :class:`tinyvim_mm.engine.toolboxes.Toolbox`."""
-    _check(cfg, config_path)
+    check_sample(cfg, config_path, 'CocoDataset', SAMPLE_COCO)
+    _check_length(cfg, config_path)
     where = 'the shipped photographs, laid out as COCO'
     for split in ('train', 'test'):
         key = f'{split}_dataloader.dataset'
@@ -108,14 +109,7 @@ def _fewer_proposals(model: 'Config') -> Iterator[Change]:
         yield Change('model.test_cfg.rpn.max_per_img', 300, reason)
 
 
-def _check(cfg: 'Config', config_path: Path) -> None:
-    for split in ('train', 'test'):
-        dataset = cfg[f'{split}_dataloader'].dataset
-        if dataset.get('type') != 'CocoDataset':
-            raise UsageError(
-                f'--sample replaces a plain CocoDataset, and {split}_dataloader of '
-                f'{shown(config_path)} reads a {dataset.get("type")}'
-            )
+def _check_length(cfg: 'Config', config_path: Path) -> None:
     epochs = cfg.train_cfg.get('max_epochs')
     if epochs is None or epochs > MOST_EPOCHS:
         raise UsageError(
@@ -124,7 +118,6 @@ def _check(cfg: 'Config', config_path: Path) -> None:
             f'{"epochs" if epochs else "iterations"}) would take a CPU days: '
             'try a config with a 1x schedule, or run it on its own data, without --sample'
         )
-    check_sample_folder(SAMPLE_COCO)
 
 
 def read_training_photographs(cfg: 'Config', dataloader: 'Config', evaluator: 'Config') -> None:

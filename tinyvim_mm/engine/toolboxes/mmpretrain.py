@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
-from ..errors import UsageError
-from ..paths import PROJECT_ROOT, shown
+from ..paths import PROJECT_ROOT
 from .common import (
     COMMON_CHANGES,
     SEEN_LABEL,
@@ -12,7 +11,8 @@ from .common import (
     Change,
     Photographs,
     changes_of_weights,
-    check_sample_folder,
+    check_loop,
+    check_sample,
     dump_metric,
 )
 
@@ -58,7 +58,8 @@ _CHANGES: Tuple[Change, ...] = (
 
 def sample_changes(cfg: 'Config', config_path: Path) -> Iterator[Change]:
     """See :class:`tinyvim_mm.engine.toolboxes.Toolbox`."""
-    _check(cfg, config_path)
+    check_sample(cfg, config_path, 'ImageNet', SAMPLE_IMAGENET)
+    check_loop(cfg, config_path, 'max_epochs')
     classes = sorted(folder.name for folder in (SAMPLE_IMAGENET / 'train').iterdir())
     for split in ('train', 'test'):
         key = f'{split}_dataloader.dataset'
@@ -104,22 +105,6 @@ def _shorter_schedule(cfg: 'Config') -> Iterator[Change]:
         if scheduler.get('end') == epochs:
             yield Change(f'param_scheduler.{index}.end', EPOCHS, 'the schedule in fewer epochs')
     yield Change('train_cfg.max_epochs', EPOCHS, 'a few minutes on two cores')
-
-
-def _check(cfg: 'Config', config_path: Path) -> None:
-    for split in ('train', 'test'):
-        dataset = cfg[f'{split}_dataloader'].dataset
-        if dataset.get('type') != 'ImageNet':
-            raise UsageError(
-                f'--sample replaces a plain ImageNet, and {split}_dataloader of '
-                f'{shown(config_path)} reads a {dataset.get("type")}'
-            )
-    if 'max_epochs' not in cfg.train_cfg:
-        raise UsageError(
-            f'--sample shortens a training that counts epochs, and train_cfg of '
-            f'{shown(config_path)} has no max_epochs'
-        )
-    check_sample_folder(SAMPLE_IMAGENET)
 
 
 def read_training_photographs(cfg: 'Config', dataloader: 'Config', evaluator: 'Config') -> None:
