@@ -21,6 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from . import safetensors_file
+from .integrations import hub
 
 #: Rewrites of released keys: (pattern, replacement) of :func:`re.sub`, all applied in turn.
 KeyRules = Sequence[Tuple[str, Any]]
@@ -44,16 +45,23 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
     """Read a checkpoint without executing code from it.
 
     Args:
-        path: A local file, or an address with a scheme that mmengine knows
-            (``http://``, ``s3://``, ...).
+        path: A local file, ``hf://owner/repository/file[@revision]``, or an
+            address with another scheme that mmengine knows (``http://``,
+            ``s3://``, ...).
         map_location: See :func:`torch.load`.
         trust: Unpickle everything, which lets the file run any code. Only for
             files whose origin is trusted.
 
     Raises:
         FileNotFoundError: No such file.
-        CheckpointError: The file is damaged, or would need ``trust``.
+        CheckpointError: The file is damaged, would need ``trust``, or cannot be
+            fetched.
     """
+    if path.startswith(hub.SCHEME):
+        try:
+            path = str(hub.fetch(path))
+        except hub.HubError as error:
+            raise CheckpointError(str(error)) from error
     if '://' in path:
         with _weights_only(forced=not trust):
             return _read(path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust)
@@ -86,11 +94,20 @@ def install_safe_loader(trust: bool = False) -> None:
     def load_from_local(filename: str, map_location: Any = None) -> Any:
         return load_file(filename, map_location, trust)
 
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    for scheme in ('', hub.SCHEME):
+        CheckpointLoader.register_scheme(scheme, load_from_local, force=True)
     if trust:
         os.environ.pop(_FORCE_SAFE, None)
     else:
         os.environ[_FORCE_SAFE] = '1'
+
+
+def _load_from_hub(filename: str, map_location: Any = None) -> Any:
+    return load_file(filename, map_location)
+
+
+# For the parts of a model that mmengine initialises, in processes without the tools too.
+CheckpointLoader.register_scheme(hub.SCHEME, _load_from_hub, force=True)
 
 
 def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
@@ -127,6 +144,16 @@ def _weights_only(forced: bool) -> Iterator[None]:
             os.environ[_FORCE_SAFE] = before
 
 
+def allow_training_state() -> None:
+    """Let ``torch.load(..., weights_only=True)`` read what mmengine stores beside weights.
+
+    For loaders that are not of this project. Does nothing before torch 2.4, which
+    cannot be told.
+    """
+    if hasattr(torch.serialization, 'add_safe_globals'):
+        torch.serialization.add_safe_globals(_training_state_types())
+
+
 @contextlib.contextmanager
 def _training_state_allowed() -> Iterator[None]:
     """Allow harmless types that are stored beside weights: log history, seeds, arguments."""
@@ -135,8 +162,7 @@ def _training_state_allowed() -> Iterator[None]:
         with serialization.safe_globals(_training_state_types()):
             yield
     else:
-        if hasattr(serialization, 'add_safe_globals'):  # torch 2.4
-            serialization.add_safe_globals(_training_state_types())
+        allow_training_state()  # torch 2.4 has no way back
         yield
 
 

@@ -280,6 +280,11 @@ def _find_layout(backbone: Iterable[str], origin: str) -> str:
 
 def _check_backbone(state: Mapping[str, Tensor], arch: str, origin: str) -> Tuple[str, LoadReport]:
     """Hold a backbone in the project's layout against the architecture that it has."""
+    if 'stem.0.bias' in state:
+        raise CheckpointError(
+            f'{origin} holds a re-parameterised TinyViM, for which there is one layout only; '
+            'convert the checkpoint that it was made from'
+        )
     if arch == 'custom':
         return arch, LoadReport()
     found = TinyViM.find_arch(state)

@@ -46,6 +46,8 @@ TEST_REQUIREMENTS = [
     *('pytest>=8', 'hypothesis>=6', 'ruff>=0.6'),
     'fvcore>=0.1.5',  # its FLOP counter has to know the scan
     'safetensors>=0.4',  # the other format of tools/convert_checkpoint.py
+    *('onnx>=1.15', 'onnxruntime>=1.17'),  # tools/export.py, and what runs its files
+    'timm>=1.0',  # the teacher of the ImageNet recipe, and the bridge to timm
     # Its interpreter runs the Triton kernels on a CPU, correctly since 3.2.
     'triton>=3.2; platform_system == "Linux"',
 ]

@@ -22,7 +22,10 @@ PHOTOS = PROJECT_ROOT / 'data' / 'sample' / 'imagenet' / 'val'
 PHOTO = sorted(PHOTOS.rglob('*.jpg'))[0]
 CLASSIFIER = f"""
 _base_ = '{CONFIG_ROOT}/mmpretrain/tinyvim_s_300e_in1k.py'
-model = dict(backbone=dict(arch={dict(tiny.ARCH, _delete_=True)}), head=dict(in_channels=24, num_classes=7))
+model = dict(
+    backbone=dict(arch={dict(tiny.ARCH, _delete_=True)}),
+    head=dict(in_channels=24, num_classes=7),
+)
 test_dataloader = dict(dataset=dict(metainfo=dict(classes=list('abcdefg'))))
 """
 SEGMENTOR = f"""

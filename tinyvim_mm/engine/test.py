@@ -11,12 +11,19 @@ from .toolboxes import toolbox_of
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.hooks import Hook
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of ``tools/test.py``, those of mmdet's tool and ``--sample``."""
+    """Options of ``tools/test.py``, those of mmdet's tool, ``--sample`` and ``--deploy``."""
     parser = cli.make_parser('tools/test.py', 'Evaluate a checkpoint of the model of a config.')
     parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--deploy',
+        action='store_true',
+        help='re-parameterise the model once its weights are loaded, and evaluate that: the '
+        'scores should be the same',
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions as a pickle')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='save pictures of the predictions to this folder')
@@ -57,6 +64,8 @@ def test(args: argparse.Namespace) -> None:
 
     runner = Runner.from_cfg(cfg)
     cli.log_scan_backend(runner)
+    if args.deploy:
+        runner.register_hook(_deploy_hook())
     dumps = [toolbox_of(cfg).dump_metric(args.out)] if args.out else []
     if args.sample:
         from .report import report_test
@@ -69,6 +78,29 @@ def test(args: argparse.Namespace) -> None:
 
 # pytest collects functions called test*.
 test.__test__ = False
+
+
+def _deploy_hook() -> 'Hook':
+    """Make a hook that re-parameterises the model after the runner has loaded its weights."""
+    from mmengine.hooks import EMAHook, Hook
+
+    from ..models import reparameterize
+
+    class DeployHook(Hook):
+        def before_test(self, runner) -> None:
+            before = sum(p.numel() for p in runner.model.parameters())
+            reparameterize(runner.model, inplace=True)
+            after = sum(p.numel() for p in runner.model.parameters())
+            if after < before:
+                runner.logger.info(
+                    f're-parameterised: {after:,} parameters of {before:,} in the training form'
+                )
+            for hook in runner.hooks:
+                # It exchanges the model's parameters with those of its average one by one.
+                if isinstance(hook, EMAHook):
+                    reparameterize(hook.ema_model.module, inplace=True)
+
+    return DeployHook()
 
 
 def _draw_predictions(cfg: 'Config', args: argparse.Namespace) -> None:

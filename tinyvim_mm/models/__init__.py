@@ -7,5 +7,6 @@ from . import classifiers  # noqa: F401 - registers what it offers
 from .backbones import TinyViM
 from .heads import DistillationClassifier
 from .layers import LaplaceMixer
+from .reparameterize import reparameterize
 
-__all__ = ['DistillationClassifier', 'LaplaceMixer', 'TinyViM']
+__all__ = ['DistillationClassifier', 'LaplaceMixer', 'TinyViM', 'reparameterize']

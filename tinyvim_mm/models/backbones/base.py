@@ -1,7 +1,7 @@
-"""What all backbones share: frozen stages, checkpointing, released weights."""
+"""What all backbones share: frozen stages, checkpointing, weights, the deployed form."""
 
 import contextlib
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -20,9 +20,11 @@ from ...checkpoint import (
     translate_key,
 )
 from ...ops.tracing import is_compiling
+from ..layers import ConvBN, RepDWConv, fuse_children
+from ..reparameterize import Deployable
 
 
-class StagedBackbone(BaseModule):
+class StagedBackbone(Deployable, BaseModule):
     """A backbone with a stem and stages.
 
     Subclasses set the class attributes, fill ``stem`` and ``stages``, and call
@@ -106,6 +108,19 @@ class StagedBackbone(BaseModule):
             context_fn=lambda: (contextlib.nullcontext(), _statistics_kept(block)),
         )
 
+    # -- deployed form ---------------------------------------------------------
+
+    def fuse_parts(self) -> None:
+        """Fold the norms inside; those of the outputs stay."""
+        fuse_children(self)
+
+    def is_deployed_form(self, keys: Iterable[str]) -> Optional[bool]:
+        keys = set(keys)
+        if any('.bn.' in key for key in keys):
+            return False
+        groups = (n for n, m in self.named_modules() if isinstance(m, (ConvBN, RepDWConv)))
+        return True if any(f'{name}.bias' in keys for name in groups) else None
+
     # -- released weights ------------------------------------------------------
 
     def init_weights(self) -> None:
@@ -149,6 +164,7 @@ class StagedBackbone(BaseModule):
             ) from None
         state, others = _select_prefix(extract_state_dict(file, path), prefix, path)
         state = {translate_key(key, self.released_key_rules): v for key, v in state.items()}
+        self.check_form(state, path)
         report = account_keys(
             self.state_dict(), state, self.keys_left_aside, self.keys_that_may_be_fresh
         )

@@ -7,13 +7,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...checkpoint import extract_state_dict, translate_key
+from ..reparameterize import Deployable
 from .teacher import Teacher
 
 #: Parts of a :class:`DistillationHead`, named as in released weights.
 _HEAD = ('norm', 'head', 'dist_head')
 
 
-class DistilledClassifier(ImageClassifier):
+class DistilledClassifier(Deployable, ImageClassifier):
     """mmpretrain's ImageClassifier with hard distillation and released weights.
 
     Hard distillation (Touvron et al., "Training data-efficient image
@@ -25,6 +26,8 @@ class DistilledClassifier(ImageClassifier):
 
     A checkpoint in the released layout loads wherever a state dict does, be it
     bare or under ``'model'``.
+
+    The deployed form has no teacher.
 
     Args:
         backbone: Config of a backbone with raw outputs (``normalize_outputs=False``).
@@ -79,6 +82,13 @@ class DistilledClassifier(ImageClassifier):
             return super().loss(inputs, data_samples)
         labels = self.teacher.label(inputs, self, self.head.head.out_features)
         return self.head.loss(self.extract_feat(inputs), data_samples, labels, self.alpha)
+
+    def fuse_parts(self) -> None:
+        """Fold backbone and head, and let the teacher go."""
+        for part in (self.backbone, self.head):
+            if isinstance(part, Deployable):
+                part.switch_to_deploy()
+        self.teacher = None
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         wrapped = state_dict.get(f'{prefix}model')

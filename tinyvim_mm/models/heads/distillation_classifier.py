@@ -1,20 +1,23 @@
 """Classifier of TinyViM with a second linear layer for distillation."""
 
-from typing import Optional, Sequence, Tuple, Union
+from typing import Iterable, Optional, Sequence, Tuple, Union
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..layers import build_batch_norm
+from ..layers.fuse import double, norm_as_affine
+from ..reparameterize import Deployable
 
 
 @MODELS.register_module()
-class DistillationClassifier(BaseModule):
+class DistillationClassifier(Deployable, BaseModule):
     """Batch normalisation, global average pooling and one or two linear layers.
 
     Takes the raw output of the last stage, that is of a backbone built with
-    ``normalize_outputs=False``.
+    ``normalize_outputs=False``. The deployed form pools and has one linear layer,
+    the mean of both with the normalisation in it.
 
     Args:
         in_channels: Channels of the last stage.
@@ -43,7 +46,7 @@ class DistillationClassifier(BaseModule):
                 nn.init.zeros_(linear.bias)
 
     def pre_logits(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Normalise and pool.
+        """Normalise, unless deployed, and pool.
 
         Args:
             feats: ``(batch, in_channels, H, W)``, or a backbone's outputs, of
@@ -73,3 +76,18 @@ class DistillationClassifier(BaseModule):
             return logits
         distilled = self.dist_head(pooled)
         return (logits, distilled) if self.training else (logits + distilled) / 2
+
+    def fuse_parts(self) -> None:
+        """Fold the norm and both linear layers into one."""
+        scale, shift = norm_as_affine(self.norm)
+        linears = [linear for linear in (self.head, self.dist_head) if linear is not None]
+        weight = sum(double(linear.weight) for linear in linears) / len(linears)
+        bias = sum(double(linear.bias) for linear in linears) / len(linears)
+        fused = nn.Linear(self.head.in_features, self.head.out_features, device='meta')
+        fused.weight = nn.Parameter((weight * scale).to(self.head.weight))
+        fused.bias = nn.Parameter((bias + weight @ shift).to(self.head.bias))
+        self.norm, self.head, self.dist_head = nn.Identity(), fused, None
+
+    def is_deployed_form(self, keys: Iterable[str]) -> Optional[bool]:
+        parts = {key.split('.')[0] for key in keys}
+        return not parts & {'norm', 'dist_head'} if 'head' in parts else None

@@ -3,6 +3,7 @@
 from .blocks import FFN, LocalBlock, TinyViMBlock
 from .conv import AxialRepDWConv, ConvBN, RepDWConv
 from .drop_path import DropPath
+from .fuse import fuse_children
 from .laplace_mixer import LaplaceMixer
 from .norm import build_batch_norm
 from .ss2d import SS2D
@@ -18,4 +19,5 @@ __all__ = [
     'RepDWConv',
     'TinyViMBlock',
     'build_batch_norm',
+    'fuse_children',
 ]

@@ -28,6 +28,11 @@ class FFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.fc1(x)))
 
+    def fuse(self, gain: Optional[Tensor] = None) -> 'FFN':
+        """Fold the norms, and a factor per channel that follows, into the convolutions."""
+        self.fc1, self.fc2 = self.fc1.fuse(), self.fc2.fuse(gain)
+        return self
+
 
 class LocalBlock(nn.Module):
     """``x + layer_scale * FFN(RepDWConv(x))``.
@@ -48,7 +53,15 @@ class LocalBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self.layer_scale * self.mlp(self.dwconv(x)))
+        y = self.mlp(self.dwconv(x))
+        return x + self.drop_path(y if self.layer_scale is None else self.layer_scale * y)
+
+    def fuse(self) -> 'LocalBlock':
+        """Fold the norms and the layer scale into the convolutions."""
+        self.dwconv = self.dwconv.fuse()
+        self.mlp = self.mlp.fuse(self.layer_scale)
+        self.layer_scale = None
+        return self
 
 
 class TinyViMBlock(nn.Module):

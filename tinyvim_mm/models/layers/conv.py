@@ -5,6 +5,7 @@ from typing import Optional, Tuple, Union
 import torch
 from torch import Tensor, nn
 
+from .fuse import biased_copy, double, fold_norm
 from .norm import build_batch_norm
 
 KernelSize = Union[int, Tuple[int, int]]
@@ -47,6 +48,15 @@ class ConvBN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(self.conv(x))
 
+    def fuse(self, gain: Optional[Tensor] = None) -> nn.Conv2d:
+        """The one biased convolution that it is in inference.
+
+        Args:
+            gain: A factor per output channel that follows, to be folded too.
+        """
+        weight, bias = fold_norm(double(self.conv.weight), None, self.bn, gain)
+        return biased_copy(self.conv, weight, bias)
+
 
 class RepDWConv(nn.Module):
     """Depthwise ``BN(ConvBN(x) + Conv1x1(x) + x)``; one depthwise convolution when fused.
@@ -62,8 +72,10 @@ class RepDWConv(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = ConvBN(channels, channels, kernel_size, groups=channels, norm_cfg=norm_cfg)
-        self.conv1x1 = nn.Conv2d(channels, channels, 1, groups=channels)
+        # Before `conv1x1`: mmcv.cnn.fuse_conv_bn takes a norm that is registered
+        # after a convolution for one that follows it alone, and would fold it there.
         self.bn = build_batch_norm(norm_cfg, channels)
+        self.conv1x1 = nn.Conv2d(channels, channels, 1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:
         # The 1x1 convolution and the identity are one factor per channel;
@@ -71,6 +83,15 @@ class RepDWConv(nn.Module):
         factor = (self.conv1x1.weight.flatten() + 1).view(1, -1, 1, 1).to(x.dtype)
         bias = self.conv1x1.bias.view(1, -1, 1, 1).to(x.dtype)
         return self.bn(self.conv(x) + (x * factor + bias))
+
+    def fuse(self) -> nn.Conv2d:
+        """The one biased depthwise convolution that it is in inference."""
+        conv = self.conv.conv
+        weight, bias = fold_norm(double(conv.weight), None, self.conv.bn)
+        rows, columns = conv.kernel_size
+        weight[:, :, rows // 2, columns // 2] += double(self.conv1x1.weight)[:, :, 0, 0] + 1
+        weight, bias = fold_norm(weight, bias + double(self.conv1x1.bias), self.bn)
+        return biased_copy(conv, weight, bias)
 
 
 class AxialRepDWConv(nn.Module):

@@ -1,0 +1,410 @@
+"""``tools/demo.py`` on pictures, folders and videos, for the three toolboxes."""
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tinyvim_mm import get_config
+from tinyvim_mm.engine.demo import build_parser, main
+from tinyvim_mm.engine.demo import loading as demo_loading
+from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.models import TinyViM, reparameterize
+
+PHOTOGRAPHS = PROJECT_ROOT / 'data' / 'sample' / 'coco' / 'val2017'
+CLASSIFIER = 'tinyvim_s_300e_in1k'
+NAMES = ('cup', 'dog', 'laptop')
+#: Toolbox to config and settings that make it quick.
+MODELS = {
+    'mmdet': (
+        'mask_rcnn_tinyvim_s_1x_coco',
+        {
+            'test_dataloader.dataset.pipeline.1.scale': '(160,96)',
+            'model.test_cfg.rpn.max_per_img': 20,
+            'model.test_cfg.rcnn.score_thr': 0.0,
+            'model.test_cfg.rcnn.max_per_img': 4,
+        },
+    ),
+    'mmseg': (
+        'fpn_tinyvim_s_40k_ade20k',
+        {'test_dataloader.dataset.pipeline.1.scale': '(160,64)'},
+    ),
+    'mmpretrain': (CLASSIFIER, {}),
+}
+
+
+def run(*argv):
+    main([str(arg) for arg in argv])
+
+
+def message(capsys, *argv):
+    with pytest.raises(SystemExit) as caught:
+        run(*argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def build(toolbox, classes=None):
+    """A network of a toolbox with random weights, and statistics that are not the initial ones."""
+    cfg = get_config(MODELS[toolbox][0])
+    if toolbox == 'mmpretrain':
+        cfg.model.distillation = None
+        cfg.model.head.num_classes = len(classes)
+    from mmengine.registry import MODELS as REGISTRY
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope(toolbox):
+        model = REGISTRY.build(cfg.model)
+    for name, buffer in model.named_buffers():
+        if name.endswith('running_var'):
+            buffer.uniform_(0.5, 2)
+    return model
+
+
+def save(model, path, **meta):
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """A classifier of three classes as a training on the sample writes it."""
+    pytest.importorskip('mmpretrain')
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp('weights') / 'classifier.pth'
+    return save(build('mmpretrain', NAMES), path, dataset_meta={'classes': NAMES})
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / 'in' / 'people.jpg'
+    path.parent.mkdir()
+    image = cv2.imread(str(sorted(PHOTOGRAPHS.glob('*.jpg'))[0]))
+    cv2.imwrite(str(path), cv2.resize(image, (120, 90)))
+    return path
+
+
+def predict(toolbox, picture, weights, *options):
+    out = picture.parent.parent / 'out'
+    name, settings = MODELS[toolbox]
+    changes = [f'{key}={value}' for key, value in settings.items()]
+    cfg_options = ('--cfg-options', *changes) if changes else ()
+    run(picture, '--model', name, '--checkpoint', weights, '--out', out, *options, *cfg_options)
+    return out, json.loads((out / 'predictions.json').read_text())
+
+
+def assert_drawn(out, picture):
+    drawn, original = cv2.imread(str(out / picture.name)), cv2.imread(str(picture))
+    assert drawn.shape == original.shape
+    difference = np.abs(drawn.astype(int) - original).max(2)
+    assert (difference > 40).mean() > 0.02
+
+
+# -- one picture -------------------------------------------------------------------
+
+
+def test_detection(picture, tmp_path):
+    pytest.importorskip('mmdet')
+    from pycocotools import mask as coco
+
+    model = build('mmdet')
+    names = [f'thing {i}' for i in range(80)]
+    weights = save(model, tmp_path / 'x.pth', dataset_meta={'classes': names})
+    out, found = predict('mmdet', picture, weights, '--score-thr', 0)
+    assert (found['task'], found['score_threshold']) == ('detection', 0)
+    assert found['classes'] == names
+    (entry,) = found['predictions']
+    assert (entry['file'], entry['width'], entry['height']) == ('people.jpg', 120, 90)
+    assert 0 < len(entry['objects']) <= 4
+    for item in entry['objects']:
+        assert item['class'] == f'thing {item["label"]}'
+        x, y, width, height = item['bbox']
+        assert min(x, y, width, height) >= 0
+        assert x + width <= 120.01
+        assert y + height <= 90.01
+        assert coco.decode(item['segmentation']).shape == (90, 120)
+    assert_drawn(out, picture)
+
+
+def test_segmentation(picture, tmp_path):
+    pytest.importorskip('mmseg')
+    weights = save(build('mmseg'), tmp_path / 'x.pth')  # names come from the data set then
+    out, found = predict('mmseg', picture, weights)
+    assert found['classes'][:3] == ['wall', 'building', 'sky']
+    (entry,) = found['predictions']
+    labels = cv2.imread(str(out / 'label_maps' / 'people.jpg.png'), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (entry['height'], entry['width']) == (90, 120)
+    shares = {found['classes'][i]: (labels == i).mean() for i in np.unique(labels)}
+    assert entry['shares'] == pytest.approx(shares, abs=1e-6)
+    values = list(entry['shares'].values())
+    assert values == sorted(values, reverse=True)
+    assert_drawn(out, picture)
+
+
+def test_classification(picture, checkpoint):
+    out, found = predict('mmpretrain', picture, checkpoint, '--top-k', 2)
+    assert (found['task'], found['top_k'], found['classes']) == ('classification', 2, list(NAMES))
+    (entry,) = found['predictions']
+    from mmpretrain import ImageClassificationInferencer, get_model
+
+    cfg = get_config(CLASSIFIER)
+    cfg.model.update(distillation=None)
+    cfg.model.head.num_classes = 3
+    model = get_model(cfg, pretrained=str(checkpoint))
+    scores = ImageClassificationInferencer(model)(str(picture))[0]['pred_scores']
+    order = np.argsort(-scores)[:2]
+    assert [item['label'] for item in entry['top']] == order.tolist()
+    assert [item['class'] for item in entry['top']] == [NAMES[i] for i in order]
+    assert [item['score'] for item in entry['top']] == pytest.approx(scores[order], abs=1e-5)
+    drawn = cv2.imread(str(out / picture.name))
+    assert drawn.shape == (400, 533, 3)  # enlarged, for the text
+
+
+def test_released_classifiers_run_as_they_are(picture, tmp_path):
+    golden = pytest.importorskip('golden')
+    pytest.importorskip('mmpretrain')
+    torch.save({'model': golden.released_state_dict('s', dense_norms=False)}, tmp_path / 'x.pth')
+    _, found = predict('mmpretrain', picture, tmp_path / 'x.pth')
+    assert found['classes'][0].startswith('tench')
+    assert len(found['predictions'][0]['top']) == 5
+
+
+def load(checkpoint, *options):
+    args = build_parser().parse_args(
+        ['x', '--model', CLASSIFIER, '--checkpoint', str(checkpoint), '--device', 'cpu', *options]
+    )
+    return demo_loading.load_predictor(get_config(CLASSIFIER), args)
+
+
+def test_deploy_runs_the_smaller_network(checkpoint):
+    plain, deployed = load(checkpoint), load(checkpoint, '--deploy')
+    sizes = [sum(p.numel() for p in x.model.parameters()) for x in (plain, deployed)]
+    assert sizes[1] < sizes[0]
+    image = np.random.RandomState(0).randint(0, 256, (64, 80, 3), dtype=np.uint8)
+    scores = [x.predict(image).pred_score for x in (plain, deployed)]
+    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-6)
+
+
+# -- folders and videos ------------------------------------------------------------
+
+
+def test_a_folder_is_done_though_one_file_is_broken(picture, checkpoint, capsys):
+    folder, out = picture.parent, picture.parent.parent / 'out'
+    shutil.copy(picture, folder / 'a.png')
+    (folder / 'broken.jpg').write_text('no picture')
+    (folder / 'notes.txt').write_text('not looked at')
+    error = message(capsys, folder, '--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    assert '1 of 3 files could not be read:' in error
+    assert 'broken.jpg: damaged, or no picture' in error
+    found = json.loads((out / 'predictions.json').read_text())['predictions']
+    assert [entry['file'] for entry in found] == ['a.png', 'people.jpg']
+    assert sorted(path.name for path in out.iterdir()) == [
+        'a.png',
+        'people.jpg',
+        'predictions.json',
+    ]
+
+
+def test_a_video_frame_by_frame(tmp_path, checkpoint, capsys):
+    path, out = tmp_path / 'clip.avi', tmp_path / 'out'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
+    assert writer.isOpened()
+    for shade in (0, 100, 200):
+        writer.write(np.full((48, 64, 3), shade, np.uint8))
+    writer.release()
+    run(path, '--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    found = json.loads((out / 'predictions.json').read_text())['predictions']
+    assert [(entry['file'], entry['frame']) for entry in found] == [
+        ('clip.avi', index) for index in range(3)
+    ]
+    scores = [tuple(item['score'] for item in entry['top']) for entry in found]
+    assert len(set(scores)) == 3
+    video = cv2.VideoCapture(str(out / 'clip.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert video.get(cv2.CAP_PROP_FPS) == 5
+    printed = capsys.readouterr().out
+    assert '3/3' in printed
+    assert '1 video' in printed
+
+
+# -- errors ------------------------------------------------------------------------
+
+
+def test_weights_have_to_be_named(picture, checkpoint, capsys):
+    arguments = (picture, '--model', CLASSIFIER)
+    error = message(capsys, *arguments)
+    assert error.startswith('tools/demo.py: error: no --checkpoint')
+    assert '--random-weights' in error
+    both = message(capsys, *arguments, '--random-weights', '--checkpoint', checkpoint)
+    assert 'not both' in both
+    absent = message(capsys, *arguments, '--checkpoint', checkpoint.with_name('clasifier.pth'))
+    assert f'{checkpoint.parent} holds: classifier.pth' in absent
+
+
+@pytest.mark.parametrize(
+    ('path', 'expected'),
+    [
+        ('in/peple.jpg', 'did you mean people.jpg?'),
+        ('notes.txt', 'of no known type: the demo reads pictures (.jpg'),
+        ('empty', 'holds no pictures'),
+    ],
+)
+def test_inputs_that_are_none(path, expected, picture, checkpoint, capsys):
+    folder = picture.parent.parent
+    (folder / 'notes.txt').touch()
+    (folder / 'empty').mkdir()
+    error = message(capsys, folder / path, '--model', CLASSIFIER, '--checkpoint', checkpoint)
+    assert expected in error
+
+
+def test_the_input_is_not_overwritten(picture, checkpoint, capsys):
+    before = picture.read_bytes()
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', picture.parent)
+    assert 'would overwrite the input' in message(capsys, picture, *options)
+    assert picture.read_bytes() == before
+
+
+def test_devices_that_are_not_there(picture, checkpoint, capsys):
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--device')
+    assert '--device tpux is not usable' in message(capsys, picture, *options, 'tpux')
+    assert '--device cuda:99 is not usable' in message(capsys, picture, *options, 'cuda:99')
+
+
+@pytest.fixture
+def failing(picture, capsys, tmp_path):
+    """Save something as a checkpoint, and return what the tool says of it."""
+
+    def fail(content):
+        torch.save(content, tmp_path / 'x.pth')
+        out = ('--out', tmp_path / 'out')
+        arguments = ('--model', CLASSIFIER, '--checkpoint', tmp_path / 'x.pth', *out)
+        error = message(capsys, picture, *arguments)
+        assert not (tmp_path / 'out' / picture.name).exists()
+        return error
+
+    return fail
+
+
+def test_a_checkpoint_of_another_size(failing):
+    pytest.importorskip('mmpretrain')
+    state = TinyViM('b', normalize_outputs=False, out_indices=(3,)).state_dict()
+    error = failing({'state_dict': {f'backbone.{key}': value for key, value in state.items()}})
+    assert 'It holds TinyViM-B: choose the config of its size.' in error
+    assert 'of another shape' in error
+
+
+def test_a_checkpoint_without_the_head(failing):
+    pytest.importorskip('mmpretrain')
+    state = TinyViM('s', normalize_outputs=False, out_indices=(3,)).state_dict()
+    error = failing({'state_dict': {f'backbone.{key}': value for key, value in state.items()}})
+    assert 'weights of the backbone, but none of the rest of this model' in error
+    assert 'head.norm.weight' in error
+
+
+def test_a_checkpoint_with_a_key_too_few_or_too_many(failing, checkpoint):
+    state = torch.load(checkpoint, weights_only=True)['state_dict']
+    key = 'backbone.stages.0.blocks.0.layer_scale'
+    assert f'1 missing in the file: {key}' in failing({k: v for k, v in state.items() if k != key})
+    assert '1 unknown to the model: neck.x' in failing({**state, 'neck.x': torch.ones(1)})
+
+
+def test_a_deployed_checkpoint(failing, checkpoint):
+    model = build('mmpretrain', NAMES)
+    state = reparameterize(model).state_dict()
+    assert 're-parameterised, and this model is in its training form' in failing(state)
+
+
+def test_a_checkpoint_with_code(failing):
+    class Harmful:
+        def __reduce__(self):
+            return print, ('code was executed',)
+
+    assert 'could execute code' in failing({'state_dict': Harmful()})
+
+
+# -- exported files ----------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(monkeypatch, tmp_path):
+    """Make a file whose runner gives fixed answers: what is tested is what becomes of them."""
+    from tinyvim_mm.export import runtime
+
+    def make(part, classes):
+        class Runner:
+            metadata = SimpleNamespace(part=part, config='a_config', classes=classes)
+
+            def __init__(self, path):
+                assert path == str(tmp_path / 'model.onnx')
+
+            def classify(self, image, top):
+                assert image[0, 0].tolist() == [30, 20, 10]  # RGB
+                return [(2, 'c', 0.5), (0, 'a', 0.25), (1, 'b', 0.125)][:top]
+
+            def segment(self, image):
+                return np.arange(image.shape[1])[None].repeat(image.shape[0], 0) * 4 // 120
+
+        monkeypatch.setattr(runtime, 'Runner', Runner)
+        (tmp_path / 'model.onnx').touch()
+        (tmp_path / 'in').mkdir(exist_ok=True)
+        picture = tmp_path / 'in' / 'people.png'
+        cv2.imwrite(str(picture), np.full((90, 120, 3), (10, 20, 30), np.uint8))
+        return picture, '--checkpoint', tmp_path / 'model.onnx', '--out', tmp_path / 'out'
+
+    return make
+
+
+def results(tmp_path):
+    found = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+    return found, found['predictions'][0]
+
+
+def test_an_exported_classifier(exported, tmp_path):
+    run(*exported('classifier', ('a', 'b', 'c')), '--top-k', 2)
+    found, entry = results(tmp_path)
+    assert (found['model'], found['task'], found['top_k']) == ('a_config', 'classification', 2)
+    assert entry['top'] == [
+        {'class': 'c', 'label': 2, 'score': 0.5},
+        {'class': 'a', 'label': 0, 'score': 0.25},
+    ]
+    drawn = cv2.imread(str(tmp_path / 'out' / 'people.png'))
+    assert drawn.shape == (400, 533, 3)
+    assert drawn.min(2).max() > 200  # letters
+
+
+def test_an_exported_segmentor_without_names(exported, tmp_path):
+    run(*exported('segmentor', ('wall', 'sky')))
+    found, entry = results(tmp_path)
+    assert found['classes'] == ['wall', 'sky', 'class 2', 'class 3']
+    assert entry['shares'] == {'wall': 0.25, 'sky': 0.25, 'class 2': 0.25, 'class 3': 0.25}
+    labels = cv2.imread(str(tmp_path / 'out' / 'label_maps' / 'people.png.png'), -1)
+    assert [labels[0, column] for column in (0, 30, 60, 119)] == [0, 1, 2, 3]
+    drawn = cv2.imread(str(tmp_path / 'out' / 'people.png'))
+    assert len({tuple(drawn[0, column]) for column in (0, 30, 60, 119)}) == 4
+
+
+def test_exported_files_that_the_demo_cannot_use(exported, capsys):
+    assert 'holds a neck, which finds nothing' in message(capsys, *exported('neck', ()))
+    assert '--deploy does not apply' in message(capsys, *exported('classifier', ()), '--deploy')
+
+
+def test_exported_files_need_no_torch(tmp_path):
+    code = (
+        'import sys\n'
+        'for name in ("torch", "mmengine", "mmcv", "onnxruntime"): sys.modules[name] = None\n'
+        'from tinyvim_mm.engine.demo import main\n'
+        f'main([{str(tmp_path / "x.png")!r}, "--checkpoint", {str(tmp_path / "x.onnx")!r}])'
+    )
+    cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / 'x.onnx').touch()
+    process = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert process.returncode == 2
+    assert 'pip install onnxruntime' in process.stderr

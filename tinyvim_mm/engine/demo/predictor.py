@@ -1,0 +1,146 @@
+"""What the demo asks of each toolbox, and what several answer alike."""
+
+import argparse
+import sys
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Of a label map over its photograph, which shall be seen below.
+OPACITY = 0.6
+#: Shorter side of a drawn picture with text on it, at least.
+LEAST_SIDE = 400
+
+
+def describe_labels(labels: np.ndarray, classes: Sequence[str]) -> Dict[str, Any]:
+    """The part of the pixels that each class has, the largest first.
+
+    Args:
+        labels: ``(H, W)``, indices of classes.
+        classes: Their names.
+    """
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    order = [int(label) for label in np.argsort(-counts, kind='stable') if counts[label]]
+    height, width = labels.shape
+    return {
+        'height': height,
+        'width': width,
+        'shares': {classes[i]: round(float(counts[i] / labels.size), 6) for i in order},
+    }
+
+
+def describe_top(
+    likeliest: Sequence[Tuple[int, float]], classes: Sequence[str], size: Tuple[int, int]
+) -> Dict[str, Any]:
+    """The likeliest classes of a picture.
+
+    Args:
+        likeliest: Class and score of each, the likeliest first.
+        classes: Their names.
+        size: Height and width of the picture.
+    """
+    top = [{'class': classes[label], 'label': label, 'score': score} for label, score in likeliest]
+    return {'height': size[0], 'width': size[1], 'top': top}
+
+
+def pack_labels(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """A label map in the smallest type that a picture can have."""
+    return labels.astype(np.uint8 if len(classes) <= 256 else np.uint16)
+
+
+def make_palette(number: int) -> List[Tuple[int, int, int]]:
+    """Colours for classes that have none, the same each time."""
+    return [tuple(map(int, c)) for c in np.random.RandomState(0).randint(0, 256, (number, 3))]
+
+
+class Predictor(ABC):
+    """An inferencer of a toolbox, with drawing and plain results.
+
+    Args:
+        inferencer: Of OpenMMLab; it holds a ``model``.
+        dataset_meta: ``METAINFO`` of the config's data set, for names and colours.
+        args: Of the command.
+    """
+
+    #: Its name in the results.
+    task: str
+    #: Name of the config.
+    name: str = ''
+
+    def __init__(
+        self, inferencer: Any, dataset_meta: Mapping[str, Any], args: argparse.Namespace
+    ) -> None:
+        self.inferencer = inferencer
+        self.args = args
+        self.classes: Sequence[str] = ()
+        self._dataset_meta = dataset_meta
+
+    @property
+    def model(self) -> 'nn.Module':
+        """The network."""
+        return self.inferencer.model
+
+    @property
+    def settings(self) -> Dict[str, Any]:
+        """Options that decide what is in the results."""
+        return {}
+
+    def name_classes(self, meta: Mapping[str, Any]) -> None:
+        """Take the names of classes from a checkpoint, else from the config's data set.
+
+        Args:
+            meta: May hold ``classes`` and ``palette``.
+        """
+        known = {**self._dataset_meta, **meta}
+        number = self.num_classes()
+        classes = known.get('classes') or ()
+        if number is not None and len(classes) != number:
+            if classes:
+                print(
+                    f'The network tells {number} classes apart, and {len(classes)} are named: they '
+                    'are numbered instead.',
+                    file=sys.stderr,
+                )
+            classes = [f'class {index}' for index in range(number)]
+        self.classes = tuple(str(name).strip() for name in classes)
+        palette = known.get('palette')
+        if isinstance(palette, (list, tuple)) and len(palette) >= len(self.classes):
+            self.use_names([tuple(colour) for colour in palette])
+        else:
+            self.use_names(None)
+
+    @abstractmethod
+    def num_classes(self) -> Optional[int]:
+        """How many classes the network distinguishes, if it tells."""
+
+    @abstractmethod
+    def use_names(self, palette: Optional[Sequence[tuple]]) -> None:
+        """Let the visualizer know :attr:`classes`, and the colours if there are any."""
+
+    @abstractmethod
+    def predict(self, image: np.ndarray) -> Any:
+        """Run the network.
+
+        Args:
+            image: ``(H, W, 3)``, uint8, in OpenCV's order of channels.
+
+        Returns:
+            The toolbox's data sample.
+        """
+
+    @abstractmethod
+    def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
+        """Draw a prediction; images in OpenCV's order of channels."""
+
+    @abstractmethod
+    def describe(self, sample: Any) -> Dict[str, Any]:
+        """A prediction in plain values."""
+
+    def label_map(self, sample: Any) -> Optional[np.ndarray]:
+        """A class for each pixel, ``(H, W)``, if that is what is predicted."""
+        del sample
+        return None

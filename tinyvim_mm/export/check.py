@@ -1,0 +1,87 @@
+"""Comparison of an exported file with the network that it was made from."""
+
+from typing import Callable, List, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .networks import ExportedNetwork
+
+#: Largest relative error of an exported file.
+TOLERANCE = 1e-4
+
+#: Normalised images to outputs, as numpy arrays.
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+class ExportMismatchError(RuntimeError):
+    """An exported file computes something else than the network."""
+
+
+def network_runner(network: ExportedNetwork) -> Run:
+    """A network as a function on arrays."""
+
+    def run(images: np.ndarray) -> List[np.ndarray]:
+        with torch.no_grad():
+            return [output.numpy() for output in network(torch.from_numpy(images))]
+
+    return run
+
+
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Largest deviation over the largest value, or the same in the L2 norm if that is more.
+
+    Raises:
+        ExportMismatchError: The shapes differ, or a value is not finite.
+    """
+    if actual.shape != expected.shape:
+        raise ExportMismatchError(f'shape {actual.shape} instead of {expected.shape}')
+    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+    difference = actual - expected
+    if not np.isfinite(difference).all():
+        raise ExportMismatchError('values are not finite')
+    tiny = np.finfo(np.float64).tiny
+    return max(
+        float(np.abs(difference).max() / max(np.abs(expected).max(), tiny)),
+        float(np.linalg.norm(difference) / max(np.linalg.norm(expected), tiny)),
+    )
+
+
+def error_of(network: ExportedNetwork, run: Run, images: Tensor) -> float:
+    """Relative error of a file against a network, the largest over all outputs.
+
+    Labels have no error. For a network of labels it is by how much the file's label
+    was not the best: the best logit minus that of its label, over the largest
+    logit; 0 where they agree.
+
+    Args:
+        network: The truth.
+        run: Runs the file.
+        images: ``(batch, 3, H, W)``, normalised.
+
+    Raises:
+        ExportMismatchError: Number or shapes of outputs differ, or values are not finite.
+    """
+    outputs = run(images.numpy())
+    if network.output != 'labels':
+        expected = network_runner(network)(images.numpy())
+        if len(outputs) != len(expected):
+            raise ExportMismatchError(f'{len(outputs)} outputs instead of {len(expected)}')
+        return max(map(relative_error, outputs, expected))
+    with torch.no_grad():
+        logits = network.logits(images)
+    labels = torch.from_numpy(outputs[0])
+    if labels.shape != logits.argmax(1).shape:
+        raise ExportMismatchError(
+            f'labels {tuple(labels.shape)} instead of {tuple(logits.argmax(1).shape)}'
+        )
+    chosen = logits.gather(1, labels.long().unsqueeze(1)).squeeze(1)
+    return float((logits.amax(1) - chosen).max() / logits.abs().max())
+
+
+def agreement(output: str, actual: np.ndarray, expected: np.ndarray) -> float:
+    """Share of equal top-1 labels."""
+    if output != 'labels':
+        actual, expected = actual.argmax(1), expected.argmax(1)
+    return float((actual == expected).mean())

@@ -1,0 +1,265 @@
+"""Networks as exported: one tensor in, tensors out, built from a config."""
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpoint import CheckpointError, extract_state_dict, load_file
+from ..engine.errors import UsageError
+from .metadata import Metadata
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+#: What can be exported of the configs of each toolbox; the first is the default.
+PARTS = {
+    'mmpretrain': ('classifier', 'backbone'),
+    'mmseg': ('segmentor', 'backbone', 'neck'),
+    'mmdet': ('neck', 'backbone'),
+}
+#: What a part can give; the first is the default.
+OUTPUTS = {
+    'classifier': ('logits', 'probabilities', 'labels'),
+    'segmentor': ('labels', 'logits'),
+    'backbone': ('features',),
+    'neck': ('features',),
+}
+#: Height and width for which a part is exported by default.
+INPUT_SIZES = {'mmpretrain': (224, 224), 'mmseg': (512, 512), 'mmdet': (800, 1344)}
+
+
+class ExportedNetwork(nn.Module):
+    """A part of a model, from normalised images to its outputs.
+
+    Args:
+        model: The whole model, or the backbone for ``part='backbone'``.
+        part: A key of :data:`OUTPUTS`.
+        output: One of its values.
+    """
+
+    def __init__(self, model: nn.Module, part: str, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self.part = part
+        self.output = output
+
+    def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
+        """Compute the outputs.
+
+        Args:
+            images: ``(batch, 3, H, W)``, normalised.
+
+        Returns:
+            Feature maps; or one tensor: logits or probabilities ``(batch,
+            classes)``, with ``(..., H, W)`` for a segmentor, or labels without the
+            axis of the classes.
+        """
+        if self.part == 'backbone':
+            return tuple(self.model(images))
+        if self.part == 'neck':
+            return tuple(self.model.neck(self.model.backbone(images)))
+        logits = self.logits(images)
+        if self.output == 'labels':
+            return (logits.argmax(1),)
+        return (logits.softmax(1) if self.output == 'probabilities' else logits,)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits of a classifier or segmentor, the latter's at the size of the images."""
+        if self.part == 'classifier':
+            return self.model.head(self.model.backbone(images))
+        head = self.model.decode_head
+        logits = head(self.model.extract_feat(images))
+        return F.interpolate(
+            logits, size=images.shape[2:], mode='bilinear', align_corners=head.align_corners
+        )
+
+    def output_names(self, count: int) -> List[str]:
+        """Names of the outputs in a file."""
+        if self.output == 'features':
+            return [f'feature{i}' for i in range(count)]
+        return [self.output]
+
+
+def build(
+    cfg: 'Config',
+    part: str,
+    output: str,
+    checkpoint: Optional[str] = None,
+    trust: bool = False,
+) -> Tuple[ExportedNetwork, Tuple[str, ...]]:
+    """Build what a config describes and fill it.
+
+    Args:
+        cfg: Config of a toolbox.
+        part: A key of :data:`OUTPUTS`.
+        output: One of its values.
+        checkpoint: File with the weights of the whole model, or for
+            ``part='backbone'`` anything that its ``init_cfg`` takes. Without one
+            all weights are random.
+        trust: See :func:`tinyvim_mm.checkpoint.load_file`.
+
+    Returns:
+        The network in evaluation mode, and the class names, empty if unknown.
+
+    Raises:
+        CheckpointError: The checkpoint does not fit.
+        UsageError: The options do not fit the config.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope(cfg.default_scope)
+    model_cfg = cfg.model.copy()
+    if 'data_preprocessor' in cfg and 'data_preprocessor' not in model_cfg:
+        model_cfg['data_preprocessor'] = cfg.data_preprocessor
+    model_cfg['backbone']['init_cfg'] = None
+    if part == 'backbone':
+        if cfg.default_scope == 'mmpretrain':  # a classifier takes the last map only
+            model_cfg['backbone']['out_indices'] = (0, 1, 2, 3)
+        model = MODELS.build(model_cfg['backbone'])
+        if checkpoint and trust:
+            raise UsageError(
+                '--trust-checkpoint does not go with --part backbone; make a safe file with '
+                'tools/convert_checkpoint.py --trust-checkpoint first'
+            )
+    else:
+        model = MODELS.build(model_cfg)
+    if checkpoint is not None and part == 'backbone':
+        model.load_pretrained(checkpoint)
+    elif checkpoint is not None:
+        _load(model, checkpoint, trust)
+    classes = () if part in ('backbone', 'neck') else _classes(cfg, checkpoint, trust)
+    network = ExportedNetwork(model, part, output).eval()
+    return network.requires_grad_(False), classes
+
+
+def describe(
+    cfg: 'Config',
+    name: str,
+    network: ExportedNetwork,
+    input_size: Tuple[int, int],
+    dynamic_size: bool,
+    classes: Sequence[str],
+    checkpoint: Optional[str],
+) -> Metadata:
+    """Collect what a runner has to know.
+
+    Raises:
+        UsageError: The config does not say how images are normalised.
+    """
+    from ..version import __version__
+    from .scan import MAX_DYNAMIC_POSITIONS
+
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if 'mean' not in preprocessor or 'std' not in preprocessor:
+        raise UsageError(f'{name} has no data_preprocessor with mean and std')
+    steps = {step['type'].rpartition('.')[2]: step for step in _test_pipeline(cfg)}
+    resize, interpolation, divisor = None, 'bilinear', 32
+    if 'ResizeEdge' in steps:
+        resize = (int(steps['ResizeEdge']['scale']),)
+        crop = steps.get('CenterCrop', {}).get('crop_size', input_size[0])
+        # Another input size keeps the share of the picture that the crop shows.
+        resize = (round(resize[0] * min(input_size) / crop),)
+        interpolation = steps['ResizeEdge'].get('interpolation', 'bilinear')
+    elif 'Resize' in steps and isinstance(steps['Resize'].get('scale'), (list, tuple)):
+        scale = steps['Resize']['scale']
+        resize = (int(max(scale)), int(min(scale)))
+        divisor = steps.get('ResizeToMultiple', {}).get('size_divisor', 32)
+    return Metadata(
+        config=name,
+        arch=str(cfg.model.backbone.get('arch', '')),
+        part=network.part,
+        output=network.output,
+        input_size=tuple(input_size),
+        dynamic_size=dynamic_size,
+        max_pixels=(
+            MAX_DYNAMIC_POSITIONS * 32**2 if dynamic_size else input_size[0] * input_size[1]
+        ),
+        mean=tuple(map(float, preprocessor['mean'])),
+        std=tuple(map(float, preprocessor['std'])),
+        resize=resize,
+        interpolation=interpolation if interpolation in ('bilinear', 'bicubic') else 'bilinear',
+        divisor=divisor,
+        classes=tuple(classes),
+        weights=Path(checkpoint).name if checkpoint else 'random',
+        version=__version__,
+    )
+
+
+def _load(model: nn.Module, checkpoint: str, trust: bool) -> None:
+    state = extract_state_dict(load_file(checkpoint, trust=trust), checkpoint)
+    try:
+        model.load_state_dict(state, strict=True)
+    except CheckpointError:
+        raise
+    except RuntimeError as error:
+        raise CheckpointError(
+            f'{checkpoint} does not fit the model of the config: {error}. Name the config that it '
+            'was trained with'
+        ) from error
+
+
+def _classes(cfg: 'Config', checkpoint: Optional[str], trust: bool) -> Tuple[str, ...]:
+    """Class names of a checkpoint, or else of the dataset of the config's tests."""
+    file: Any = load_file(checkpoint, trust=trust) if checkpoint else {}
+    meta = file.get('meta') if isinstance(file, dict) else None
+    dataset_meta = (meta or {}).get('dataset_meta') or {}
+    classes = dataset_meta.get('classes') or dataset_meta.get('CLASSES')
+    if not classes:
+        dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+        classes = (dataset.get('metainfo') or {}).get('classes')
+        if not classes and 'type' in dataset:
+            classes = _classes_of(cfg.default_scope, dataset['type'])
+    return tuple(map(str, classes or ()))
+
+
+def _classes_of(scope: str, dataset: str) -> Optional[Sequence[str]]:
+    if scope == 'mmseg':
+        from mmseg.registry import DATASETS
+        from mmseg.utils import register_all_modules
+    else:
+        from mmpretrain.registry import DATASETS
+        from mmpretrain.utils import register_all_modules
+    register_all_modules(init_default_scope=False)
+    found = DATASETS.get(dataset)
+    return getattr(found, 'METAINFO', {}).get('classes')
+
+
+def _test_pipeline(cfg: 'Config') -> Sequence[dict]:
+    return cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
+
+
+@contextlib.contextmanager
+def exportable_upsampling(model: nn.Module) -> Iterator[None]:
+    """Let mmseg's ``Upsample`` layers scale by their factor.
+
+    They turn the size of the example into Python numbers, which a tracer takes for
+    constants: at any other size the file would be wrong.
+    """
+    layers = [
+        module
+        for module in model.modules()
+        if type(module).__name__ == 'Upsample' and getattr(module, 'scale_factor', None)
+    ]
+    for layer in layers:
+        layer.forward = partial(_upsample, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _upsample(layer: nn.Module, x: Tensor) -> Tensor:
+    return F.interpolate(
+        x, scale_factor=layer.scale_factor, mode=layer.mode, align_corners=layer.align_corners
+    )
+
+
+def random_images(batch: int, size: Tuple[int, int], seed: int = 0) -> Tensor:
+    """Images with the statistics of normalised ones: ``(batch, 3, *size)``."""
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,240 @@
+"""Run exported classifiers and segmentors on pictures, without PyTorch.
+
+Needs numpy, Pillow and onnxruntime.
+
+Example:
+    >>> from tinyvim_mm.export.runtime import Runner
+    >>> runner = Runner('tinyvim_s.onnx')
+    >>> for label, name, score in runner.classify('photo.jpg', top=3):
+    ...     print(f'{score:.3f} {name}')
+    >>> label_map = Runner('fpn_tinyvim_s.onnx').segment('photo.jpg')
+"""
+
+from pathlib import Path
+from typing import List, Optional, Tuple, Union
+
+import numpy as np
+from PIL import Image
+
+from .metadata import Metadata
+
+#: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
+ImageLike = Union[str, Path, Image.Image, np.ndarray]
+
+_RESAMPLING = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
+
+
+class Runner:
+    """An exported file in an ONNX Runtime session.
+
+    Args:
+        path: The ``.onnx`` file.
+        threads: Of the session; ``None`` leaves it to ONNX Runtime.
+        providers: Execution providers, best first.
+
+    Attributes:
+        metadata: What the file says about itself.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: onnxruntime is missing.
+        MetadataError: The file is not of this project.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, Path],
+        threads: Optional[int] = None,
+        providers: Tuple[str, ...] = ('CPUExecutionProvider',),
+    ) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'there is no file {path} (seen from {Path.cwd()})')
+        self.session = make_session(path, threads, providers)
+        props = self.session.get_modelmeta().custom_metadata_map
+        self.metadata = Metadata.from_props(props, str(path))
+        self._input = self.session.get_inputs()[0].name
+
+    def __call__(self, images: np.ndarray) -> List[np.ndarray]:
+        """Run on normalised images.
+
+        Args:
+            images: ``(batch, 3, H, W)``, float32.
+
+        Returns:
+            The outputs of the network.
+
+        Raises:
+            ValueError: The file was exported for another size.
+        """
+        height, width = images.shape[2:]
+        meta = self.metadata
+        if not meta.dynamic_size and (height, width) != meta.input_size:
+            raise ValueError(
+                f'the file takes images of {meta.input_size[0]} x {meta.input_size[1]} pixels, '
+                f'got {height} x {width}; export with --dynamic-size, or with --input-size'
+            )
+        if height * width > meta.max_pixels:
+            raise ValueError(
+                f'{height} x {width} pixels are more than the {meta.max_pixels} that a file of '
+                f'dynamic size can scan; export with --input-size {height} {width}'
+            )
+        return self.session.run(None, {self._input: images})
+
+    def classify(self, image: ImageLike, top: int = 5) -> List[Tuple[int, str, float]]:
+        """Classify a picture.
+
+        Args:
+            image: The picture.
+            top: How many classes to return.
+
+        Returns:
+            ``(class, name, probability)``, best first. Without names in the file the
+            name is the number.
+
+        Raises:
+            ValueError: The file holds no classifier.
+        """
+        self._require('classifier')
+        values = self(self.preprocess(image))[0][0].astype(np.float64)
+        if self.metadata.output == 'logits':
+            values = np.exp(values - values.max())
+            values /= values.sum()
+        best = np.argsort(-values)[:top]
+        return [(int(i), self.name(int(i)), float(values[i])) for i in best]
+
+    def segment(self, image: ImageLike) -> np.ndarray:
+        """Label every pixel of a picture.
+
+        Args:
+            image: The picture.
+
+        Returns:
+            Classes ``(H, W)`` at the size of the picture, int64.
+
+        Raises:
+            ValueError: The file holds no segmentor.
+        """
+        self._require('segmentor')
+        picture = open_image(image)
+        (height, width), inputs = self._fit(picture)
+        labels = self(inputs)[0][0]
+        if labels.ndim == 3:
+            labels = labels.argmax(0)
+        labels = Image.fromarray(labels[:height, :width].astype(np.int32))
+        labels = labels.resize(picture.size, Image.Resampling.NEAREST)
+        return np.asarray(labels).astype(np.int64)
+
+    def name(self, label: int) -> str:
+        """Name of a class."""
+        return self.metadata.classes[label] if self.metadata.classes else str(label)
+
+    def preprocess(self, image: ImageLike) -> np.ndarray:
+        """Resize, crop or pad, and normalise, as the config does it in its tests.
+
+        Args:
+            image: The picture.
+
+        Returns:
+            ``(1, 3, H, W)``, float32.
+
+        Raises:
+            ValueError: The picture is none.
+        """
+        picture = open_image(image)
+        if self.metadata.part != 'classifier':
+            return self._fit(picture)[1]
+        height, width = self.metadata.input_size
+        # The config's short side, in proportion to the crop.
+        short = self.metadata.resize[0] if self.metadata.resize else min(height, width)
+        factor = max(short, height, width) / min(picture.size)
+        if height != width:
+            factor = max(factor, height / picture.height, width / picture.width)
+        picture = self._resize(picture, factor)
+        left, upper = (picture.width - width) // 2, (picture.height - height) // 2
+        return self._normalise(picture.crop((left, upper, left + width, upper + height)))
+
+    def _fit(self, picture: Image.Image) -> Tuple[Tuple[int, int], np.ndarray]:
+        """Resize with kept ratio; a fixed size is filled up with zeros.
+
+        Returns:
+            Height and width that the picture takes of the input, and the input.
+        """
+        meta = self.metadata
+        if meta.dynamic_size:
+            long, short = meta.resize if meta.resize else (2048, 512)
+            sides = picture.size
+            factor = min(long / max(sides), short / min(sides))
+            size = [max(1, int(side * factor + 0.5)) for side in sides]
+            # Up, as mmseg's ResizeToMultiple.
+            size = [-(-side // meta.divisor) * meta.divisor for side in size]
+            inputs = self._normalise(picture.resize(size, _RESAMPLING[meta.interpolation]))
+            return inputs.shape[2:], inputs
+        height, width = meta.input_size
+        resized = self._resize(picture, min(height / picture.height, width / picture.width))
+        inputs = self._normalise(resized.crop((0, 0, min(resized.width, width), resized.height)))
+        inputs = inputs[:, :, :height]
+        rows, columns = inputs.shape[2:]
+        padding = ((0, 0), (0, 0), (0, height - rows), (0, width - columns))
+        return (rows, columns), np.pad(inputs, padding)
+
+    def _resize(self, picture: Image.Image, factor: float) -> Image.Image:
+        size = [max(1, int(side * factor + 0.5)) for side in picture.size]
+        return picture.resize(size, _RESAMPLING[self.metadata.interpolation])
+
+    def _normalise(self, picture: Image.Image) -> np.ndarray:
+        values = np.asarray(picture, np.float32)
+        values = (values - np.float32(self.metadata.mean)) / np.float32(self.metadata.std)
+        return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+
+    def _require(self, part: str) -> None:
+        if self.metadata.part != part:
+            raise ValueError(
+                f'the file holds the {self.metadata.part} of {self.metadata.config}, not a {part}; '
+                f'export with --part {part}'
+            )
+
+
+def make_session(
+    path: Union[str, Path],
+    threads: Optional[int] = None,
+    providers: Tuple[str, ...] = ('CPUExecutionProvider',),
+):
+    """Session of ONNX Runtime for a file.
+
+    Args:
+        path: The file.
+        threads: Inside an operator; ``None`` leaves it to ONNX Runtime.
+        providers: Execution providers, best first.
+
+    Raises:
+        ImportError: onnxruntime is missing.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError('exported files run in ONNX Runtime: pip install onnxruntime') from error
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """Bring a path, a picture or an array to an RGB picture, turned as its camera noted.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: An array is not ``(H, W, 3)`` of uint8.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(
+                f'a picture as an array must be RGB, (H, W, 3), uint8; got {image.shape}, '
+                f'{image.dtype}'
+            )
+        return Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(Image.open(image))
+    return image.convert('RGB')

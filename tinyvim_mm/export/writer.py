@@ -1,0 +1,219 @@
+"""Writing networks to files: ONNX, torch.export, and their quantised forms."""
+
+import contextlib
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.errors import UsageError
+from ..environment import require
+from .networks import ExportedNetwork, exportable_upsampling
+from .scan import exportable_scan
+
+#: Has LayerNormalization, and every torch from 2.1 on can write it.
+OPSET = 17
+#: What is computed in 8 bits. The scan, made of other operators, stays in float32.
+QUANTIZED_OPERATORS = ('Conv', 'Gemm')
+INPUT = 'images'
+
+
+def write_onnx(
+    network: ExportedNetwork,
+    images: Tensor,
+    path: Path,
+    dynamic_size: bool = False,
+    opset: int = OPSET,
+    leave_out_scan: bool = False,
+) -> None:
+    """Write a network of standard operators with a dynamic batch.
+
+    Args:
+        network: In evaluation mode.
+        images: Example of its input.
+        path: The ``.onnx`` file.
+        dynamic_size: Whether height and width are dynamic too.
+        opset: Version of ONNX's operators.
+        leave_out_scan: See :func:`.scan.exportable_scan`.
+
+    Raises:
+        MissingPackageError: A package that the exporter needs is missing.
+        UsageError: The exporter fails; the message says what it says.
+    """
+    require('onnx', purpose='the export to ONNX')
+    arguments: Dict[str, Any] = dict(opset_version=opset, input_names=[INPUT])
+    with _exportable(network, dynamic_size, leave_out_scan):
+        outputs = network(images)
+        arguments['output_names'] = network.output_names(len(outputs))
+        try:
+            if _traces():
+                axes = _axes(network, outputs, dynamic_size)
+                torch.onnx.export(
+                    network, (images,), str(path), dynamic_axes=axes, **_TRACE, **arguments
+                )
+            else:
+                require('onnxscript', purpose='the export to ONNX with this version of torch')
+                shapes = (_dynamic_shape(dynamic_size),)
+                torch.onnx.export(
+                    network, (images,), str(path), dynamic_shapes=shapes, dynamo=True, **arguments
+                )
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UsageError(_failure('torch.onnx.export', error, dynamic_size)) from error
+
+
+def write_program(network: ExportedNetwork, images: Tensor, path: Path) -> None:
+    """Write a ``torch.export`` program (``.pt2``) without custom operators, with a dynamic batch.
+
+    Height and width are fixed: ``torch.export`` specialises the scan to them.
+
+    Args:
+        network: In evaluation mode.
+        images: Example of its input, with more than one image.
+        path: The ``.pt2`` file.
+
+    Raises:
+        UsageError: The exporter fails; the message says what it says.
+    """
+    with _exportable(network, False):
+        shapes = (_dynamic_shape(False),)
+        try:
+            program = torch.export.export(network, (images,), dynamic_shapes=shapes)
+        except Exception as error:  # torch.export raises many kinds
+            raise UsageError(_failure('torch.export', error, False)) from error
+        torch.export.save(program, path)
+
+
+def add_metadata(path: Path, props: Mapping[str, str]) -> None:
+    """Store strings as ``metadata_props`` of an ONNX file, and check the file."""
+    import onnx
+
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, dict(props))
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def custom_operators(path: Path) -> Tuple[str, ...]:
+    """Operators of an ONNX file that are not ONNX's own."""
+    import onnx
+
+    nodes = onnx.load(str(path), load_external_data=False).graph.node
+    return tuple(sorted({f'{n.domain}::{n.op_type}' for n in nodes if n.domain}))
+
+
+def quantize(path: Path, target: Path, calibration: Optional[Sequence[np.ndarray]] = None) -> None:
+    """Write the 8-bit form of an ONNX file.
+
+    Args:
+        path: The float32 file.
+        target: The file to write.
+        calibration: Normalised images, ``(1, 3, H, W)`` each, whose activations
+            give the ranges (static quantisation). ``None`` takes the ranges of each
+            input as it comes (dynamic quantisation).
+
+    Raises:
+        MissingPackageError: onnxruntime is missing.
+    """
+    require('onnx', 'onnxruntime', purpose='--int8')
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    common = dict(op_types_to_quantize=list(QUANTIZED_OPERATORS))
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        # Folds what stands between constants and the operators that are quantised.
+        prepared = Path(folder) / path.name
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        if calibration is None:
+            # ONNX Runtime's ConvInteger on CPUs takes unsigned weights only.
+            quantization.quantize_dynamic(
+                str(prepared), str(target), weight_type=quantization.QuantType.QUInt8, **common
+            )
+            return
+
+        class Reader(quantization.CalibrationDataReader):
+            images = iter(calibration)
+
+            def get_next(self) -> Optional[dict]:
+                return next(({INPUT: image} for image in self.images), None)
+
+        quantization.quantize_static(
+            str(prepared),
+            str(target),
+            Reader(),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            **common,
+        )
+
+
+def _traces() -> bool:
+    """Whether the tracing exporter is there: it needs onnxscript from no version of torch."""
+    return hasattr(torch.onnx, 'utils') and hasattr(torch.onnx.utils, 'export')
+
+
+# torch 2.1 to 2.4 know the tracing exporter alone, and 2.1 not this argument.
+_TRACE = {'dynamo': False} if 'dynamo' in torch.onnx.export.__code__.co_varnames else {}
+
+
+def _axes(
+    network: ExportedNetwork, outputs: Sequence[Tensor], dynamic_size: bool
+) -> Dict[str, Dict[int, str]]:
+    axes = {INPUT: {0: 'batch'}}
+    if dynamic_size:
+        axes[INPUT].update({2: 'height', 3: 'width'})
+    for name, tensor in zip(network.output_names(len(outputs)), outputs, strict=True):
+        axes[name] = {0: 'batch'}
+        if dynamic_size and tensor.dim() > 2:
+            axes[name].update(
+                {tensor.dim() - 2: f'{name}_height', tensor.dim() - 1: f'{name}_width'}
+            )
+    return axes
+
+
+def _dynamic_shape(dynamic_size: bool) -> Dict[int, Any]:
+    from torch.export import Dim
+
+    # Named dimensions are proven, and the prover fails at min(2, 18 * batch) == 2.
+    shape = {0: getattr(Dim, 'DYNAMIC', None) or Dim('batch')}
+    if dynamic_size:
+        shape.update({2: Dim('height', min=64, max=4096), 3: Dim('width', min=64, max=4096)})
+    return shape
+
+
+def _failure(exporter: str, error: Exception, dynamic_size: bool) -> str:
+    lines = str(error).strip().splitlines() or ['']
+    cure = (
+        'Leave out --dynamic-size and export one file for each size with --input-size'
+        if dynamic_size
+        else 'Another --opset, or another version of torch, may help'
+    )
+    return f'{exporter} of torch {torch.__version__} failed: {lines[0]}. {cure}'
+
+
+@contextlib.contextmanager
+def _exportable(
+    network: ExportedNetwork, dynamic_size: bool, leave_out_scan: bool = False
+) -> Iterator[None]:
+    with (
+        torch.no_grad(),
+        exportable_scan(network, dynamic_size, leave_out_scan),
+        exportable_upsampling(network),
+        _quiet(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the tracers' warnings about Python numbers; the result is checked instead."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        warnings.simplefilter('ignore', FutureWarning)
+        warnings.filterwarnings('ignore', category=UserWarning, module=r'torch\.onnx')
+        yield

@@ -1,0 +1,160 @@
+"""Re-parameterisation: from the form that trains to an equal one that is smaller and faster.
+
+What a batch norm does in inference is affine, and so are the branches of a
+depthwise group and the factors of a layer scale. They fold into the
+convolution or the linear layer beside them:
+
+=============================================  ==================================
+training form                                  deployed form
+=============================================  ==================================
+``ConvBN``: convolution, batch norm            biased convolution
+``RepDWConv``: ``BN(ConvBN(x) + 1x1(x) + x)``  biased depthwise convolution
+``layer_scale`` of a ``LocalBlock``            in the second convolution of its FFN
+``DistillationClassifier``: batch norm, two    one linear layer, their mean
+linear layers
+=============================================  ==================================
+
+``out_norms``, the batch norms of a backbone's outputs for dense prediction,
+stay: the next stage takes the map before the norm, so there is no convolution
+whose result only the norm sees. Necks and heads of the toolboxes stay as they
+are; after :func:`reparameterize`, :func:`mmcv.cnn.fuse_conv_bn` folds their
+norms too, provided that no convolution is shared by several norms, as it is in
+the head of RTMDet.
+
+Keys of a deployed state dict: a folded convolution has ``weight`` and ``bias``
+where the training form has the group (``stem.0.conv.weight``, ``stem.0.bn.*``
+become ``stem.0.weight``, ``stem.0.bias``; ``dwconv.conv.conv.weight``,
+``dwconv.conv1x1.*``, ``dwconv.bn.*`` become ``dwconv.weight``,
+``dwconv.bias``); there is no ``layer_scale``, and a classifier has ``head.weight``
+and ``head.bias`` only. Everything else keeps its name. One form's state dict
+does not load into the other: that is an error which says what to do.
+"""
+
+import copy
+from typing import Iterable, Optional, TypeVar
+
+from torch import nn
+
+from ..checkpoint import CheckpointError
+
+Model = TypeVar('Model', bound=nn.Module)
+
+
+class Deployable(nn.Module):
+    """Base of models that have a deployed form.
+
+    Subclasses say with :meth:`fuse_parts` how to get there, and with
+    :meth:`is_deployed_form` how to tell the forms by their keys.
+    """
+
+    #: Whether this is the deployed form.
+    deployed = False
+
+    def switch_to_deploy(self) -> None:
+        """Turn this model into its deployed form, in place and for good.
+
+        The running statistics of the batch norms are folded, whatever mode the
+        model is in. Afterwards it is in evaluation mode, and its parameters take
+        no gradients. A second call does nothing.
+
+        Raises:
+            ValueError: A batch norm cannot be folded, see :func:`reparameterize`. The
+                model may be left half folded.
+        """
+        if not self.deployed:
+            self.fuse_parts()
+            self.requires_grad_(False)
+            self.eval()
+            self.deployed = True
+
+    def fuse_parts(self) -> None:
+        """Fold what can be folded."""
+        raise NotImplementedError
+
+    def is_deployed_form(self, keys: Iterable[str]) -> Optional[bool]:
+        """Whether keys of a state dict are of the deployed form; ``None`` if they do not tell."""
+        del keys
+        return None
+
+    def train(self: Model, mode: bool = True) -> Model:
+        """Set the mode.
+
+        Raises:
+            RuntimeError: Training mode is asked for in the deployed form.
+        """
+        if mode and self.deployed:
+            raise RuntimeError(
+                f'{type(self).__name__} is re-parameterised: its batch norms are folded, so it '
+                'cannot be trained. Train a model as it was built, and re-parameterise a copy of '
+                'it: reparameterize(model)'
+            )
+        return super().train(mode)
+
+    def check_form(self, keys: Iterable[str], origin: str = 'the checkpoint') -> None:
+        """Raise if a state dict is of the other form.
+
+        Args:
+            keys: Its keys, without the prefix of this model.
+            origin: What to call it.
+
+        Raises:
+            CheckpointError: It is; the message says what to do.
+        """
+        name, found = type(self).__name__, self.is_deployed_form(keys)
+        if found is None or found == self.deployed:
+            return
+        if self.deployed:
+            raise CheckpointError(
+                f'{origin} holds {name} in its training form, and this model is re-parameterised '
+                'already. Load first, then re-parameterise: build the model anew, load the '
+                'checkpoint, and call reparameterize(model)'
+            )
+        raise CheckpointError(
+            f'{origin} holds {name} re-parameterised, and this model is in its training form. To '
+            'train it, or to use a tool, take the checkpoint that it was made from; to load it '
+            'nevertheless, call reparameterize(model, inplace=True) first'
+        )
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # Raised here: mmengine and strict=False only log keys that do not fit.
+        self.check_form([key[len(prefix) :] for key in state_dict if key.startswith(prefix)])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def reparameterize(model: Model, inplace: bool = False) -> Model:
+    """Bring a model, or what it contains, into its deployed form.
+
+    Args:
+        model: A backbone or classifier of this project, or anything that
+            contains them: a detector, a segmentor, a classifier. Its weights
+            must be loaded already. The running statistics of its batch norms
+            count, whatever mode it is in.
+        inplace: Whether to change ``model`` itself instead of a copy.
+
+    Returns:
+        The deployed model, in evaluation mode. It cannot be trained: what was
+        folded raises on ``train()``.
+
+    Raises:
+        ValueError: Nothing in it can be folded, or a batch norm keeps no running
+            statistics or was folded by other means.
+
+    Example:
+        >>> import torch
+        >>> from tinyvim_mm.models import TinyViM, reparameterize
+        >>> backbone = TinyViM(arch='s', normalize_outputs=False)
+        >>> deployed = reparameterize(backbone)
+        >>> sum(p.numel() for p in deployed.parameters())
+        5420864
+    """
+    if not any(isinstance(module, Deployable) for module in model.modules()):
+        raise ValueError(
+            f'{type(model).__name__} contains no model of tinyvim_mm, so there is nothing to '
+            're-parameterise; it takes a backbone such as tinyvim_mm.TinyViM, or a model with one'
+        )
+    if not inplace:
+        model = copy.deepcopy(model)
+    model.eval()
+    for module in [module for module in model.modules() if isinstance(module, Deployable)]:
+        module.switch_to_deploy()
+    return model
