@@ -88,3 +88,12 @@ def test_a_sheet_shows_all_pictures(tmp_path):
 def test_an_empty_sheet_is_an_error(tmp_path):
     with pytest.raises(ValueError, match='at least one photograph'):
         save_sheet([], tmp_path / 'sheet.png', 'a title')
+
+
+@pytest.mark.parametrize('only', [{}, {'decode.loss_ce': 1.0}])
+def test_a_single_loss_is_drawn_once(tmp_path, only):
+    records = [dict(step=step, lr=0.1, loss=1.0, **only) for step in range(5)]
+    one = matplotlib.image.imread(plot_training(records, tmp_path / 'one.png', 'a title'))
+    several = [dict(record, loss_a=0.5, loss_b=0.5) for record in records]
+    two = matplotlib.image.imread(plot_training(several, tmp_path / 'two.png', 'a title'))
+    assert one.shape[0] < two.shape[0]

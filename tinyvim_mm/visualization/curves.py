@@ -89,29 +89,31 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
         ``out_file``.
     """
     steps = [record['step'] for record in records]
-    figure = Figure(figsize=(9, 8.5), layout='constrained')
+    names = loss_parts(records)
+    several = len(names) > 1  # a single part is the total again
+    figure = Figure(figsize=(9, 8.5 if several else 5.5), layout='constrained')
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
-    total, parts, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.5])
+    heights = [3, 3, 1.5] if several else [3, 1.5]
+    total, *between, rate = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
 
     _draw(total, steps, [record['loss'] for record in records], 'total loss', 'black')
-    for index, name in enumerate(loss_parts(records)):
-        points = [(record['step'], record[name]) for record in records if name in record]
-        _draw(parts, *_columns(points), name, f'C{index}')
+    for parts in between:
+        for index, name in enumerate(names):
+            points = [(record['step'], record[name]) for record in records if name in record]
+            _draw(parts, *_columns(points), name, f'C{index}')
+        parts.set_title('its parts', fontsize=10)
+        parts.legend(fontsize=8, ncols=2)
     rate.plot(*_columns([(r['step'], r['lr']) for r in records if 'lr' in r]), color='C7')
 
-    total.set_ylabel('loss')
-    parts.set_ylabel('loss')
     rate.set_ylabel('learning rate')
     rate.set_xlabel('training step')
+    rate.grid(alpha=0.3)
     total.set_title('total loss', fontsize=10)
-    parts.set_title('its parts', fontsize=10)
     rate.ticklabel_format(axis='y', style='sci', scilimits=(0, 0))
-    if loss_parts(records):
-        parts.legend(fontsize=8, ncols=2)
-    for axes in (total, parts, rate):
+    for axes in (total, *between):
+        axes.set_ylabel('loss')
         axes.grid(alpha=0.3)
-    for axes in (total, parts):
         axes.set_ylim(bottom=0)
     total.text(
         0.99,
