@@ -127,7 +127,7 @@ def test_cfg_options_win_over_the_sample():
     ('scope', 'hook', 'visualizer'),
     [
         ('mmdet', dict(draw=True, test_out_dir='{cwd}/out'), {}),
-        ('mmseg', dict(draw=True), dict(save_dir='{cwd}/out')),
+        ('mmseg', dict(draw=True, interval=1), dict(save_dir='{cwd}/out')),
         ('mmpretrain', dict(enable=True, interval=1, out_dir='{cwd}/out'), {}),
     ],
 )

@@ -10,12 +10,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 pytest.importorskip('mmseg')
 
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODEL_WRAPPERS, MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from tinyvim_mm.engine.configs import find_config, load_config
 
 
+@MODEL_WRAPPERS.register_module(name='StandInForDDP', force=True)
 class Wrapper(nn.Module):
     """Stands for DistributedDataParallel, which needs a process group."""
 
@@ -30,7 +31,7 @@ def wrapped(distributed):
     model = MODELS.build(cfg.model)
     logger = MMLogger.get_current_instance()
     runner = SimpleNamespace(distributed=distributed, cfg=cfg, logger=logger)
-    return Runner.wrap_model(runner, dict(type=Wrapper) if distributed else None, model)
+    return Runner.wrap_model(runner, dict(type='StandInForDDP') if distributed else None, model)
 
 
 def test_every_batch_norm_of_a_distributed_run_is_synchronized():

@@ -160,7 +160,8 @@ def _draw(
 
 def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
     """See :class:`tinyvim_mm.engine.toolboxes.Toolbox`."""
-    hook['draw'] = True
+    # Every picture: mmseg 1.2 draws one in fifty of a test.
+    hook.update(draw=True, interval=1)
     if folder:
         # The hook leaves the folder to the visualizer.
         cfg.visualizer.save_dir = folder
