@@ -28,21 +28,18 @@ from .checkpoint import (
     unwrap,
 )
 from .models import TinyViM
+from .models.heads.distillation_classifier import RELEASED_PARTS
 from .version import __version__
 
 LAYOUTS = ('project', 'released')
 SUFFIXES = ('.pth', '.pt', safetensors_file.SUFFIX)
 
 #: (released, project) beginnings of the classifier's keys.
-CLASSIFIER_PARTS = (
-    ('norm.', 'head.norm.'),
-    ('head.', 'head.head.'),
-    ('dist_head.', 'head.dist_head.'),
-)
+CLASSIFIER_PARTS = tuple((f'{part}.', f'head.{part}.') for part in RELEASED_PARTS)
 #: What stands beside the backbone in each task. Those of detection and segmentation
 #: bear the same names in mmdet 2 and 3, and in mmseg 0 and 1.
 TASK_PARTS: Dict[str, Tuple[str, ...]] = {
-    'classification': ('norm', 'head', 'dist_head'),
+    'classification': RELEASED_PARTS,
     'detection': ('neck', 'rpn_head', 'roi_head', 'bbox_head', 'mask_head'),
     'segmentation': ('neck', 'decode_head', 'auxiliary_head'),
 }

@@ -83,19 +83,20 @@ def _with_statistics(model: nn.Module) -> nn.Module:
 
 def _onnxruntime(model: nn.Module, image: Tensor, path: Path, leave_out_scan: bool) -> Run:
     from ..export.networks import ExportedNetwork
-    from ..export.runtime import make_session
+    from ..export.tool import load_runner
     from ..export.writer import write_onnx
 
     network = ExportedNetwork(copy.deepcopy(model), 'backbone', 'features').eval()
     write_onnx(network, image, path, leave_out_scan=leave_out_scan)
-    session = make_session(path, threads=torch.get_num_threads())
-    feed = {session.get_inputs()[0].name: image.numpy()}
-    return lambda: session.run(None, feed)
+    run = load_runner(path)
+    return lambda: run(image.numpy())
 
 
 def _error(outputs: Sequence[Any], truth: Sequence[Tensor]) -> float:
+    from ..export.check import relative_error
+
     pairs = zip((torch.as_tensor(output) for output in outputs), truth, strict=True)
-    return max(((a - b).norm() / b.norm()).item() for a, b in pairs)
+    return max(relative_error(a.numpy(), b.numpy()) for a, b in pairs)
 
 
 def measure(

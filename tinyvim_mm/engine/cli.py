@@ -42,12 +42,9 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         help='folder for logs, checkpoints and pictures '
         '(default: work_dirs/CONFIG, with --sample work_dirs/CONFIG_sample)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        metavar='KEY=VALUE',
-        help='change settings of the config: optim_wrapper.optimizer.lr=1e-4 key="[a,b]" '
+    add_cfg_options(
+        parser,
+        'change settings of the config: optim_wrapper.optimizer.lr=1e-4 key="[a,b]" '
         'key="[(a,b),(c,d)]", without white space inside a value; they win over --sample',
     )
     parser.add_argument(
@@ -56,12 +53,7 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         help='run the same config on the photographs shipped with the project, with a '
         'schedule that a laptop can finish',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load checkpoints that hold more than tensors and plain values. They are Python '
-        'pickles, which can run any code: only for files whose origin you trust',
-    )
+    add_trust_option(parser)
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -70,6 +62,36 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def add_cfg_options(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--cfg-options``, to be applied with :func:`merge_cfg_options`."""
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help=text
+    )
+
+
+def merge_cfg_options(cfg: 'Config', args: argparse.Namespace, name: str) -> None:
+    """Apply ``--cfg-options`` to the config that the user called ``name``.
+
+    Raises:
+        UsageError: They do not fit it.
+    """
+    if args.cfg_options:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError, IndexError) as error:
+            raise UsageError(f'--cfg-options do not fit {name}: {error}') from error
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='load checkpoints that hold more than tensors and plain values. They are Python '
+        'pickles, which can run any code: only for files whose origin you trust',
+    )
 
 
 def run_tool(
@@ -99,7 +121,8 @@ def run_tool(
             curable += (CheckpointError,)
         args = parser.parse_args(argv)
         args.command = f'python {parser.prog} {shlex.join(argv)}'
-        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+        # Tools that run in one process have no such option.
+        os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
         run(args)
     except curable as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
@@ -138,11 +161,7 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
         from .sample import apply_sample
 
         apply_sample(cfg, path)
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UsageError(f'--cfg-options do not fit {args.config}: {error}') from error
+    merge_cfg_options(cfg, args, args.config)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(path, args.sample)
     return cfg
 

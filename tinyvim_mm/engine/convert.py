@@ -49,13 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--dry-run', action='store_true', help='print the account and write nothing'
     )
     parser.add_argument('--overwrite', action='store_true', help='replace OUTPUT if it exists')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a file that holds more than tensors and plain values. Such a file can run any '
-        'code: only if you trust its origin',
-    )
-    parser.set_defaults(local_rank=0)
+    cli.add_trust_option(parser)
     return parser
 
 

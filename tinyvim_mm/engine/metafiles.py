@@ -35,7 +35,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--check', action='store_true', help='write nothing; exit with 2 if something would change'
     )
-    parser.set_defaults(local_rank=0)
     return parser
 
 

@@ -74,14 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add('--no-deploy', action='store_true', help='keep the training form: no re-parameterisation')
     add('--rounds', type=int, default=9, help='measurements of each latency; 0 measures none')
-    add('--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE')
-    add(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a checkpoint that holds more than tensors and plain values. It can run any '
-        'code: only if you trust its origin',
-    )
-    parser.set_defaults(local_rank=0)
+    cli.add_cfg_options(parser, 'change settings of the config')
+    cli.add_trust_option(parser)
     return parser
 
 
@@ -121,8 +115,7 @@ def export(args: argparse.Namespace) -> None:
         args.checkpoint = cli.existing_checkpoint(args.checkpoint, '--checkpoint')
     path = find_config(args.config)
     cfg = load_config(path)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cli.merge_cfg_options(cfg, args, args.config)
     part, output = _choose(args, cfg.default_scope)
     size = tuple(args.input_size or networks.INPUT_SIZES[cfg.default_scope])
 

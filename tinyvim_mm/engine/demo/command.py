@@ -61,20 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--deploy', action='store_true', help='re-parameterise the network before it runs'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=cli.CfgOptions,
-        metavar='KEY=VALUE',
-        help='change settings of the config: model.test_cfg.rcnn.max_per_img=10',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='load a file that holds more than tensors and plain values. Such a file can run any '
-        'code: only if you trust its origin',
-    )
-    parser.set_defaults(local_rank=0)
+    cli.add_cfg_options(parser, 'change settings of the config: model.test_cfg.rcnn.max_per_img=10')
+    cli.add_trust_option(parser)
     return parser
 
 
@@ -156,11 +144,7 @@ def _load(args: argparse.Namespace) -> Union[Predictor, ExportedPredictor]:
     compat.apply()
     path = find_config(args.model)
     cfg = load_config(path)
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UsageError(f'--cfg-options do not fit {args.model}: {error}') from error
+    cli.merge_cfg_options(cfg, args, args.model)
 
     from .loading import load_predictor
 

@@ -7,11 +7,9 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ...checkpoint import extract_state_dict, translate_key
+from ..heads.distillation_classifier import RELEASED_PARTS
 from ..reparameterize import Deployable
 from .teacher import Teacher
-
-#: Parts of a :class:`DistillationHead`, named as in released weights.
-_HEAD = ('norm', 'head', 'dist_head')
 
 
 class DistilledClassifier(Deployable, ImageClassifier):
@@ -101,7 +99,7 @@ class DistilledClassifier(Deployable, ImageClassifier):
         if rules and any(key.startswith(f'{prefix}patch_embed.') for key in state_dict):
             for key in [key for key in state_dict if key.startswith(prefix)]:
                 released = key[len(prefix) :]
-                part = 'head.' if released.split('.')[0] in _HEAD else 'backbone.'
+                part = 'head.' if released.split('.')[0] in RELEASED_PARTS else 'backbone.'
                 own = prefix + part + translate_key(released, rules if part != 'head.' else ())
                 state_dict[own] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)

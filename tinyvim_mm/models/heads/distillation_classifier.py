@@ -10,6 +10,9 @@ from ..layers import build_batch_norm
 from ..layers.fuse import double, norm_as_affine
 from ..reparameterize import Deployable
 
+#: Parts of a :class:`DistillationClassifier`, at the top of released weights under these names.
+RELEASED_PARTS = ('norm', 'head', 'dist_head')
+
 
 @MODELS.register_module()
 class DistillationClassifier(Deployable, BaseModule):
