@@ -1,5 +1,6 @@
 """``tools/demo.py`` on pictures, folders and videos, for the three toolboxes."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -99,6 +100,16 @@ def predict(toolbox, picture, weights, *options):
     return out, json.loads((out / 'predictions.json').read_text())
 
 
+def quick_config(toolbox):
+    """The same config for the toolbox's own inferencer."""
+    name, settings = MODELS[toolbox]
+    cfg = get_config(name)
+    cfg.merge_from_dict(
+        {k: ast.literal_eval(v) if isinstance(v, str) else v for k, v in settings.items()}
+    )
+    return cfg
+
+
 def assert_drawn(out, picture):
     drawn, original = cv2.imread(str(out / picture.name)), cv2.imread(str(picture))
     assert drawn.shape == original.shape
@@ -130,6 +141,12 @@ def test_detection(picture, tmp_path):
         assert y + height <= 90.01
         assert coco.decode(item['segmentation']).shape == (90, 120)
     assert_drawn(out, picture)
+    from mmdet.apis import DetInferencer
+
+    inferencer = DetInferencer(quick_config('mmdet'), str(weights), device='cpu')
+    (theirs,) = inferencer(str(picture), pred_score_thr=0)['predictions']
+    ours = {(item['label'], round(item['score'], 4)) for item in entry['objects']}
+    assert ours <= set(zip(theirs['labels'], [round(s, 4) for s in theirs['scores']], strict=True))
 
 
 def test_segmentation(picture, tmp_path):
@@ -145,6 +162,10 @@ def test_segmentation(picture, tmp_path):
     values = list(entry['shares'].values())
     assert values == sorted(values, reverse=True)
     assert_drawn(out, picture)
+    from mmseg.apis import MMSegInferencer
+
+    inferencer = MMSegInferencer(quick_config('mmseg'), str(weights), device='cpu')
+    np.testing.assert_array_equal(inferencer(str(picture))['predictions'], labels)
 
 
 def test_classification(picture, checkpoint):

@@ -31,6 +31,9 @@ def test_every_form_is_verified_and_timed(tmp_path, capsys):
         assert (found['error'] or 0) < latency.ERROR_LIMIT
     assert report['provenance']['torch']
     assert 'TinyViM-S at 64x96' in capsys.readouterr().out
+    page = (tmp_path / 'latency.md').read_text()
+    assert '| TinyViM-S, 64x96 | ' in page
+    assert report['provenance']['onnxruntime'] in page
 
 
 def test_a_form_that_errs_is_not_timed(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import importlib.metadata
 import json
 import tempfile
 from dataclasses import asdict
@@ -14,8 +15,15 @@ from torch import Tensor, nn
 from ..ops import describe_choice
 from .timing import provenance, time_in_turns
 
-#: Forms in the order of the table; ratios are to the one before the arrow.
-FORMS = ('training', 'deployed', 'compiled', 'onnxruntime', 'onnxruntime, no scan')
+#: Forms in the order of the table; ratios are to ``'deployed'``.
+FORMS = (
+    'training',
+    'deployed',
+    'deployed, channels-last',
+    'compiled',
+    'onnxruntime',
+    'onnxruntime, no scan',
+)
 #: Relative error above which a form is reported and not timed.
 ERROR_LIMIT = 1e-4
 
@@ -23,7 +31,7 @@ Run = Callable[[], Any]
 
 
 def forms(
-    arch: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path, channels_last: bool
+    arch: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path
 ) -> Dict[str, Tuple[Run, Optional[float]]]:
     """Functions that run a backbone, and each one's error against the form that trains.
 
@@ -32,7 +40,6 @@ def forms(
         size: Height and width of the image.
         wanted: Of :data:`FORMS`.
         folder: For the exported files.
-        channels_last: Whether PyTorch's forms run in that memory format.
 
     Returns:
         By name. The error is ``None`` for the form without a scan, which computes
@@ -44,30 +51,33 @@ def forms(
     model = _with_statistics(TinyViM(arch)).eval()
     image = torch.rand(1, 3, *size)
     deployed = reparameterize(model)
-    if channels_last:
-        model, deployed = (m.to(memory_format=torch.channels_last) for m in (model, deployed))
-    x = image.to(memory_format=torch.channels_last) if channels_last else image
     with torch.no_grad():
-        truth = model(x)
+        truth = model(image)
 
-    def eager(network: nn.Module) -> Run:
+    def eager(network: nn.Module, x: Tensor = image) -> Run:
         def run() -> Sequence[Tensor]:
             with torch.no_grad():
                 return network(x)
 
         return run
 
-    runs: Dict[str, Run] = {'training': eager(model), 'deployed': eager(deployed)}
-    if 'compiled' in wanted:
-        runs['compiled'] = eager(torch.compile(copy.deepcopy(deployed)))
-    for name in FORMS[3:]:
-        if name in wanted:
-            runs[name] = _onnxruntime(deployed, image, folder / f'{arch}.onnx', name != FORMS[3])
+    def channels_last() -> Run:
+        network = copy.deepcopy(deployed).to(memory_format=torch.channels_last)
+        return eager(network, image.to(memory_format=torch.channels_last))
+
+    makers: Dict[str, Callable[[], Run]] = {
+        'training': lambda: eager(model),
+        'deployed': lambda: eager(deployed),
+        'deployed, channels-last': channels_last,
+        'compiled': lambda: eager(torch.compile(copy.deepcopy(deployed))),
+        'onnxruntime': lambda: _onnxruntime(deployed, image, folder / 'a.onnx', False),
+        'onnxruntime, no scan': lambda: _onnxruntime(deployed, image, folder / 'b.onnx', True),
+    }
     result = {}
     for name in FORMS:
         if name in wanted:
-            error = None if name == FORMS[4] else _error(runs[name](), truth)
-            result[name] = (runs[name], error)
+            run = makers[name]()
+            result[name] = (run, None if 'no scan' in name else _error(run(), truth))
     return result
 
 
@@ -99,12 +109,10 @@ def _error(outputs: Sequence[Any], truth: Sequence[Tensor]) -> float:
     return max(relative_error(a.numpy(), b.numpy()) for a, b in pairs)
 
 
-def measure(
-    arch: str, size: Tuple[int, int], wanted: Sequence[str], rounds: int, channels_last: bool
-) -> Dict[str, Any]:
+def measure(arch: str, size: Tuple[int, int], wanted: Sequence[str], rounds: int) -> Dict[str, Any]:
     """Verify and time one backbone at one size."""
     with tempfile.TemporaryDirectory() as folder:
-        found = forms(arch, size, wanted, Path(folder), channels_last)
+        found = forms(arch, size, wanted, Path(folder))
         correct = {n: run for n, (run, error) in found.items() if (error or 0.0) <= ERROR_LIMIT}
         # Long turns: the waiting threads of one library spin into the start of the next's.
         times = time_in_turns(correct, torch.device('cpu'), rounds, 0.5)
@@ -137,6 +145,35 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
+def markdown(rows: Sequence[Dict[str, Any]], facts: Dict[str, Any]) -> str:
+    """The table as a page, with what it was measured on."""
+    names = [name for name in FORMS if any(name in row['results'] for row in rows)]
+    lines = [
+        '# Latency of the backbone',
+        '',
+        'Milliseconds for one image, median of the rounds, and in brackets how many times as fast '
+        'as `deployed`. Every form but the one without the scan was compared with the form that '
+        f'trains, to a relative error below {ERROR_LIMIT:g}.',
+        '',
+        '| | ' + ' | '.join(names) + ' |',
+        '|---' * (len(names) + 1) + '|',
+    ]
+    for row in rows:
+        reference = row['results'].get('deployed', {}).get('median')
+        cells = [_cell(row['results'].get(name, {}), reference) for name in names]
+        title = f'TinyViM-{row["arch"].upper()}, {row["size"][0]}x{row["size"][1]}'
+        lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
+    lines += ['', *(f'- {name}: {value}' for name, value in facts.items()), '']
+    return '\n'.join(lines)
+
+
+def _cell(found: Dict[str, Any], reference: Optional[float]) -> str:
+    if 'median' not in found:
+        return 'not timed'
+    ratio = f' ({reference / found["median"]:.2f})' if reference else ''
+    return f'{found["median"] * 1e3:.1f} ± {found["spread"] * 1e3:.1f}{ratio}'
+
+
 def _sizes(text: str) -> Tuple[int, int]:
     height, _, width = text.partition('x')
     return int(height), int(width or height)
@@ -154,7 +191,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=FORMS)
     parser.add_argument('--rounds', type=int, default=15, help='turns of each form')
     parser.add_argument('--threads', type=int, help='CPU threads')
-    parser.add_argument('--channels-last', action='store_true', help="for PyTorch's forms")
     parser.add_argument('--out', default='work_dirs/benchmark_latency', help='folder for results')
     args = parser.parse_args(argv)
     if args.threads:
@@ -163,11 +199,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for arch in args.arch:
         for size in args.sizes:
             print(f'TinyViM-{arch.upper()} at {size[0]}x{size[1]} ...', flush=True)
-            rows.append(measure(arch, size, args.forms, args.rounds, args.channels_last))
+            rows.append(measure(arch, size, args.forms, args.rounds))
     facts = provenance(torch.device('cpu'))
+    if any('onnxruntime' in form for form in args.forms):
+        facts['onnxruntime'] = importlib.metadata.version('onnxruntime')
     facts['scan'] = describe_choice(torch.zeros(1))
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    report = {'provenance': facts, 'channels_last': args.channels_last, 'rows': rows}
+    report = {'provenance': facts, 'rows': rows}
     (out / 'latency.json').write_text(json.dumps(report, indent=1) + '\n')
-    print('\n' + table(rows) + f'\n\n{out / "latency.json"}')
+    (out / 'latency.md').write_text(markdown(rows, facts))
+    print('\n' + table(rows) + f'\n\n{out / "latency.md"}, {out / "latency.json"}')

@@ -4,9 +4,11 @@ import math
 from typing import Optional, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import CROSS_SCAN, ScanPath, ss2d
+from ...ops.checks import compute_dtype
 
 
 class SS2D(nn.Module):
@@ -58,9 +60,12 @@ class SS2D(nn.Module):
         nn.init.ones_(self.Ds)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, d, H, W)`` to the same shape."""
+        """``(batch, d, H, W)`` to the same shape and type."""
+        # What the directions add up to can exceed float16 before the norm, so the
+        # scan hands it over in float32, and the norm takes it so.
+        dtype = compute_dtype(x)
         y = ss2d(
-            x,
+            x.to(dtype),
             self.x_proj_weight,
             self.dt_projs_weight,
             self.dt_projs_bias,
@@ -69,7 +74,15 @@ class SS2D(nn.Module):
             self.paths,
             backend=self.backend,
         )
-        return self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        norm = self.out_norm
+        y = F.layer_norm(
+            y.permute(0, 2, 3, 1),
+            norm.normalized_shape,
+            norm.weight.to(dtype),
+            norm.bias.to(dtype),
+            norm.eps,
+        )
+        return y.permute(0, 3, 1, 2).to(x.dtype)
 
     def extra_repr(self) -> str:
         K, channels, dt_rank = self.dt_projs_weight.shape
