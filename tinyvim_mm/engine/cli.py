@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple, Type
 
 from .. import environment
 from .configs import find_config, load_config
@@ -53,6 +53,9 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         help='run the same config on the photographs shipped with the project, with a '
         'schedule that a laptop can finish',
     )
+    parser.add_argument(
+        '--data-root', metavar='DIR', help="folder that stands for `data/` in the config's paths"
+    )
     add_trust_option(parser)
     parser.add_argument(
         '--launcher',
@@ -96,7 +99,7 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 def run_tool(
     parser: argparse.ArgumentParser,
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], Any],
     argv: Optional[Sequence[str]],
 ) -> None:
     """Parse the command line and run, with errors that a user can read.
@@ -161,9 +164,35 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
         from .sample import apply_sample
 
         apply_sample(cfg, path)
+    if args.data_root:
+        move_data(cfg, args.data_root)
     merge_cfg_options(cfg, args, args.config)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(path, args.sample)
     return cfg
+
+
+def move_data(cfg: 'Config', root: str) -> None:
+    """Let another folder stand for ``data/``, with which the paths of the recipes begin.
+
+    Raises:
+        UsageError: The folder does not exist.
+    """
+    if not Path(root).is_dir():
+        raise UsageError(f'--data-root: there is no folder {root}')
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: moved(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(moved(item) for item in value)
+        if isinstance(value, str) and value.startswith('data/'):
+            return str(Path(root) / value[len('data/') :]) + ('/' if value.endswith('/') else '')
+        return value
+
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for key in (*loaders, 'val_evaluator', 'test_evaluator'):
+        if key in cfg:
+            cfg[key] = moved(cfg[key])
 
 
 def log_scan_backend(runner: 'Runner') -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 from . import cli
 from .data_check import check_data
@@ -43,11 +43,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     cli.run_tool(build_parser(), test, argv)
 
 
-def test(args: argparse.Namespace) -> None:
+def test(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """Evaluate on the config's test data; with ``--sample`` also draw.
 
     Args:
         args: Parsed by :func:`build_parser`.
+
+    Returns:
+        What the toolbox's metrics return, ``None`` with ``--sample``.
 
     Raises:
         UsageError: Something that the user can cure; the message says how.
@@ -71,9 +74,9 @@ def test(args: argparse.Namespace) -> None:
         from .report import report_test
 
         report_test(runner, dumps)
-    else:
-        runner.test_evaluator.metrics.extend(dumps)
-        runner.test()
+        return None
+    runner.test_evaluator.metrics.extend(dumps)
+    return runner.test()
 
 
 # pytest collects functions called test*.

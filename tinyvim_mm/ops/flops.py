@@ -67,10 +67,15 @@ def register_with_mmengine() -> None:
 
 
 def register_with_torch() -> None:
-    """Let ``torch.utils.flop_counter.FlopCounterMode`` count the compiled scan."""
+    """Let ``torch.utils.flop_counter.FlopCounterMode`` count the compiled scan.
+
+    A second call changes nothing.
+    """
     try:
-        from torch.utils.flop_counter import register_flop_formula
+        from torch.utils.flop_counter import flop_registry, register_flop_formula
     except ImportError:  # before torch 2.2
+        return
+    if torch.ops.tinyvim_mm.ss2d in flop_registry:
         return
 
     def ss2d(x, x_proj, dt_projs, dt_bias, A_logs, *args, out_shape=None, **kwargs) -> int:

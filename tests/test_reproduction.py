@@ -1,0 +1,323 @@
+"""``tools/reproduce.py``: what it builds, counts, evaluates and writes, not any speed."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tinyvim_mm import list_models
+from tinyvim_mm.engine.errors import UsageError
+from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.reproduction import command, cost, networks, output, throughput
+from tinyvim_mm.reproduction.tables import METRICS, TABLES, Row, Score, Table, tinyvim
+
+TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [1, 1, 1, 1]}
+HEAD = {'type': 'tinyvim_mm.DistillationClassifier', 'num_classes': 5}
+SMALL = Table(
+    'Small',
+    'classification',
+    (64, 64),
+    'one',
+    ('params', 'gmacs', 'gmacs_all', 'throughput', 'top1_300'),
+    (
+        Row('one', tinyvim(TINY, head=HEAD), {'throughput': 200, 'params': 1.0}),
+        Row('other', tinyvim(TINY, head=HEAD, split_ratios=[0.5] * 4), {'throughput': 100}),
+        Row('absent', {'type': 'tinyvim_mm.Nothing', 'arch': 's'}, {'top1_300': 80.0}),
+    ),
+    'A remark.',
+)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(command, 'TABLES', {'small': SMALL})
+
+
+def run(*argv):
+    command.main([str(arg) for arg in argv])
+
+
+def message(capsys, *argv):
+    with pytest.raises(SystemExit) as caught:
+        run(*argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+# -- data ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_tables_are_consistent(name):
+    table = TABLES[name]
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == len(names)
+    assert table.reference in names
+    assert set(table.metrics) <= set(METRICS)
+    for row in table.rows:
+        assert set(row.published) | set(row.scores) <= set(table.metrics), row.name
+        assert {score.config for score in row.scores.values()} <= set(list_models())
+
+
+# -- networks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('arch', 'deployed'), [('s', 5_645_864), ('b', 11_077_432), ('l', 31_767_592)]
+)
+def test_classifiers_are_deployed_with_one_head(arch, deployed):
+    table = TABLES['classification']
+    row = next(row for row in table.rows if row.name == f'TinyViM-{arch.upper()}')
+    small = dataclasses.replace(table, size=(64, 64))
+    model, error = networks.build(small, row)
+    assert sum(p.numel() for p in model.parameters()) == deployed
+    assert 0 < error < 1e-5
+
+
+def test_a_row_can_ask_for_the_training_form():
+    model, error = networks.build(SMALL, dataclasses.replace(SMALL.rows[0], deployed=False))
+    assert error is None
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def test_an_unknown_backbone_is_unavailable():
+    with pytest.raises(networks.UnavailableError, match=r'tinyvim_mm\.Nothing is not in this'):
+        networks.build(SMALL, SMALL.rows[2])
+
+
+def test_without_timm_its_networks_are_unavailable(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(networks.UnavailableError, match='pip install timm'):
+        networks.build(SMALL, Row('x', {'timm': 'swiftformer_xs'}))
+
+
+def test_networks_of_timm_are_fused():
+    pytest.importorskip('timm')
+    model, error = networks.build(SMALL, Row('x', {'timm': 'repvit_m0_9'}))
+    assert error < 1e-5
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    with pytest.raises(networks.UnavailableError, match='has no repvit_m99'):
+        networks.build(SMALL, Row('x', {'timm': 'repvit_m99'}))
+
+
+class Shared(nn.Module):
+    """Norms that may be folded, and such that may not."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm_a = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.b, self.norm_b = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.twice = nn.ReLU()
+
+    def forward(self, x):
+        x = self.norm_a(self.a(x))
+        y = self.b(x)
+        return self.norm_b(y) + self.twice(y)  # b's output goes to two layers
+
+
+def test_only_norms_alone_behind_a_convolution_are_folded():
+    torch.manual_seed(0)
+    model = networks.randomise_statistics(Shared()).eval()
+    x = torch.rand(2, 3, 5, 6)
+    with torch.no_grad():
+        expected = model(x)
+        networks._fuse_adjacent(model, x)
+        torch.testing.assert_close(model(x), expected)
+    assert isinstance(model.norm_a, nn.Identity)
+    assert isinstance(model.norm_b, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize(('task', 'package'), [('detection', 'mmdet'), ('segmentation', 'mmseg')])
+def test_dense_networks_run(task, package):
+    pytest.importorskip(package)
+    table = dataclasses.replace(TABLES[task], size=(64, 96))
+    model, error = networks.build(table, Row('x', tinyvim(TINY)))
+    assert error < 1e-4
+    with torch.no_grad():
+        result = model(torch.rand(1, 3, 64, 96))
+    if task == 'segmentation':
+        assert result.shape == (1, 150, 16, 24)
+    else:
+        assert len(result[0].pred_instances) > 0  # else the mask head would be left out
+
+
+# -- cost ------------------------------------------------------------------------------
+
+
+def test_costs_of_a_known_network():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 16, 5))
+    found = cost.count(model, (4, 4))
+    assert found == cost.Cost(3 * 8 * 9 + 8 + 128 * 5 + 5, 16 * 27 * 8 + 128 * 5, 0)
+
+
+def test_the_scan_is_counted_whatever_computes_it():
+    counts = []
+    for backend in (None, 'reference'):
+        row = Row('x', tinyvim(TINY, head=HEAD, ssm_backend=backend))
+        counts.append(cost.count(networks.build(SMALL, row)[0], (64, 64)))
+    assert counts[0] == counts[1]
+    assert counts[0].scan_macs > 0
+
+
+# -- throughput ------------------------------------------------------------------------
+
+
+def test_networks_that_fail_do_not_stop_the_others():
+    models = {'good': nn.Conv2d(3, 4, 1), 'bad': nn.Conv2d(7, 4, 1)}
+    setting = throughput.Setting(2, 'bf16')
+    times, failed = throughput.measure(models, (8, 8), setting, torch.device('cpu'), 1)
+    assert list(times) == ['good']
+    assert times['good'].median > 0
+    assert failed['bad'].startswith('RuntimeError: ')
+    assert models['good'].weight.dtype == torch.float32  # a copy was cast
+
+
+def test_what_is_measured_where():
+    cpu = throughput.settings_for(torch.device('cpu'), 'classification')
+    assert [str(s) for s in cpu] == ['batch 1, fp32, eager', 'batch 16, fp32, eager']
+    cuda = throughput.settings_for(torch.device('cuda'), 'classification')
+    assert {(s.precision, s.form) for s in cuda if s.batch == 1} == {
+        (precision, form) for precision in throughput.PRECISIONS for form in throughput.FORMS
+    }
+    assert not any(s.form == 'cuda-graph' for s in cuda if s.batch > 1)
+
+
+# -- output ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('published', 'measured', 'expected'),
+    [
+        (5.6, 5.649, True),  # rounds to it
+        (5.6, 5.66, False),
+        (0.9, 0.94, True),
+        (31.7, 31.95, True),  # within 1 %
+        (31.7, 32.2, False),
+    ],
+)
+def test_agreement(published, measured, expected):
+    assert output.agrees(published, measured) is expected
+
+
+def test_ratios():
+    cells = {
+        'one': {'throughput: s': {'measured': 50.0}, 'params': {'measured': 1.6}},
+        'other': {'throughput: s': {'measured': 20.0}, 'params': {'reason': 'because'}},
+    }
+    records = {(r['network'], r['metric']): r for r in output.flatten(SMALL, cells, ['s'])}
+    assert records['one', 'params']['ratio'] == pytest.approx(1.6)
+    assert records['one', 'params']['agrees'] is False
+    other = records['other', 'throughput']
+    assert (other['published_relative'], other['measured_relative']) == (0.5, 0.4)
+    assert other['ratio'] == pytest.approx(0.8)
+    assert records['other', 'params']['note'] == 'because'
+    assert records['absent', 'params']['measured'] is None
+
+
+def test_pages_are_filled_between_markers(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('a\n<!-- reproduce small -->\nold\n<!-- end -->\nb\n')
+    assert output.fill(page, {'small': '## Heading\n\n| new |', 'else': 'x'}) == ['small']
+    assert page.read_text() == 'a\n<!-- reproduce small -->\n| new |\n<!-- end -->\nb\n'
+    page.write_text('nothing')
+    with pytest.raises(UsageError, match='has no marker for any of small'):
+        output.fill(page, {'small': ''})
+    page.write_text('<!-- reproduce small -->')
+    with pytest.raises(UsageError, match='has no <!-- end --> after it'):
+        output.fill(page, {'small': ''})
+
+
+# -- the command -------------------------------------------------------------------------
+
+
+def test_a_table_is_measured_and_written(small, tmp_path, capsys, monkeypatch):
+    options = ('small', '--out', tmp_path, '--rounds', 1, '--batch', 1, '--device', 'cpu')
+    run(*options)
+    found = json.loads((tmp_path / 'small.json').read_text())
+    records = {(r['network'], r['metric']): r for r in found['records']}
+    for name in ('one', 'other'):
+        for metric in ('params', 'gmacs', 'gmacs_all', 'throughput'):
+            assert records[name, metric]['measured'] > 0
+    assert records['one', 'throughput']['measured_relative'] == 1
+    assert 'is not in this version' in records['absent', 'top1_300']['note']
+    assert found['provenance']['command'].startswith('python tools/reproduce.py small --out')
+    text = (tmp_path / 'small.md').read_text()
+    assert '80 / not measured' in text
+    assert 'A remark.' in text
+    assert (tmp_path / 'small.csv').read_text().count('\n') == 1 + 3 * 5
+
+    def fail(*args, **kwargs):
+        raise AssertionError('measured again')
+
+    monkeypatch.setattr(throughput, 'measure', fail)
+    monkeypatch.setattr(cost, 'count', fail)
+    run(*options, '--resume')
+    assert (tmp_path / 'small.md').read_text() == text.replace(
+        ' --device cpu', ' --device cpu --resume'
+    )
+    with pytest.raises(AssertionError, match='measured again'):
+        run(*options)
+    (tmp_path / 'small.json').write_text('{')
+    assert 'is damaged' in message(capsys, *options, '--resume')
+
+
+def test_other_versions_are_not_resumed(small, tmp_path, capsys):
+    options = ('small', '--out', tmp_path, '--no-throughput', '--device', 'cpu')
+    run(*options)
+    found = json.loads((tmp_path / 'small.json').read_text())
+    found['provenance']['torch'] = '0.1'
+    (tmp_path / 'small.json').write_text(json.dumps(found))
+    run(*options, '--resume')
+    assert 'is measured anew' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        (['--checkpoint', 'tinyvim_s_300e_in1k'], 'takes CONFIG=FILE'),
+        (['--checkpoint', 'tinyvim_x=a.pth'], "there is no config 'tinyvim_x'"),
+        (['--checkpoint', 'tinyvim_s_300e_in1k=a.pth'], 'there is no file a.pth'),
+        (['--rows', 'nobody'], 'no table has such a network'),
+    ],
+)
+def test_options_that_do_not_fit(small, tmp_path, capsys, options, text):
+    assert text in message(capsys, 'small', '--out', tmp_path, *options)
+
+
+def test_accuracy_is_evaluated_by_the_toolbox(tmp_path, monkeypatch):
+    """On one sample picture: the labels that the network predicts most are scored."""
+    pytest.importorskip('mmseg')
+    from mmengine.registry import MODELS, DefaultScope
+
+    from tinyvim_mm import get_config
+
+    name = 'fpn_tinyvim_s_40k_ade20k'
+    cfg = get_config(name)
+    cfg.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'x.pth')
+    score = {'miou': Score(name, 'mIoU')}
+    table = dataclasses.replace(
+        TABLES['segmentation'], rows=(Row('s', tinyvim('s'), {'miou': 38.9}, score),)
+    )
+    monkeypatch.setattr(command, 'TABLES', {'segmentation': table})
+    run(
+        *('segmentation', '--out', tmp_path, '--no-throughput', '--device', 'cpu'),
+        *('--data-root', PROJECT_ROOT / 'data' / 'sample'),
+        *('--checkpoint', f'{name}={tmp_path / "x.pth"}'),
+        *('--cfg-options', 'test_dataloader.dataset.indices=1', 'model.backbone.init_cfg=None'),
+        'test_dataloader.dataset.pipeline.1.scale=(256,64)',
+        *('test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False'),
+    )
+    (record,) = (
+        r
+        for r in json.loads((tmp_path / 'segmentation.json').read_text())['records']
+        if r['metric'] == 'miou'
+    )
+    assert 0 <= record['measured'] < 20  # of random weights
+    assert record['ratio'] == pytest.approx(record['measured'] / 38.9)

@@ -1,0 +1,7 @@
+"""The paper's tables, published figures beside measured ones: ``tools/reproduce.py``.
+
+:mod:`.tables` says as data which rows there are and what was published;
+:mod:`.networks` builds them, :mod:`.cost`, :mod:`.throughput` and
+:mod:`.accuracy` measure, :mod:`.output` writes. A new network is a line in
+:mod:`.tables`.
+"""

@@ -1,0 +1,306 @@
+"""The command behind ``tools/reproduce.py``."""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from ..engine import cli
+from ..engine.errors import UsageError
+from ..engine.paths import shown
+from .tables import METRICS, TABLES, Row, Table
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of ``tools/reproduce.py``."""
+    parser = argparse.ArgumentParser(
+        prog='tools/reproduce.py',
+        description="Measure the paper's tables on this machine, and write each figure beside the "
+        'published one. What cannot be measured is said so, and why.',
+    )
+    parser.add_argument('table', choices=[*TABLES, 'all'], metavar='TABLE', help=', '.join(TABLES))
+    parser.add_argument('--out', default='work_dirs/reproduce', help='folder for the results')
+    parser.add_argument(
+        '--checkpoint',
+        nargs='+',
+        default=[],
+        metavar='CONFIG=FILE',
+        help='evaluate a checkpoint for the accuracies, with the config of that name',
+    )
+    parser.add_argument(
+        '--data-root', metavar='DIR', help="folder that stands for `data/` in the configs' paths"
+    )
+    cli.add_cfg_options(
+        parser, 'change settings of the configs that checkpoints are evaluated with'
+    )
+    cli.add_trust_option(parser)
+    parser.add_argument('--device', help='cpu or cuda (default: cuda where there is one)')
+    parser.add_argument('--batch', nargs='+', type=int, help='batch sizes of the throughput')
+    parser.add_argument('--rounds', type=int, default=7, help='turns of each network')
+    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--no-throughput', action='store_true', help='measure no speeds')
+    parser.add_argument(
+        '--rows',
+        nargs='+',
+        metavar='NAME',
+        help='only the networks whose name contains one of these',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='keep what an interrupted run with the same device and versions has measured',
+    )
+    parser.add_argument(
+        '--fill',
+        nargs='+',
+        default=[],
+        metavar='PAGE',
+        help='put the tables between <!-- reproduce TABLE --> and <!-- end --> of these pages',
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Entry of ``tools/reproduce.py``.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+
+    Raises:
+        SystemExit: With code 2 after an error that the user can cure.
+    """
+    cli.run_tool(build_parser(), reproduce, argv)
+
+
+def reproduce(args: argparse.Namespace) -> None:
+    """Measure and write the tables that the command names.
+
+    Args:
+        args: Parsed by :func:`build_parser`.
+
+    Raises:
+        UsageError: An option does not fit.
+    """
+    import torch
+
+    from ..benchmarks.timing import provenance
+    from ..ops import describe_choice
+    from . import output
+    from .accuracy import parse_checkpoints
+
+    args.checkpoint = parse_checkpoints(args.checkpoint)
+    for path in [*args.checkpoint.values(), *args.fill]:
+        if not Path(path).is_file():
+            raise UsageError(f'there is no file {path}')
+    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise UsageError('--device cuda: torch sees no CUDA device here; take --device cpu')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    facts = provenance(device)
+    facts['command'] = args.command
+    facts['scan'] = describe_choice(torch.zeros(1, device=device))
+    facts.update(_versions())
+
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    names = list(TABLES) if args.table == 'all' else [args.table]
+    pages: Dict[str, str] = {}
+    for name in names:
+        store = Store(out / f'{name}.json', facts, args.resume)
+        table = _selected(TABLES[name], args.rows)
+        if not table.rows:
+            continue
+        print(f'== {name}: {table.title}', flush=True)
+        settings = measure_table(table, store, device, args)
+        records = output.flatten(table, store.cells, settings)
+        store.write(records)
+        pages[name] = output.to_markdown(table, records, facts)
+        (out / f'{name}.csv').write_text(output.to_csv(records), encoding='utf-8')
+        (out / f'{name}.md').write_text(pages[name], encoding='utf-8')
+        print(pages[name], flush=True)
+    if not pages:
+        raise UsageError(f'--rows {" ".join(args.rows)}: no table has such a network')
+    if args.table == 'all':
+        (out / 'README.md').write_text(output.page(pages), encoding='utf-8')
+    for path in args.fill:
+        print(f'{path}: filled {", ".join(output.fill(Path(path), pages))}')
+    print(f'Written to {shown(out)}')
+
+
+#: Under either family's name.
+_PACKAGES = (
+    'timm',
+    'mmdet',
+    'mmsegmentation',
+    'mmpretrain',
+    'onedl-mmdetection',
+    'onedl-mmsegmentation',
+    'onedl-mmpretrain',
+)
+
+
+def _versions() -> Dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _selected(table: Table, wanted: Optional[Sequence[str]]) -> Table:
+    if not wanted:
+        return table
+    rows = tuple(row for row in table.rows if any(w.lower() in row.name.lower() for w in wanted))
+    return Table(**{**table.__dict__, 'rows': rows})
+
+
+class Store:
+    """Measured cells, on disk after each of them, so that a run can go on.
+
+    Args:
+        path: JSON file.
+        facts: What they are measured with.
+        resume: Whether to take over what is in the file, if all facts but date and
+            command are the same.
+    """
+
+    def __init__(self, path: Path, facts: Dict[str, Any], resume: bool) -> None:
+        self.path = path
+        self.facts = facts
+        self.cells: Dict[str, Dict[str, Dict[str, Any]]] = {}
+        if resume and path.is_file():
+            try:
+                found = json.loads(path.read_text(encoding='utf-8'))
+            except json.JSONDecodeError as error:
+                raise UsageError(f'--resume: {path} is damaged ({error}); remove it') from error
+            if self._lasting(found['provenance']) == self._lasting(facts):
+                self.cells = found['cells']
+            else:
+                print(f'{path} was measured with something else and is measured anew')
+
+    @staticmethod
+    def _lasting(facts: Dict[str, Any]) -> Dict[str, Any]:
+        return {key: value for key, value in facts.items() if key not in ('date', 'command')}
+
+    def has(self, row: Row, column: str) -> bool:
+        """Whether a cell is there already, with a figure."""
+        return 'measured' in self.cells.get(row.name, {}).get(column, {})
+
+    def put(self, row: Row, column: str, **cell: Any) -> None:
+        """Add a cell and save."""
+        self.cells.setdefault(row.name, {})[column] = cell
+        self.write([])
+
+    def write(self, records: List[Dict[str, Any]]) -> None:
+        """Save; an earlier file is replaced once the new one is whole."""
+        partial = self.path.with_suffix('.partial')
+        content = {'provenance': self.facts, 'cells': self.cells, 'records': records}
+        partial.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+        partial.replace(self.path)
+
+
+def measure_table(table: Table, store: Store, device: Any, args: argparse.Namespace) -> List[str]:
+    """Fill the cells of a table, and return the settings of its throughput."""
+    from . import throughput
+    from .networks import UnavailableError, build
+
+    settings = []
+    if 'throughput' in table.metrics and not args.no_throughput:
+        settings = throughput.settings_for(device, table.task, args.batch)
+    models: Dict[str, Any] = {}
+    for row in table.rows:
+        print(f'  {row.name}', flush=True)
+        try:
+            models[row.name], error = build(table, row)
+        except UnavailableError as reason:
+            for column in _columns(table, settings):
+                store.put(row, column, reason=str(reason))
+            continue
+        _count(table, row, models[row.name], error, store)
+        _score(row, store, args)
+    for setting in settings:
+        _time(table, models, setting, store, device, args.rounds)
+    return [str(setting) for setting in settings]
+
+
+def _columns(table: Table, settings: Sequence[Any]) -> List[str]:
+    from .output import columns_of
+
+    return columns_of(table, [str(setting) for setting in settings])
+
+
+def _count(table: Table, row: Row, model: Any, error: Optional[float], store: Store) -> None:
+    from .cost import count
+
+    wanted = [m for m in ('params', 'gmacs', 'gmacs_all') if m in table.metrics]
+    if not all(store.has(row, metric) for metric in wanted):
+        cost = count(model, table.size, macs='gmacs' in wanted)
+        values = {'params': cost.parameters / 1e6}
+        if 'gmacs' in wanted and cost.macs is None:
+            for metric in wanted[1:]:
+                store.put(row, metric, reason='counting the scan needs the compiled operator')
+        elif 'gmacs' in wanted:
+            values['gmacs'] = cost.macs / 1e9
+            values['gmacs_all'] = (cost.macs + cost.scan_macs) / 1e9
+        for metric in wanted:
+            if metric in values:
+                store.put(row, metric, measured=values[metric])
+    if 'error' in table.metrics and error is not None:
+        store.put(row, 'error', measured=error)
+
+
+def _score(row: Row, store: Store, args: argparse.Namespace) -> None:
+    from .accuracy import evaluate
+
+    results: Dict[str, Dict[str, Any]] = {}
+    for metric, score in row.scores.items():
+        if store.has(row, metric):
+            continue
+        if score.config not in args.checkpoint:
+            store.put(row, metric, reason='no checkpoint was given (--checkpoint CONFIG=FILE)')
+            continue
+        if score.config not in results:
+            print(f'    evaluating {args.checkpoint[score.config]} with {score.config}', flush=True)
+            options = [f'{key}={value}' for key, value in (args.cfg_options or {}).items()]
+            results[score.config] = evaluate(
+                score.config,
+                args.checkpoint[score.config],
+                str(Path(args.out) / 'evaluation' / score.config),
+                args.data_root,
+                options,
+                args.trust_checkpoint,
+            )
+        found = results[score.config]
+        if score.key not in found:
+            raise UsageError(
+                f'evaluating {score.config} gave no {score.key}, only {", ".join(found)}'
+            )
+        store.put(row, metric, measured=float(found[score.key]) * score.scale)
+
+
+def _time(
+    table: Table,
+    models: Dict[str, Any],
+    setting: Any,
+    store: Store,
+    device: Any,
+    rounds: int,
+) -> None:
+    """Measure one setting for all networks together: they are compared, so they take turns."""
+    from . import throughput
+
+    column = f'throughput: {setting}'
+    rows = {row.name: row for row in table.rows if row.name in models}
+    if all(store.has(row, column) for row in rows.values()):
+        return
+    times, failed = throughput.measure(
+        models, table.size, setting, device, rounds, lambda line: print(f'    {line}', flush=True)
+    )
+    for name, timing in times.items():
+        speed = setting.batch / timing.median
+        store.put(rows[name], column, measured=speed, spread=speed * timing.spread / timing.median)
+    for name, reason in failed.items():
+        store.put(rows[name], column, reason=f'{METRICS["throughput"].title}, {setting}: {reason}')

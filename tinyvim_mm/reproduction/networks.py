@@ -1,0 +1,256 @@
+"""The networks of the tables: classifiers, detectors and segmentors around any backbone."""
+
+import copy
+import warnings
+from typing import Any, Dict, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from .tables import Row, Table
+
+
+class UnavailableError(Exception):
+    """A network cannot be built here; the message says why, for its row."""
+
+
+class Classifier(nn.Module):
+    """A backbone and its head."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images ``(batch, 3, H, W)`` to logits ``(batch, classes)``."""
+        return self.head(self.backbone(x))
+
+
+def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
+    """Build the network of a row with random weights, in the form that the row asks for.
+
+    Args:
+        table: It is of.
+        row: Which.
+
+    Returns:
+        The network in evaluation mode, which takes ``(batch, 3, H, W)``; and the
+        relative error of its deployed form against the one that trains, ``None``
+        if it was not re-parameterised.
+
+    Raises:
+        UnavailableError: A package or a backbone is missing.
+    """
+    torch.manual_seed(0)
+    if table.task == 'classification':
+        model = _classifier(row.network)
+    else:
+        model = _dense(table, row.network)
+    model = randomise_statistics(model).eval()
+    if not row.deployed:
+        return model, None
+    example = torch.rand(1, 3, *(table.size if table.task == 'classification' else (128, 160)))
+    try:
+        return _deploy(model, example)
+    except RuntimeError as error:
+        if 'timm' not in row.network:
+            raise
+        raise UnavailableError(f'{row.network["timm"]} of timm does not run: {error}') from error
+
+
+def randomise_statistics(model: nn.Module) -> nn.Module:
+    """Give batch norms statistics that are not the identity's, whose folding proves nothing."""
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+    return model
+
+
+def _classifier(network: Dict[str, Any]) -> nn.Module:
+    if 'timm' in network:
+        return _timm(network['timm'])
+    cfg = dict(network)
+    head = cfg.pop('head', {'type': 'tinyvim_mm.DistillationClassifier'})
+    backbone = _backbone({**cfg, 'normalize_outputs': False, 'out_indices': (-1,)})
+    from mmengine.registry import MODELS
+
+    return Classifier(backbone, MODELS.build({**head, 'in_channels': backbone.embed_dims[-1]}))
+
+
+def _backbone(cfg: Dict[str, Any]) -> nn.Module:
+    from mmengine.registry import MODELS
+
+    from .. import models  # noqa: F401 - registers the backbones
+
+    if MODELS.get(cfg['type']) is None:
+        raise UnavailableError(f'{cfg["type"]} is not in this version of tinyvim_mm')
+    return MODELS.build(cfg)
+
+
+def _timm(name: str, **options: Any) -> nn.Module:
+    from ..compat import apply as apply_compat
+
+    apply_compat()
+    try:
+        import timm
+    except ImportError:
+        raise UnavailableError('timm is not installed (pip install timm)') from None
+    if not timm.is_model(name):
+        raise UnavailableError(f'timm {timm.__version__} has no {name}')
+    return timm.create_model(name, **options)
+
+
+class _Maps(nn.Module):
+    """What ``infer`` of a dense network does, as a module of one tensor."""
+
+    def __init__(self, model: nn.Module, task: str, size: Tuple[int, int]) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.size = size
+
+    def forward(self, x: Tensor) -> Any:
+        """Images ``(batch, 3, H, W)`` to what the toolbox predicts before it resizes."""
+        if self.task == 'segmentation':
+            return self.model(x, mode='tensor')
+        from mmdet.structures import DetDataSample
+
+        meta = {
+            'img_shape': tuple(x.shape[-2:]),
+            'ori_shape': tuple(x.shape[-2:]),
+            'pad_shape': tuple(x.shape[-2:]),
+            'scale_factor': (1.0, 1.0),
+        }
+        return self.model.predict(x, [DetDataSample(metainfo=dict(meta)) for _ in x])
+
+
+def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
+    from .. import environment
+
+    scope = {'detection': 'mmdet', 'segmentation': 'mmseg'}[table.task]
+    try:
+        environment.require('mmcv', scope, purpose='this row')
+    except environment.MissingPackageError as error:
+        raise UnavailableError(f'{scope} is not usable here: {error}') from None
+    from mmengine.registry import MODELS, DefaultScope
+
+    from .. import get_config
+
+    cfg = get_config(table.base).model
+    if 'timm' in network:
+        backbone = _timm(network['timm'], features_only=True)
+        channels = backbone.feature_info.channels()
+        channels = channels[-len(cfg.neck.in_channels) :]
+        backbone = _Last(backbone, len(channels))
+    else:
+        backbone = _backbone({key: v for key, v in network.items() if key != 'head'})
+        channels = list(backbone.embed_dims)
+    cfg.neck.in_channels = channels
+    cfg.backbone = {**cfg.backbone, 'init_cfg': None}
+    if table.task == 'detection':
+        # With random weights hardly a score passes the usual threshold; so all keep 100.
+        cfg.test_cfg.rcnn.score_thr = 0.0
+    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        model = MODELS.build(cfg)
+    model.backbone = backbone
+    return _Maps(model, table.task, table.size)
+
+
+class _Last(nn.Module):
+    """The last outputs of a pyramid: some networks of timm begin at stride 2."""
+
+    def __init__(self, backbone: nn.Module, count: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        return tuple(self.backbone(x)[-self.count :])
+
+
+def _deploy(model: nn.Module, example: Tensor) -> Tuple[nn.Module, Optional[float]]:
+    from ..models.reparameterize import Deployable, reparameterize
+
+    deployed = copy.deepcopy(model)
+    if any(isinstance(module, Deployable) for module in deployed.modules()):
+        deployed = reparameterize(deployed, inplace=True)
+    else:
+        from timm.utils import reparameterize_model
+
+        reparameterize_model(deployed, inplace=True).eval()
+        fused = copy.deepcopy(deployed)
+        _fuse_adjacent(_core(fused), example)
+        if _difference(fused, deployed, example) < 1e-4:
+            deployed = fused
+    error = _difference(deployed, model, example)
+    if not error < 1e-3:
+        raise UnavailableError(f'its deployed form differs from the trained one by {error:.1e}')
+    return deployed, error
+
+
+def _difference(model: nn.Module, reference: nn.Module, example: Tensor) -> float:
+    with torch.no_grad():
+        return _relative_error(_core(model)(example), _core(reference)(example))
+
+
+def _core(model: nn.Module) -> nn.Module:
+    """What re-parameterisation changes: of a dense network its backbone."""
+    return model.model.backbone if isinstance(model, _Maps) else model
+
+
+def _fuse_adjacent(model: nn.Module, example: Tensor) -> None:
+    """Fold batch norms into the convolutions right before them, in place.
+
+    timm folds the branches of its re-parameterisable networks and leaves other
+    batch norms as they are. Which convolution's output a norm takes, and that
+    nothing else does, is seen by running the network once.
+    """
+    produced: Dict[int, nn.Conv2d] = {}
+    keep, pairs, uses = [], [], {}
+
+    def before(module: nn.Module, inputs: Tuple[Any, ...]) -> None:
+        for x in inputs:
+            if isinstance(x, Tensor):
+                uses[id(x)] = uses.get(id(x), 0) + 1
+
+    def after(module: nn.Module, inputs: Tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            produced[id(output)] = module
+            keep.append(output)  # else its id is given to another tensor
+        elif isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in produced:
+            pairs.append((produced[id(inputs[0])], module, id(inputs[0])))
+
+    leaves = [m for m in model.modules() if not list(m.children())]
+    handles = [m.register_forward_pre_hook(before) for m in leaves]
+    handles += [m.register_forward_hook(after) for m in leaves]
+    with torch.no_grad():
+        model(example)
+    for handle in handles:
+        handle.remove()
+    seen = [conv for conv, _, _ in pairs]
+    for conv, norm, output in pairs:
+        # A map that a sum takes too does not show here, but in the difference of the outputs.
+        if uses[output] == 1 and seen.count(conv) == 1 and type(norm).forward is _NORM_FORWARD:
+            fused = torch.nn.utils.fuse_conv_bn_eval(conv, norm)
+            conv.weight, conv.bias = fused.weight, fused.bias
+            _replace(model, norm, nn.Identity())
+
+
+_NORM_FORWARD = nn.BatchNorm2d.forward
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for module in model.modules():
+        for name, child in module.named_children():
+            if child is old:
+                setattr(module, name, new)
+
+
+def _relative_error(out: Any, truth: Any) -> float:
+    if isinstance(out, Tensor):
+        return float((out - truth).norm() / truth.norm())
+    return max(_relative_error(a, b) for a, b in zip(out, truth, strict=True))

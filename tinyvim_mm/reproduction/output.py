@@ -1,0 +1,189 @@
+"""Tables as Markdown, CSV and JSON, and inside other pages."""
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from ..engine.errors import UsageError
+from .cost import METHOD
+from .tables import METRICS, Table
+
+MISSING = 'not measured'
+DASH = '–'
+#: How far a measured figure may lie from a published one, relative, to agree with it.
+AGREEMENT = 0.01
+
+#: By row, then metric: ``{'measured': float}`` or ``{'reason': str}``, with ``'spread'`` for times.
+Cells = Dict[str, Dict[str, Dict[str, Any]]]
+
+
+def agrees(published: float, measured: float) -> bool:
+    """Whether a figure is within 1 % of a published one, or rounds to it."""
+    digits = len(f'{published:g}'.partition('.')[2])
+    return (
+        abs(measured / published - 1) <= AGREEMENT
+        or abs(round(measured, digits) - published) < 10**-digits / 2
+    )
+
+
+def columns_of(table: Table, settings: List[str]) -> List[str]:
+    """Metrics of a table, throughput once for each setting."""
+    names: List[str] = []
+    for metric in table.metrics:
+        if METRICS[metric].relative:
+            names += [f'{metric}: {setting}' for setting in settings]
+        else:
+            names.append(metric)
+    return names
+
+
+def flatten(table: Table, cells: Cells, settings: List[str]) -> List[Dict[str, Any]]:
+    """One record for each row and metric: published, measured, ratio."""
+    records = []
+    for row in table.rows:
+        for column in columns_of(table, settings):
+            metric, _, setting = column.partition(': ')
+            cell = cells.get(row.name, {}).get(column, {})
+            published, measured = row.published.get(metric), cell.get('measured')
+            if METRICS[metric].relative:
+                published_ratio = _over(published, _published(table, metric))
+                reference = cells.get(table.reference, {}).get(column, {}).get('measured')
+                relative = _over(measured, reference)
+                ratio = _over(relative, published_ratio)
+            else:
+                published_ratio = relative = None
+                ratio = _over(measured, published)
+            comparable = ratio is not None and not METRICS[metric].relative
+            records.append(
+                {
+                    'network': row.name,
+                    'metric': metric,
+                    'setting': setting,
+                    'published': published,
+                    'measured': measured,
+                    'spread': cell.get('spread'),
+                    'published_relative': published_ratio,
+                    'measured_relative': relative,
+                    'ratio': ratio,
+                    'agrees': agrees(published, measured) if comparable else None,
+                    'note': cell.get('reason' if measured is None else 'note', ''),
+                }
+            )
+    return records
+
+
+def _published(table: Table, metric: str) -> Optional[float]:
+    return next((r.published.get(metric) for r in table.rows if r.name == table.reference), None)
+
+
+def _over(value: Optional[float], reference: Optional[float]) -> Optional[float]:
+    return None if value is None or not reference else value / reference
+
+
+def to_csv(records: List[Dict[str, Any]]) -> str:
+    """All records of a table."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(records[0]), lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, Any]) -> str:
+    """A table as people read it; each cell is ``published / measured (ratio)``."""
+    columns = list(dict.fromkeys((r['metric'], r['setting']) for r in records))
+    head = ['published / measured (ratio)']
+    head += [METRICS[m].title + (f', {setting}' if setting else '') for m, setting in columns]
+    lines = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
+    for row in table.rows:
+        mine = [_cell(record) for record in records if record['network'] == row.name]
+        lines.append('| ' + ' | '.join([row.name, *mine]) + ' |')
+    notes = [f'- {table.remark}'] if table.remark else []
+    reasons: Dict[str, List[str]] = {}
+    for record in records:
+        if record['note']:
+            networks = reasons.setdefault(record['note'], [])
+            if record['network'] not in networks:
+                networks.append(record['network'])
+    every = len(table.rows)
+    for reason, networks in reasons.items():
+        notes.append(f'- {"All" if len(networks) == every else ", ".join(networks)}: {reason}')
+    compared = [record for record in records if record['agrees'] is not None]
+    if compared:
+        off = [r for r in compared if not r['agrees']]
+        names = ', '.join(f'{r["network"]} ({METRICS[r["metric"]].title})' for r in off)
+        notes.append(
+            f'- {len(compared) - len(off)} of {len(compared)} figures that are both published and '
+            f'measured, speed aside, agree within {AGREEMENT:.0%} or the rounding of what is '
+            f'published{"; not " + names if off else ""}.'
+        )
+    if any(r['setting'] and r['measured'] for r in records):
+        notes.append(
+            '- Speed depends on the machine. In brackets: how fast relative to '
+            f'{table.reference}, published → measured.'
+        )
+    where = '- Measured: ' + ', '.join(f'{name} {value}' for name, value in facts.items())
+    return '\n'.join([f'## {table.title}', '', *lines, '', *notes, where, ''])
+
+
+def _cell(record: Dict[str, Any]) -> str:
+    metric = METRICS[record['metric']]
+    published, measured = record['published'], record['measured']
+    first = DASH if published is None else f'{published:g}'
+    if measured is None:
+        return DASH if published is None and not record['note'] else f'{first} / {MISSING}'
+    if metric.digits > 6:
+        return f'{first} / {measured:.0e}'
+    spread = f' ± {record["spread"]:.1f}' if record['spread'] is not None else ''
+    cell = f'{first} / {measured:.{metric.digits}f}{spread}'
+    if metric.relative:
+        pair = (record['published_relative'], record['measured_relative'])
+        there, here = (DASH if value is None else f'{value:.2f}' for value in pair)
+        return cell if here == DASH else f'{cell} ({there} → {here})'
+    return cell if record['ratio'] is None else f'{cell} ({record["ratio"]:.3f})'
+
+
+def page(tables: Dict[str, str]) -> str:
+    """All tables as one page."""
+    intro = (
+        "# The paper's tables, and what was measured\n\nWritten by `tools/reproduce.py`. "
+        '"Published" is what the paper (arXiv 2411.17473) says; "measured" comes from the command '
+        f'that stands below each table; a dash: not published.\n\n{METHOD}\n'
+    )
+    return '\n'.join([intro, *tables.values()])
+
+
+def fill(path: Path, tables: Dict[str, str]) -> List[str]:
+    """Put tables between the markers of a page, ``<!-- reproduce NAME -->`` ... ``<!-- end -->``.
+
+    Args:
+        path: A Markdown file.
+        tables: By name.
+
+    Returns:
+        Names of the tables that it has markers for.
+
+    Raises:
+        UsageError: The file has no such markers, or an opening one without an end.
+    """
+    text = path.read_text(encoding='utf-8')
+    filled = []
+    for name, table in tables.items():
+        start = f'<!-- reproduce {name} -->'
+        if start not in text:
+            continue
+        pattern = re.compile(re.escape(start) + r'.*?<!-- end -->', re.DOTALL)
+        body = table.partition('\n')[2].strip()  # the page has its own heading
+        text, count = pattern.subn(lambda _, b=body, s=start: f'{s}\n{b}\n<!-- end -->', text)
+        if not count:
+            raise UsageError(f'{path}: {start} has no <!-- end --> after it')
+        filled.append(name)
+    if not filled:
+        raise UsageError(
+            f'{path} has no marker for any of {", ".join(tables)}; put '
+            f'<!-- reproduce {next(iter(tables))} --> and <!-- end --> where a table should stand'
+        )
+    path.write_text(text, encoding='utf-8')
+    return filled

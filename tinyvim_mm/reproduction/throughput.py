@@ -1,0 +1,149 @@
+"""Images per second of several networks, taking turns in one process."""
+
+import copy
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ..benchmarks.timing import Timing, time_in_turns
+
+PRECISIONS = ('fp32', 'tf32', 'bf16')
+FORMS = ('eager', 'compiled', 'cuda-graph')
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Under which networks are compared.
+
+    Attributes:
+        batch: Images at a time.
+        precision: ``'fp32'`` (TF32 off), ``'tf32'`` or ``'bf16'`` (weights too).
+        form: ``'eager'``, ``'compiled'`` (``torch.compile``) or ``'cuda-graph'``.
+    """
+
+    batch: int
+    precision: str = 'fp32'
+    form: str = 'eager'
+
+    def __str__(self) -> str:
+        return f'batch {self.batch}, {self.precision}, {self.form}'
+
+
+def settings_for(
+    device: torch.device, task: str, batches: Optional[List[int]] = None
+) -> List[Setting]:
+    """What is measured by default: much on a GPU, little on a CPU.
+
+    Args:
+        device: Where.
+        task: Of the table.
+        batches: Instead of the usual batch sizes.
+    """
+    if device.type == 'cuda':
+        batches = batches or ([1, 256] if task == 'classification' else [1, 8])
+        precisions = PRECISIONS
+        forms = FORMS if task == 'classification' else FORMS[:1]
+    else:
+        batches = batches or ([1, 16] if task == 'classification' else [1])
+        precisions, forms = PRECISIONS[:1], FORMS[:1]
+    return [
+        Setting(batch, precision, form)
+        for batch in batches
+        for precision in precisions
+        for form in forms
+        # A graph pays where launches are what takes the time.
+        if form != 'cuda-graph' or batch == 1
+    ]
+
+
+def measure(
+    models: Dict[str, nn.Module],
+    size: Tuple[int, int],
+    setting: Setting,
+    device: torch.device,
+    rounds: int,
+    report: Callable[[str], None] = lambda line: None,
+) -> Tuple[Dict[str, Timing], Dict[str, str]]:
+    """Time networks in turns: a busy moment of the machine hits all alike.
+
+    Each runs in the memory format, contiguous or channels-last, in which a first
+    try is faster; in bf16 in channels-last.
+
+    Args:
+        models: By name. They are copied.
+        size: Height and width.
+        setting: See :class:`Setting`.
+        device: Where.
+        rounds: Turns of each.
+        report: Called with a line of progress.
+
+    Returns:
+        Times of one batch by name, and why others could not be measured.
+    """
+    contenders: Dict[str, Callable[[], object]] = {}
+    failed: Dict[str, str] = {}
+    x = torch.rand(setting.batch, 3, *size, device=device)
+    with _tf32(setting.precision == 'tf32'), torch.no_grad():
+        for name, model in models.items():
+            report(f'{name}: {setting}')
+            try:
+                contenders[name] = _prepare(model, x, setting)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                failed[name] = f'{type(error).__name__}: {str(error).splitlines()[0][:200]}'
+        report(f'timing {len(contenders)} networks, {setting}, {rounds} rounds')
+        times = time_in_turns(contenders, device, rounds, 0.3) if contenders else {}
+    return times, failed
+
+
+def _prepare(model: nn.Module, x: Tensor, setting: Setting) -> Callable[[], object]:
+    dtype = torch.bfloat16 if setting.precision == 'bf16' else torch.float32
+    model = copy.deepcopy(model).to(x.device, dtype)
+    x = x.to(dtype)
+
+    def eager(memory_format: torch.memory_format) -> Callable[[], object]:
+        network = copy.deepcopy(model).to(memory_format=memory_format)
+        images = x.to(memory_format=memory_format)
+        if setting.form == 'compiled':
+            network = torch.compile(network)
+        elif setting.form == 'cuda-graph':
+            from ..models import CUDAGraphs
+
+            network = CUDAGraphs(network)
+
+        def run() -> object:
+            with torch.no_grad():  # of the thread that calls
+                return network(images)
+
+        return run
+
+    run = eager(torch.channels_last)
+    run()
+    if dtype == torch.bfloat16 or setting.form == 'compiled':
+        return run
+    other = eager(torch.contiguous_format)
+    other()
+    return min((run, other), key=lambda f: min(_once(f, x.device) for _ in range(2)))
+
+
+def _once(function: Callable[[], object], device: torch.device) -> float:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    function()
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _tf32(wanted: bool) -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
