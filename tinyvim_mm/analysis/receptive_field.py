@@ -1,0 +1,85 @@
+"""Effective receptive fields (Luo et al., NeurIPS 2016, arXiv 1701.04128)."""
+
+from typing import Callable, Dict, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.errors import UsageError
+from .networks import Network
+
+#: Of the contribution, for which the area is told.
+SHARES = (0.5, 0.9, 0.99)
+
+
+def effective_receptive_field(
+    outputs: Callable[[Tensor], Tensor], images: Sequence[Tensor]
+) -> np.ndarray:
+    """How much each pixel matters to the centre of the output.
+
+    The channels of the output's centre are summed up, as the paper does, and the absolute
+    gradient of the sum is averaged over images and colours.
+
+    Args:
+        outputs: From an image ``(1, channels, H, W)`` to a map ``(1, c, h, w)``.
+        images: Each ``(1, channels, H, W)``, of one size.
+
+    Returns:
+        ``(H, W)``, of sum 1.
+
+    Raises:
+        UsageError: The gradient is zero or not finite.
+    """
+    total = 0.0
+    for image in images:
+        image = image.detach().requires_grad_()
+        output = outputs(image)
+        centre = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
+        (gradient,) = torch.autograd.grad(centre, image)
+        total = total + gradient[0].double().abs().mean(0)
+    field = total.cpu().numpy()
+    if not np.isfinite(field).all() or not field.any():
+        raise UsageError(
+            'the gradient of the centre is zero or not finite: no receptive field can be told. Are '
+            'the weights damaged?'
+        )
+    return field / field.sum()
+
+
+def area_shares(field: np.ndarray) -> Dict[str, float]:
+    """Share of the image's area that holds a share of the contribution, in the fewest pixels.
+
+    Args:
+        field: ``(H, W)``, not negative.
+
+    Returns:
+        For each of :data:`SHARES`.
+    """
+    cumulated = np.cumsum(np.sort(field, axis=None)[::-1])
+    # A rounding error of the sum shall not cost a pixel.
+    limits = np.array(SHARES) * cumulated[-1] * (1 - 1e-9)
+    pixels = np.searchsorted(cumulated, limits) + 1
+    return {f'{share:.0%}': float(n / field.size) for share, n in zip(SHARES, pixels, strict=True)}
+
+
+def measure_field(network: Network, pictures: Sequence[np.ndarray], stage: int) -> np.ndarray:
+    """Effective receptive field of one stage.
+
+    Args:
+        network: Any.
+        pictures: RGB, uint8, of one size.
+        stage: Counted from 1; or from the end, -1 for the last.
+
+    Raises:
+        UsageError: There is no such stage.
+    """
+
+    def output(image: Tensor) -> Tensor:
+        maps = network.outputs(image)
+        try:
+            return maps[stage - 1 if stage > 0 else stage]
+        except IndexError:
+            raise UsageError(f'--stage {stage}: {network.name} has {len(maps)} stages') from None
+
+    return effective_receptive_field(output, [network.normalize([p]) for p in pictures])
