@@ -62,7 +62,8 @@ class Network:
         if self.weights:
             return f'weights: {self.weights}'
         silent = self.silent_factors()
-        return f'RANDOM WEIGHTS, {silent} factors near 0' if silent else 'RANDOM WEIGHTS'
+        factors = f', {silent} factor{"s" if silent > 1 else ""} near 0' if silent else ''
+        return f'RANDOM WEIGHTS{factors}'
 
     def silent_factors(self) -> int:
         """How many norms and layer scales have no factor that is not next to zero.

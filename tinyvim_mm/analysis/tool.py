@@ -19,7 +19,7 @@ Look inside a backbone while it sees pictures. Writes figures (.png), and the nu
 with how they came about (.json), to a folder. Any config of the project serves, without a data set.
 """
 
-_WARNING = 'RANDOM WEIGHTS{}: this shows the architecture, not what a trained network does'
+_WARNING = 'RANDOM WEIGHTS{}: the architecture alone, no trained network'
 
 _ANALYSES = {
     'spectrum': 'frequencies before and after the mixers that scan, and in the two branches of '

@@ -34,7 +34,7 @@ def draw_feature_maps(
         warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
     """
     columns = 1 + len(maps[0])
-    figure = new_figure((2.1 * columns, 4.6 * len(pictures) + 0.6), title, warning)
+    figure = new_figure((1.8 * columns, 4.1 * len(pictures) + 0.4), title, warning)
     grid = figure.subplots(2 * len(pictures), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

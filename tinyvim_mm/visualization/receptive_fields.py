@@ -11,6 +11,7 @@ from .figure import new_figure
 
 #: Decades below the largest value that the pictures show.
 DECADES = 4
+_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def draw_fields(panels: Sequence[Panel], title: str, warning: Optional[str]) -> 
         title: Stands above them.
         warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
     """
-    columns = min(len(panels), 4)
-    rows = -(-len(panels) // columns)
-    figure = new_figure((2.6 * columns + 1.2, 3.3 * rows + 0.7), title, warning)
+    rows = -(-len(panels) // _COLUMNS)
+    columns = -(-len(panels) // rows)
+    figure = new_figure((max(2.2 * columns + 1, 7.5), 2.75 * rows + 0.8), title, warning)
     grid = figure.subplots(rows, columns, squeeze=False)
     image = None
     for axes in grid.flat[len(panels) :]:
