@@ -313,14 +313,22 @@ def test_activations_of_the_backbones_of_configs(toolbox, config, tmp_path, caps
     assert warns(tmp_path / 'activations.png')
 
 
-def test_receptive_fields_beside_a_peer_that_does_not_exist(tmp_path, capsys):
+def test_receptive_fields_beside_peers(tmp_path, capsys):
     pytest.importorskip('timm')
-    peers = ['--peers', 'test_resnet', 'resnet_nobody_built']
-    report = run(tmp_path, 'erf', PHOTOGRAPHS, '--arch', 's', '--stage', '2', *peers)
-    own, peer, unknown = report['fields']
+    import timm
+
+    torch.save(timm.create_model('test_resnet').state_dict(), tmp_path / 'weights.pth')
+    peers = ['test_resnet', f'test_resnet={tmp_path / "weights.pth"}', 'resnet_nobody_built']
+    # One size only, and all outputs at stride 16.
+    peers += ['test_vit']
+    report = run(tmp_path, 'erf', PHOTOGRAPHS, '--arch', 's', '--stage', 2, '--peers', *peers)
+    own, peer, loaded, unknown, transformer = report['fields']
     assert 0 < own['area_that_holds']['50%'] < own['area_that_holds']['99%'] <= 1
-    assert 0 < peer['area_that_holds']['99%'] <= 1
+    # The seed is the same, but not the batch statistics.
+    assert 0 < peer['area_that_holds']['99%'] != loaded['area_that_holds']['99%']
+    assert (peer['weights'], loaded['weights']) == ('random', 'weights.pth')
     assert 'has no resnet_nobody_built; it has' in unknown['problem']
+    assert 'no output of 8 x 12, which that stage has, but of 4 x 6' in transformer['problem']
     assert 'NOT MEASURED' in capsys.readouterr().out
     assert warns(tmp_path / 'erf.png')
 
@@ -361,6 +369,7 @@ def test_errors_name_the_cure(tmp_path, capsys):
     assert '--stage 5: TinyViM-S has 4 stages' in message(
         capsys, 'erf', PHOTOGRAPHS, '--arch', 's', '--stage', '5', *TINY, '--out', tmp_path
     )
+    assert '--stage counts from 1' in message(capsys, *erf, '--stage', 0)
     (tmp_path / 'bad.jpg').write_bytes(b'no picture')
     assert 'cannot be read: damaged' in message(
         capsys, 'features', tmp_path / 'bad.jpg', '--arch', 's'

@@ -1,16 +1,18 @@
 """The networks that are looked at: of a config, of an architecture, of timm."""
 
 import argparse
+import textwrap
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..checkpoint import extract_state_dict, load_file
 from ..engine import cli
 from ..engine.configs import find_config, load_config
 from ..engine.errors import UsageError
@@ -22,6 +24,13 @@ RANDOM = 'random'
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 #: Layer scales begin at 1e-6 or 1e-5 where they do not begin at 1.
 _NEAR_ZERO = 1e-3
+#: Pictures, all at a time, from which batch norms get their statistics.
+_SETTLING = 8
+#: What networks of timm raise where a size, an option or a checkpoint does not suit them.
+_PEER_ERRORS = (
+    *(RuntimeError, AssertionError, ValueError, TypeError),
+    *(AttributeError, LookupError, NotImplementedError),
+)
 
 
 class PeerError(Exception):
@@ -154,7 +163,9 @@ def load_peer(
         pictures: See :func:`load_networks`.
 
     Raises:
-        PeerError: timm is missing, does not know the name, or cannot build it so.
+        PeerError: timm is missing, does not know the name, or cannot build or run it so.
+        UsageError: There is no such file.
+        CheckpointError: It cannot be read.
     """
     if find_spec('timm') is None:
         raise PeerError('timm is not installed: pip install timm')
@@ -167,19 +178,19 @@ def load_peer(
         near = timm.list_models(f'*{name.split("_")[0]}*')[:5]
         hint = f'; it has {", ".join(near)}' if near else ''
         raise PeerError(f'timm {timm.__version__} has no {name}{hint}')
+    options: Dict[str, Any] = {}
     if checkpoint:
-        cli.existing_checkpoint(checkpoint, f'--peers {name}')
-    fixed = timm.get_pretrained_cfg(name).fixed_input_size
+        # Read here: older versions of timm let a file run code.
+        file = load_file(cli.existing_checkpoint(checkpoint, f'--peers {name}'))
+        state = extract_state_dict(file, checkpoint)
+        options = {'pretrained': True, 'pretrained_cfg_overlay': {'state_dict': state}}
+    if timm.get_pretrained_cfg(name).fixed_input_size:
+        options['img_size'] = size
     torch.manual_seed(args.seed)
     try:
-        backbone = timm.create_model(
-            name,
-            features_only=True,
-            checkpoint_path=checkpoint,
-            **({'img_size': size} if fixed else {}),
-        )
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise PeerError(f'timm cannot build {name} so: {error}') from error
+        backbone = timm.create_model(name, features_only=True, **options)
+    except _PEER_ERRORS as error:
+        raise PeerError(f'timm cannot build {name} so: {_brief(error)}') from error
     backbone.to(find_device(args.device)).eval().requires_grad_(False)
     channels = backbone.feature_info.channels()
 
@@ -192,9 +203,18 @@ def load_peer(
         ]
 
     network = Network(name, backbone, Path(checkpoint).name if checkpoint else None, outputs)
+    try:
+        with torch.no_grad():
+            outputs(network.normalize(pictures[:1]))
+    except _PEER_ERRORS as error:
+        raise PeerError(f'{name} does not run so: {_brief(error)}') from error
     if not network.weights:
         settle_norms(network, pictures)
     return network
+
+
+def _brief(error: Exception) -> str:
+    return textwrap.shorten(f'{type(error).__name__}: {error}', 200, placeholder=' ...')
 
 
 def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
@@ -202,7 +222,7 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
 
     Args:
         network: Changed in place; in evaluation mode afterwards.
-        pictures: RGB, uint8.
+        pictures: RGB, uint8; of many the first few.
     """
     norms = [m for m in network.backbone.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -210,7 +230,7 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
         norm.train()
         norm.momentum = 1.0
     with torch.no_grad():
-        network.backbone(network.normalize(pictures))
+        network.backbone(network.normalize(pictures[:_SETTLING]))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.backbone.eval()

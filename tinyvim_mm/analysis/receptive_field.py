@@ -1,6 +1,6 @@
 """Effective receptive fields (Luo et al., NeurIPS 2016, arXiv 1701.04128)."""
 
-from typing import Callable, Dict, Sequence
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -11,6 +11,10 @@ from .networks import Network
 
 #: Of the contribution, for which the area is told.
 SHARES = (0.5, 0.9, 0.99)
+
+
+class NoFieldError(UsageError):
+    """A network has no receptive field that could be told; the message says why."""
 
 
 def effective_receptive_field(
@@ -29,7 +33,7 @@ def effective_receptive_field(
         ``(H, W)``, of sum 1.
 
     Raises:
-        UsageError: The gradient is zero or not finite.
+        NoFieldError: The gradient is zero or not finite.
     """
     total = 0.0
     for image in images:
@@ -40,7 +44,7 @@ def effective_receptive_field(
         total = total + gradient[0].double().abs().mean(0)
     field = total.cpu().numpy()
     if not np.isfinite(field).all() or not field.any():
-        raise UsageError(
+        raise NoFieldError(
             'the gradient of the centre is zero or not finite: no receptive field can be told. Are '
             'the weights damaged?'
         )
@@ -63,23 +67,60 @@ def area_shares(field: np.ndarray) -> Dict[str, float]:
     return {f'{share:.0%}': float(n / field.size) for share, n in zip(SHARES, pixels, strict=True)}
 
 
-def measure_field(network: Network, pictures: Sequence[np.ndarray], stage: int) -> np.ndarray:
-    """Effective receptive field of one stage.
+def pick_stage(network: Network, maps: Sequence[Tensor], stage: int) -> Tensor:
+    """The output of one stage.
+
+    Args:
+        network: For messages.
+        maps: Of all stages.
+        stage: Counted from 1; or from the end, -1 for the last.
+
+    Raises:
+        NoFieldError: There is no such stage.
+    """
+    index = stage - 1 if stage > 0 else len(maps) + stage
+    if not 0 <= index < len(maps):
+        raise NoFieldError(f'--stage {stage}: {network.name} has {len(maps)} stages')
+    return maps[index]
+
+
+def pick_size(network: Network, maps: Sequence[Tensor], size: Tuple[int, int]) -> Tensor:
+    """The last output of a size: other packages may count stages otherwise.
+
+    Args:
+        network: For messages.
+        maps: Of all stages.
+        size: Height and width.
+
+    Raises:
+        NoFieldError: None is of this size.
+    """
+    fitting = [m for m in maps if tuple(m.shape[2:]) == tuple(size)]
+    if not fitting:
+        sizes = ', '.join(f'{m.shape[2]} x {m.shape[3]}' for m in maps)
+        raise NoFieldError(
+            f'{network.name} has no output of {size[0]} x {size[1]}, which that stage has, but '
+            f'of {sizes}'
+        )
+    return fitting[-1]
+
+
+def measure_field(
+    network: Network,
+    pictures: Sequence[np.ndarray],
+    pick: Callable[[Network, List[Tensor]], Tensor],
+) -> np.ndarray:
+    """Effective receptive field of one output.
 
     Args:
         network: Any.
         pictures: RGB, uint8, of one size.
-        stage: Counted from 1; or from the end, -1 for the last.
+        pick: Chooses the output.
 
     Raises:
-        UsageError: There is no such stage.
+        NoFieldError: There is no such output, or no gradient.
     """
-
-    def output(image: Tensor) -> Tensor:
-        maps = network.outputs(image)
-        try:
-            return maps[stage - 1 if stage > 0 else stage]
-        except IndexError:
-            raise UsageError(f'--stage {stage}: {network.name} has {len(maps)} stages') from None
-
-    return effective_receptive_field(output, [network.normalize([p]) for p in pictures])
+    return effective_receptive_field(
+        lambda image: pick(network, network.outputs(image)),
+        [network.normalize([picture]) for picture in pictures],
+    )

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..engine import cli
 from ..engine.errors import UsageError
@@ -39,7 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
         _add_options(kind)
         if name == 'erf':
             kind.add_argument(
-                '--stage', type=int, default=-1, help='of which stage, from 1 (default: the last)'
+                '--stage',
+                type=int,
+                default=-1,
+                help='of which stage, from 1, or -1 for the last (default); of peers the '
+                'output of the same size',
             )
             kind.add_argument(
                 '--peers',
@@ -136,6 +141,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f'--size must be at least 32 32, got {" ".join(map(str, args.size))}')
     if args.limit < 1 or args.dpi < 10:
         raise UsageError('--limit must be at least 1 and --dpi at least 10')
+    if args.analysis == 'erf' and args.stage == 0:
+        raise UsageError('--stage counts from 1, or from the end: -1 is the last')
     if args.analysis != 'erf' and len(args.model) + len(args.arch) > 1:
         raise UsageError(
             f'{args.analysis} looks at one network, and {len(args.model) + len(args.arch)} are '
@@ -179,33 +186,48 @@ def _spectrum(
 def _erf(
     args: argparse.Namespace, networks: List['Network'], names: List[str], pictures: list
 ) -> Result:
+    import torch
+
     from ..visualization.receptive_fields import Panel, draw_fields
     from .networks import PeerError, load_peer
-    from .receptive_field import area_shares, measure_field
+    from .receptive_field import NoFieldError, area_shares, measure_field, pick_size, pick_stage
 
     panels: List[Panel] = []
     facts: List[Dict[str, Any]] = []
 
-    def measure(network: 'Network') -> None:
-        field = measure_field(network, pictures, args.stage)
+    def measure(network: 'Network', pick: Callable) -> None:
+        field = measure_field(network, pictures, pick)
         areas = area_shares(field)
         panels.append(Panel(f'{network.name}\n{network.described_weights}', field, areas))
         facts.append({**network.facts(), 'area_that_holds': areas})
         _print_areas(network.name, areas)
 
     print('Share of the area that holds a share of the contribution:')
+    own = partial(pick_stage, stage=args.stage)
     for network in networks:
-        measure(network)
+        measure(network, own)
+    theirs = own
+    if args.stage > 0 and args.peers:
+        with torch.no_grad():
+            maps = networks[0].outputs(networks[0].normalize(pictures[:1]))
+        theirs = partial(pick_size, size=tuple(own(networks[0], maps).shape[2:]))
     peers: List[Network] = []
     for name in args.peers:
         try:
             peer = load_peer(name, tuple(args.size), args, pictures)
-            measure(peer)
-            peers.append(peer)
-        except (PeerError, UsageError) as error:
-            panels.append(Panel(name, problem=str(error)))
-            facts.append({'name': name, 'problem': str(error)})
-            print(f'  {name:<24} NOT MEASURED: {error}')
+        except PeerError as error:
+            problem = str(error)
+        else:
+            problem = ''
+            try:
+                measure(peer, theirs)
+                peers.append(peer)
+            except NoFieldError as error:
+                problem = str(error)
+        if problem:
+            panels.append(Panel(name, problem=problem))
+            facts.append({'name': name, 'problem': problem})
+            print(f'  {name:<24} NOT MEASURED: {problem}')
     networks += peers
     where = 'last stage' if args.stage == -1 else f'stage {args.stage}'
     title = (
