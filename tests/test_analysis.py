@@ -267,6 +267,8 @@ def test_spectrum_of_a_backbone_with_random_weights(tmp_path, capsys):
     assert list(spectra) == ['mixer', name, 'low branch', 'high branch']
     assert spectra['mixer']['before']['size'] == [16, 24]
     assert spectra[name]['after']['size'] == [2, 3]  # pooled by 8
+    for spectrum in (side for pair in spectra.values() for side in pair.values()):
+        assert max(spectrum['log10_amplitude_over_largest']) == 0
     assert 'low branch' in capsys.readouterr().out
     assert warns(tmp_path / 'spectrum.png')
     assert warns(tmp_path / 'branches.png')
@@ -350,6 +352,7 @@ def test_factors_that_begin_at_zero_are_told():
     norm = nn.BatchNorm2d(4)
     network = analysis_networks.Network('x', nn.Sequential(norm, nn.Conv2d(4, 4, 1)), None, list)
     assert network.described_weights == 'RANDOM WEIGHTS'
+    norm.token = nn.Parameter(torch.zeros(1, 1, 4))  # is no factor
     nn.init.zeros_(norm.weight)
     assert network.described_weights == 'RANDOM WEIGHTS, 1 factor near 0'
     network.weights = 'file.pth'

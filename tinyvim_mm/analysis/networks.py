@@ -81,12 +81,13 @@ class Network:
         nothing to the output, and a network with random weights is not what its
         architecture could be.
         """
-        return sum(
-            not name.endswith('bias')
-            and p.squeeze().dim() == 1
-            and bool(p.abs().max() < _NEAR_ZERO)
+        factors = (
+            p
             for name, p in self.backbone.named_parameters()
+            # (channels,) or (channels, 1, 1); a class token is (1, 1, channels).
+            if p.shape[:1].numel() > 1 and p.squeeze().dim() == 1 and not name.endswith('bias')
         )
+        return sum(bool(p.abs().max() < _NEAR_ZERO) for p in factors)
 
     def normalize(self, pictures: Sequence[np.ndarray]) -> Tensor:
         """RGB pictures ``(H, W, 3)``, uint8, to ``(batch, 3, H, W)`` as the network takes it."""

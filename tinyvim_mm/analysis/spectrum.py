@@ -1,8 +1,9 @@
 """Spectra of features before and after the mixers that scan.
 
 As in "How Do Vision Transformers Work?" (ICLR 2022, arXiv 2202.06709): the log amplitude
-against the frequency, relative to frequency zero. Maps are not windowed, so opposite borders
-that do not match leave a cross in two-dimensional spectra.
+against the frequency, relative to the largest. That is the one at frequency zero, as in that
+paper, except where a norm or a difference has taken the mean away. Maps are not windowed,
+so opposite borders that do not match leave a cross in two-dimensional spectra.
 """
 
 from dataclasses import dataclass, field
@@ -159,5 +160,5 @@ def _facts(spectrum: Spectrum) -> Dict[str, Any]:
         'size': list(spectrum.size),
         'share_of_power_above_half_nyquist': spectrum.high_share(),
         'frequency_over_nyquist': frequencies.tolist(),
-        'log10_amplitude_over_dc': log_amplitude(amplitudes, amplitudes[0]).tolist(),
+        'log10_amplitude_over_largest': log_amplitude(amplitudes, amplitudes.max()).tolist(),
     }

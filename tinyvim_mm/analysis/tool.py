@@ -229,9 +229,9 @@ def _erf(
             facts.append({'name': name, 'problem': problem})
             print(f'  {name:<24} NOT MEASURED: {problem}')
     networks += peers
-    where = 'last stage' if args.stage == -1 else f'stage {args.stage}'
+    where = 'the last stage' if args.stage == -1 else f'stage {args.stage}'
     title = (
-        f'Effective receptive field of the {where}, {args.size[0]} x {args.size[1]}, mean of '
+        f'Effective receptive field of {where}, {args.size[0]} x {args.size[1]}, mean of '
         f'{_pictures(names)}\nbelow: share of the area that holds a share of the contribution'
     )
     figure = draw_fields(panels, title, _warning(networks))

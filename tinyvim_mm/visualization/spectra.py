@@ -44,10 +44,10 @@ def draw_profiles(found: Sequence['MixerSpectra'], title: str, warning: Optional
                 for i, name in enumerate(names)
                 for scan in range(1 + bool(here[i].scans))
             ]
-            axes.legend(handles=handles, fontsize=7, loc='lower left')
+            axes.legend(handles=handles, fontsize=7, loc='upper right')
         axes.set_xlabel('frequency / Nyquist', fontsize=9)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel('log10 amplitude, relative to DC', fontsize=9)
+    panels[0].set_ylabel('log10 amplitude, over the largest', fontsize=9)
     handles = [
         Line2D([], [], color='C0', label='into the mixer', **_BEFORE),
         Line2D([], [], color='C0', label='out of the mixer', **_AFTER),
@@ -107,7 +107,7 @@ def _draw_mixer(axes: 'Axes', spectra: 'MixerSpectra', colour: str, scan_colour:
 
 def _profile(axes: 'Axes', spectrum: 'Spectrum', share: float, **style: object) -> None:
     frequencies, amplitudes = spectrum.profile()
-    axes.plot(frequencies * share, log_amplitude(amplitudes, amplitudes[0]), **style)
+    axes.plot(frequencies * share, log_amplitude(amplitudes, amplitudes.max()), **style)
 
 
 def _show(axes: 'Axes', values: np.ndarray, colours: str, low: float, high: float) -> object:
