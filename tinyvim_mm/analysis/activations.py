@@ -1,0 +1,150 @@
+"""Statistics of what every layer returns; who comes near the limits of fp16."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..models.layers import SS2D
+from .networks import Network
+from .recording import watching
+
+#: Largest finite number of half precision.
+FP16_MAX = torch.finfo(torch.float16).max
+
+
+@dataclass
+class LayerStatistics:
+    """Of all values that a layer returned.
+
+    Attributes:
+        name: Of the layer in the backbone.
+        kind: Its class.
+        values: How many there were.
+        mean: Of the finite ones.
+        std: As above.
+        max_abs: As above.
+        non_finite: Share of infinities and NaNs.
+        zeros: Share of exact zeros.
+    """
+
+    name: str
+    kind: str
+    values: int = 0
+    mean: float = 0.0
+    std: float = 0.0
+    max_abs: float = 0.0
+    non_finite: float = 0.0
+    zeros: float = 0.0
+
+    def facts(self) -> Dict[str, Any]:
+        """In plain values."""
+        return {**asdict(self), 'share_of_fp16_max': self.max_abs / FP16_MAX}
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.total = self.squares = self.max_abs = 0.0
+        self.values = self.finite = self.zeros = 0
+
+    def add(self, output: Tensor) -> None:
+        output = output.detach()
+        finite = output[output.isfinite()].double()
+        self.values += output.numel()
+        self.finite += finite.numel()
+        self.zeros += int((output == 0).sum())
+        if finite.numel():
+            self.total += float(finite.sum())
+            self.squares += float(finite.square().sum())
+            self.max_abs = max(self.max_abs, float(finite.abs().max()))
+
+    def statistics(self, name: str, kind: str) -> LayerStatistics:
+        finite = max(self.finite, 1)
+        mean = self.total / finite
+        return LayerStatistics(
+            name,
+            kind,
+            values=self.values,
+            mean=mean,
+            std=max(self.squares / finite - mean**2, 0.0) ** 0.5,
+            max_abs=self.max_abs,
+            non_finite=1 - self.finite / self.values,
+            zeros=self.zeros / self.values,
+        )
+
+
+class ActivationRecorder:
+    """Watches every module of a network while it runs.
+
+    A module that only passes on what another returned, such as a convolution
+    with its norm, is not counted again. Of each scan the sum over its directions,
+    which no module returns, is counted as ``NAME.scan``.
+
+    Args:
+        network: What is watched.
+
+    Example:
+        >>> recorder = ActivationRecorder(backbone)
+        >>> with recorder, torch.no_grad():
+        ...     backbone(images)
+        >>> recorder.statistics()
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._kinds: Dict[str, str] = {}
+        self._counters: Dict[str, _Counter] = {}
+        self._last: Optional[Tensor] = None
+        self._last_mark: tuple = ()
+        inputs, outputs = [], []
+        for name, module in network.named_modules():
+            if name:
+                outputs.append((module, self._watcher(name, type(module).__name__)))
+            if isinstance(module, SS2D):
+                inputs.append((module.out_norm, self._watcher(f'{name}.scan', 'SS2D')))
+        self._watching = watching(inputs, outputs)
+
+    def __enter__(self) -> 'ActivationRecorder':
+        self._watching.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._last = None
+        self._watching.__exit__(*exception)
+
+    def statistics(self) -> List[LayerStatistics]:
+        """Of the layers that ran, in the order in which they first did."""
+        return [
+            counter.statistics(name, self._kinds[name]) for name, counter in self._counters.items()
+        ]
+
+    def _watcher(self, name: str, kind: str) -> Callable[[Tensor], None]:
+        self._kinds[name] = kind
+
+        def watch(output: Tensor) -> None:
+            if not output.is_floating_point():
+                return
+            # Held, so that its memory is not given to another tensor meanwhile. What works
+            # in place counts the version up.
+            same = (output.data_ptr(), output.numel(), output._version)
+            if self._last is not None and same == self._last_mark:
+                return
+            self._last, self._last_mark = output, same
+            self._counters.setdefault(name, _Counter()).add(output)
+
+        return watch
+
+
+def measure_activations(network: Network, pictures: Sequence[np.ndarray]) -> List[LayerStatistics]:
+    """Statistics of every layer over pictures.
+
+    Args:
+        network: Any.
+        pictures: RGB, uint8, of one size.
+    """
+    recorder = ActivationRecorder(network.backbone)
+    with recorder, torch.no_grad():
+        for picture in pictures:
+            network.backbone(network.normalize([picture]))
+    return recorder.statistics()

@@ -1,0 +1,284 @@
+"""The networks that are looked at: of a config, of an architecture, of timm."""
+
+import argparse
+import textwrap
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..checkpoint import extract_state_dict, load_file
+from ..engine import cli
+from ..engine.configs import find_config, load_config
+from ..engine.errors import UsageError
+from .recording import stage_outputs
+
+#: Stands for no checkpoint where several networks are named.
+RANDOM = 'random'
+#: Mean and standard deviation of ImageNet's RGB values, for networks without a config.
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+#: Layer scales begin at 1e-6 or 1e-5 where they do not begin at 1.
+_NEAR_ZERO = 1e-3
+#: Pictures, all at a time, from which batch norms get their statistics.
+_SETTLING = 8
+#: What networks of timm raise where a size, an option or a checkpoint does not suit them.
+_PEER_ERRORS = (
+    *(RuntimeError, AssertionError, ValueError, TypeError),
+    *(AttributeError, LookupError, NotImplementedError),
+)
+
+
+class PeerError(Exception):
+    """A network of another package cannot be looked at; the message says why."""
+
+
+@dataclass
+class Network:
+    """A backbone, what it was filled with, and what it takes.
+
+    Attributes:
+        name: For titles.
+        backbone: In evaluation mode, without gradients of parameters.
+        weights: Name of the file, ``None`` if the weights are random.
+        outputs: From normalised images ``(batch, 3, H, W)`` to a map
+            ``(batch, channels, h, w)`` of each stage.
+        mean: Of the colours, for values up to 255.
+        std: As above.
+        rgb: Order of the channels; else it is BGR.
+    """
+
+    name: str
+    backbone: nn.Module
+    weights: Optional[str]
+    outputs: Callable[[Tensor], List[Tensor]]
+    mean: Sequence[float] = _MEAN
+    std: Sequence[float] = _STD
+    rgb: bool = True
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def described_weights(self) -> str:
+        """For titles; loud if they are random."""
+        if self.weights:
+            return f'weights: {self.weights}'
+        silent = self.silent_factors()
+        factors = f', {silent} factor{"s" if silent > 1 else ""} near 0' if silent else ''
+        return f'RANDOM WEIGHTS{factors}'
+
+    def silent_factors(self) -> int:
+        """How many norms and layer scales have no factor that is not next to zero.
+
+        Some networks begin their training so. What such a factor belongs to adds
+        nothing to the output, and a network with random weights is not what its
+        architecture could be.
+        """
+        factors = (
+            p
+            for name, p in self.backbone.named_parameters()
+            # (channels,) or (channels, 1, 1); a class token is (1, 1, channels).
+            if p.shape[:1].numel() > 1 and p.squeeze().dim() == 1 and not name.endswith('bias')
+        )
+        return sum(bool(p.abs().max() < _NEAR_ZERO) for p in factors)
+
+    def normalize(self, pictures: Sequence[np.ndarray]) -> Tensor:
+        """RGB pictures ``(H, W, 3)``, uint8, to ``(batch, 3, H, W)`` as the network takes it."""
+        images = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
+        images = images if self.rgb else images.flip(1)
+        shape = (1, 3, 1, 1)
+        return (images - images.new_tensor(self.mean).view(shape)) / images.new_tensor(
+            self.std
+        ).view(shape)
+
+    def facts(self) -> dict:
+        """What a report says of it."""
+        facts = {'name': self.name, 'weights': self.weights or RANDOM}
+        return facts if self.weights else {**facts, 'factors_near_zero': self.silent_factors()}
+
+
+def load_networks(args: argparse.Namespace, pictures: Sequence[np.ndarray]) -> List[Network]:
+    """Build what ``--model`` and ``--arch`` name.
+
+    Args:
+        args: Of the command.
+        pictures: RGB, uint8. The statistics of batch norms among random weights
+            are taken from these: with the initial ones, means of 0 and variances
+            of 1, which are true of nothing, signals shrink from layer to layer.
+
+    Raises:
+        UsageError: No or contradictory options, or the device is not there.
+        CheckpointError: A checkpoint does not fit.
+    """
+    from ..engine.demo.loading import find_device
+
+    wanted = [(name, _from_config) for name in args.model]
+    wanted += [(arch, _from_arch) for arch in args.arch]
+    checkpoints = [None if c == RANDOM else c for c in args.checkpoint or [RANDOM] * len(wanted)]
+    if not wanted:
+        raise UsageError(
+            'name a network: --model tinyvim_s_300e_in1k (any config) or --arch s (a bare backbone)'
+        )
+    if len(checkpoints) != len(wanted):
+        raise UsageError(
+            f'{len(checkpoints)} checkpoints for {len(wanted)} networks '
+            f'({", ".join(name for name, _ in wanted)}): give --checkpoint one file for each, in '
+            f'this order, or the word {RANDOM}'
+        )
+    for checkpoint in checkpoints:
+        if checkpoint:
+            cli.existing_checkpoint(checkpoint, '--checkpoint')
+    device = find_device(args.device)
+    networks = []
+    for (name, build), checkpoint in zip(wanted, checkpoints, strict=True):
+        torch.manual_seed(args.seed)
+        network = build(name, args)
+        _fill(network, checkpoint)
+        network.backbone.to(device).eval().requires_grad_(False)
+        if not network.weights:
+            settle_norms(network, pictures)
+        if args.deploy:
+            from ..models import reparameterize
+
+            network.backbone = reparameterize(network.backbone, inplace=True)
+        networks.append(network)
+    return networks
+
+
+def load_peer(
+    name: str, size: Tuple[int, int], args: argparse.Namespace, pictures: Sequence[np.ndarray]
+) -> Network:
+    """Build a network of timm.
+
+    Args:
+        name: As timm knows it; or ``name=FILE`` to load a checkpoint.
+        size: Of the images, for networks that are built for one size.
+        args: Of the command.
+        pictures: See :func:`load_networks`.
+
+    Raises:
+        PeerError: timm is missing, does not know the name, or cannot build or run it so.
+        UsageError: There is no such file.
+        CheckpointError: It cannot be read.
+    """
+    if find_spec('timm') is None:
+        raise PeerError('timm is not installed: pip install timm')
+    import timm
+
+    from ..engine.demo.loading import find_device
+
+    name, _, checkpoint = name.partition('=')
+    if not timm.is_model(name):
+        near = timm.list_models(f'*{name.split("_")[0]}*')[:5]
+        hint = f'; it has {", ".join(near)}' if near else ''
+        raise PeerError(f'timm {timm.__version__} has no {name}{hint}')
+    options: Dict[str, Any] = {}
+    if checkpoint:
+        # Read here: older versions of timm let a file run code.
+        file = load_file(cli.existing_checkpoint(checkpoint, f'--peers {name}'))
+        state = extract_state_dict(file, checkpoint)
+        options = {'pretrained': True, 'pretrained_cfg_overlay': {'state_dict': state}}
+    if timm.get_pretrained_cfg(name).fixed_input_size:
+        options['img_size'] = size
+    torch.manual_seed(args.seed)
+    try:
+        backbone = timm.create_model(name, features_only=True, **options)
+    except _PEER_ERRORS as error:
+        raise PeerError(f'timm cannot build {name} so: {_brief(error)}') from error
+    backbone.to(find_device(args.device)).eval().requires_grad_(False)
+    channels = backbone.feature_info.channels()
+
+    def outputs(images: Tensor) -> List[Tensor]:
+        maps = backbone(images)
+        # Some of timm's networks keep the channels last.
+        return [
+            m if m.shape[1] == c else m.permute(0, 3, 1, 2)
+            for m, c in zip(maps, channels, strict=True)
+        ]
+
+    network = Network(name, backbone, Path(checkpoint).name if checkpoint else None, outputs)
+    try:
+        with torch.no_grad():
+            outputs(network.normalize(pictures[:1]))
+    except _PEER_ERRORS as error:
+        raise PeerError(f'{name} does not run so: {_brief(error)}') from error
+    if not network.weights:
+        settle_norms(network, pictures)
+    return network
+
+
+def _brief(error: Exception) -> str:
+    return textwrap.shorten(f'{type(error).__name__}: {error}', 200, placeholder=' ...')
+
+
+def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
+    """Give batch norms the statistics that they see on some pictures.
+
+    Args:
+        network: Changed in place; in evaluation mode afterwards.
+        pictures: RGB, uint8; of many the first few.
+    """
+    norms = [m for m in network.backbone.modules() if isinstance(m, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.backbone(network.normalize(pictures[:_SETTLING]))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.backbone.eval()
+
+
+def _from_config(name: str, args: argparse.Namespace) -> Network:
+    from mmengine.registry import MODELS, DefaultScope
+
+    path = find_config(name)
+    cfg = load_config(path)
+    cli.merge_cfg_options(cfg, args, name)
+    if 'backbone' not in cfg.get('model', {}):
+        raise UsageError(f'{name} has no model.backbone to look at')
+    backbone_cfg = cfg.model.backbone.copy()
+    backbone_cfg['init_cfg'] = None
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        backbone = MODELS.build(backbone_cfg)
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    return _network(path.stem, backbone, **_colours(preprocessor, name))
+
+
+def _from_arch(arch: str, args: argparse.Namespace) -> Network:
+    from ..models import TinyViM
+
+    del args
+    backbone = TinyViM(arch, normalize_outputs=False)
+    return _network(backbone.describe(), backbone)
+
+
+def _network(name: str, backbone: nn.Module, **colours: Any) -> Network:
+    return Network(name, backbone, None, lambda images: stage_outputs(backbone, images), **colours)
+
+
+def _colours(preprocessor: Mapping[str, Any], name: str) -> dict:
+    if 'mean' not in preprocessor or 'std' not in preprocessor:
+        raise UsageError(f'{name} has no data_preprocessor with mean and std')
+    rgb = preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb')
+    return {'mean': preprocessor['mean'], 'std': preprocessor['std'], 'rgb': bool(rgb)}
+
+
+def _fill(network: Network, checkpoint: Optional[str]) -> None:
+    if checkpoint is None:
+        return
+    if not hasattr(network.backbone, 'load_pretrained'):
+        raise UsageError(
+            f'--checkpoint: {type(network.backbone).__name__} of {network.name} has no '
+            'load_pretrained, as the backbones of this project have'
+        )
+    network.backbone.load_pretrained(checkpoint)
+    network.weights = Path(checkpoint).name

@@ -1,0 +1,51 @@
+"""Photographs, all of one size."""
+
+from pathlib import Path
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+from ..engine.demo.sources import Source, UnreadableError, find_sources, read_frames
+from ..engine.errors import UsageError
+
+
+def load_pictures(paths: Sequence[Path], size: Tuple[int, int], limit: int) -> Tuple[list, list]:
+    """Read pictures, scale them to cover a size, and crop their centres.
+
+    Args:
+        paths: Pictures and folders of them.
+        size: Height and width.
+        limit: Read no more than this many, the first ones.
+
+    Returns:
+        Names of the files, and RGB images ``(H, W, 3)``, uint8.
+
+    Raises:
+        UsageError: There are none, or one cannot be read.
+    """
+    files: List[Path] = []
+    for path in paths:
+        files += [source.path for source in find_sources(path) if not source.is_video]
+    if not files:
+        raise UsageError(f'no pictures in {", ".join(map(str, paths))}')
+    files = files[:limit]
+    return [file.name for file in files], [_read(file, size) for file in files]
+
+
+def _read(file: Path, size: Tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    try:
+        ((_, image),) = read_frames(Source(file, False))
+    except UnreadableError as error:
+        raise UsageError(f'{file} cannot be read: {error}') from error
+    scale = max(size[0] / image.shape[0], size[1] / image.shape[1])
+    # At least the size: rounding may lose a pixel.
+    width, height = (
+        max(round(image.shape[1] * scale), size[1]),
+        max(round(image.shape[0] * scale), size[0]),
+    )
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, (width, height), interpolation=method)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return np.ascontiguousarray(image[top : top + size[0], left : left + size[1], ::-1])

@@ -1,0 +1,126 @@
+"""Effective receptive fields (Luo et al., NeurIPS 2016, arXiv 1701.04128)."""
+
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.errors import UsageError
+from .networks import Network
+
+#: Of the contribution, for which the area is told.
+SHARES = (0.5, 0.9, 0.99)
+
+
+class NoFieldError(UsageError):
+    """A network has no receptive field that could be told; the message says why."""
+
+
+def effective_receptive_field(
+    outputs: Callable[[Tensor], Tensor], images: Sequence[Tensor]
+) -> np.ndarray:
+    """How much each pixel matters to the centre of the output.
+
+    The channels of the output's centre are summed up, as the paper does, and the absolute
+    gradient of the sum is averaged over images and colours.
+
+    Args:
+        outputs: From an image ``(1, channels, H, W)`` to a map ``(1, c, h, w)``.
+        images: Each ``(1, channels, H, W)``, of one size.
+
+    Returns:
+        ``(H, W)``, of sum 1.
+
+    Raises:
+        NoFieldError: The gradient is zero or not finite.
+    """
+    total = 0.0
+    for image in images:
+        image = image.detach().requires_grad_()
+        output = outputs(image)
+        centre = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
+        (gradient,) = torch.autograd.grad(centre, image)
+        total = total + gradient[0].double().abs().mean(0)
+    field = total.cpu().numpy()
+    if not np.isfinite(field).all() or not field.any():
+        raise NoFieldError(
+            'the gradient of the centre is zero or not finite: no receptive field can be told. Are '
+            'the weights damaged?'
+        )
+    return field / field.sum()
+
+
+def area_shares(field: np.ndarray) -> Dict[str, float]:
+    """Share of the image's area that holds a share of the contribution, in the fewest pixels.
+
+    Args:
+        field: ``(H, W)``, not negative.
+
+    Returns:
+        For each of :data:`SHARES`.
+    """
+    cumulated = np.cumsum(np.sort(field, axis=None)[::-1])
+    # A rounding error of the sum shall not cost a pixel.
+    limits = np.array(SHARES) * cumulated[-1] * (1 - 1e-9)
+    pixels = np.searchsorted(cumulated, limits) + 1
+    return {f'{share:.0%}': float(n / field.size) for share, n in zip(SHARES, pixels, strict=True)}
+
+
+def pick_stage(network: Network, maps: Sequence[Tensor], stage: int) -> Tensor:
+    """The output of one stage.
+
+    Args:
+        network: For messages.
+        maps: Of all stages.
+        stage: Counted from 1; or from the end, -1 for the last.
+
+    Raises:
+        NoFieldError: There is no such stage.
+    """
+    index = stage - 1 if stage > 0 else len(maps) + stage
+    if not 0 <= index < len(maps):
+        raise NoFieldError(f'--stage {stage}: {network.name} has {len(maps)} stages')
+    return maps[index]
+
+
+def pick_size(network: Network, maps: Sequence[Tensor], size: Tuple[int, int]) -> Tensor:
+    """The last output of a size: other packages may count stages otherwise.
+
+    Args:
+        network: For messages.
+        maps: Of all stages.
+        size: Height and width.
+
+    Raises:
+        NoFieldError: None is of this size.
+    """
+    fitting = [m for m in maps if tuple(m.shape[2:]) == tuple(size)]
+    if not fitting:
+        sizes = ', '.join(f'{m.shape[2]} x {m.shape[3]}' for m in maps)
+        raise NoFieldError(
+            f'{network.name} has no output of {size[0]} x {size[1]}, which that stage has, but '
+            f'of {sizes}'
+        )
+    return fitting[-1]
+
+
+def measure_field(
+    network: Network,
+    pictures: Sequence[np.ndarray],
+    pick: Callable[[Network, List[Tensor]], Tensor],
+) -> np.ndarray:
+    """Effective receptive field of one output.
+
+    Args:
+        network: Any.
+        pictures: RGB, uint8, of one size.
+        pick: Chooses the output.
+
+    Raises:
+        NoFieldError: There is no such output, or no gradient.
+    """
+    return effective_receptive_field(
+        lambda image: pick(network, network.outputs(image)),
+        [network.normalize([picture]) for picture in pictures],
+    )

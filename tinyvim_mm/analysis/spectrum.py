@@ -1,0 +1,164 @@
+"""Spectra of features before and after the mixers that scan.
+
+As in "How Do Vision Transformers Work?" (ICLR 2022, arXiv 2202.06709): the log amplitude
+against the frequency, relative to the largest. That is the one at frequency zero, as in that
+paper, except where a norm or a difference has taken the mean away. Maps are not windowed,
+so opposite borders that do not match leave a cross in two-dimensional spectra.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .networks import Network
+from .recording import ScanMixer, find_mixers, watching
+
+
+class Spectrum:
+    """Amplitude of each frequency: the root of the mean power over channels and images."""
+
+    def __init__(self) -> None:
+        self._power: Optional[np.ndarray] = None
+        self._maps = 0
+
+    def add(self, features: Tensor) -> None:
+        """Take maps into account.
+
+        Args:
+            features: ``(batch, channels, H, W)``, always of the same size.
+        """
+        maps = features.detach().double().flatten(0, 1)
+        power = torch.fft.fft2(maps, norm='forward').abs().square().sum(0)
+        power = torch.fft.fftshift(power).cpu().numpy()
+        self._power = power if self._power is None else self._power + power
+        self._maps += len(maps)
+
+    @property
+    def amplitude(self) -> np.ndarray:
+        """``(H, W)``, frequency zero at ``(H // 2, W // 2)``; a constant 1 has 1 there."""
+        if self._power is None:
+            raise ValueError('no maps were added')
+        return np.sqrt(self._power / self._maps)
+
+    @property
+    def size(self) -> Tuple[int, int]:
+        """Height and width of the maps."""
+        return self.amplitude.shape
+
+    def frequencies(self) -> np.ndarray:
+        """``(H, W)``, distance of each from zero as a share of Nyquist's frequency."""
+        rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 for n in self.size)
+        return np.hypot(rows[:, None], columns[None])
+
+    def profile(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Mean over rings of equal frequency, up to Nyquist's.
+
+        Returns:
+            Frequencies as shares of Nyquist's, from 0, and amplitudes.
+        """
+        rings = min(self.size) // 2
+        ring = np.round(self.frequencies() * rings).astype(int).ravel()
+        power = np.bincount(ring, self.amplitude.ravel() ** 2)[: rings + 1]
+        counts = np.bincount(ring)[: rings + 1]
+        return np.arange(rings + 1) / max(rings, 1), np.sqrt(power / counts)
+
+    def high_share(self) -> float:
+        """Share of the power at frequencies above half of Nyquist's, zero left out."""
+        frequencies, power = self.frequencies(), self.amplitude**2
+        varying = power[frequencies > 0].sum()
+        return float(power[frequencies > 0.5].sum() / varying) if varying else 0.0
+
+
+def log_amplitude(amplitude: np.ndarray, reference: float) -> np.ndarray:
+    """Decadic logarithm of amplitudes relative to one; nothing lies below 1e-12 of it."""
+    return np.log10(np.maximum(amplitude / max(reference, 1e-300), 1e-12))
+
+
+@dataclass
+class MixerSpectra:
+    """What was measured at one mixer.
+
+    Attributes:
+        mixer: Where.
+        before: Of the mixer's input.
+        after: Of its output.
+        scans: Of input and output of each scanning layer in it, by name.
+        branches: Of a Laplace mixer, input and output of ``'low'`` and ``'high'``.
+    """
+
+    mixer: ScanMixer
+    before: Spectrum = field(default_factory=Spectrum)
+    after: Spectrum = field(default_factory=Spectrum)
+    scans: Dict[str, Tuple[Spectrum, Spectrum]] = field(default_factory=dict)
+    branches: Dict[str, Tuple[Spectrum, Spectrum]] = field(default_factory=dict)
+
+    def facts(self) -> Dict[str, Any]:
+        """In plain values."""
+        pairs = {'mixer': (self.before, self.after), **self.scans}
+        pairs.update({f'{name} branch': pair for name, pair in self.branches.items()})
+        return {
+            'name': self.mixer.name,
+            'stage': self.mixer.stage + 1,
+            'spectra': {
+                name: {'before': _facts(before), 'after': _facts(after)}
+                for name, (before, after) in pairs.items()
+            },
+        }
+
+
+def measure_spectra(network: Network, pictures: Sequence[np.ndarray]) -> List[MixerSpectra]:
+    """Run a network on pictures and take the spectra at its mixers.
+
+    Args:
+        network: With layers that scan.
+        pictures: RGB, uint8, of one size.
+
+    Raises:
+        UsageError: It has no such layers.
+    """
+    found = [MixerSpectra(mixer) for mixer in find_mixers(network.backbone)]
+    inputs: list = []
+    outputs: list = []
+    for spectra in found:
+        module = spectra.mixer.module
+        inputs.append((module, spectra.before.add))
+        outputs.append((module, spectra.after.add))
+        for name, scan in spectra.mixer.scans.items():
+            spectra.scans[name] = (Spectrum(), Spectrum())
+            inputs.append((scan, spectra.scans[name][0].add))
+            outputs.append((scan, spectra.scans[name][1].add))
+        if spectra.mixer.is_laplace:
+            spectra.branches = {name: (Spectrum(), Spectrum()) for name in ('low', 'high')}
+            # The branches begin behind the activation and end before the projection.
+            outputs.append((module.act, _Splitter(spectra, 0)))
+            inputs.append((module.out_proj, _Splitter(spectra, 1)))
+    with watching(inputs, outputs), torch.no_grad():
+        for picture in pictures:
+            network.backbone(network.normalize([picture]))
+    return found
+
+
+class _Splitter:
+    """Hands the channels of the two branches to their spectra."""
+
+    def __init__(self, spectra: MixerSpectra, side: int) -> None:
+        self.spectra = spectra
+        self.side = side
+
+    def __call__(self, features: Tensor) -> None:
+        parts = features.split(self.spectra.mixer.module.sizes, dim=1)
+        for name, part in zip(('low', 'high'), parts, strict=True):
+            self.spectra.branches[name][self.side].add(part)
+
+
+def _facts(spectrum: Spectrum) -> Dict[str, Any]:
+    frequencies, amplitudes = spectrum.profile()
+    return {
+        'size': list(spectrum.size),
+        'share_of_power_above_half_nyquist': spectrum.high_share(),
+        'frequency_over_nyquist': frequencies.tolist(),
+        'log10_amplitude_over_largest': log_amplitude(amplitudes, amplitudes.max()).tolist(),
+    }

@@ -1,0 +1,90 @@
+"""Statistics of the layers along the depth of a network."""
+
+import re
+from typing import TYPE_CHECKING, Optional, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..analysis.activations import FP16_MAX
+from .figure import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..analysis.activations import LayerStatistics
+
+
+def draw_activations(
+    layers: Sequence['LayerStatistics'], title: str, warning: Optional[str]
+) -> Figure:
+    """Largest value, spread, and shares of zeros and non-finite values, layer by layer.
+
+    Args:
+        layers: In the order in which they run.
+        title: Stands above it.
+        warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
+    """
+    figure = new_figure((10, 5.6), title, warning)
+    sizes, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
+    places = np.arange(len(layers))
+    for values, label, style in (
+        ([x.max_abs for x in layers], 'largest absolute value', {'color': 'C3'}),
+        ([x.std for x in layers], 'standard deviation', {'color': 'C0'}),
+        ([abs(x.mean) for x in layers], 'absolute mean', {'color': 'C7', 'linewidth': 0.7}),
+    ):
+        # Zero has no logarithm: a gap.
+        sizes.plot(places, [v or np.nan for v in values], label=label, **style)
+    sizes.axhline(FP16_MAX, color='black', linestyle='--', linewidth=1)
+    sizes.annotate(
+        'largest number of fp16', (0, FP16_MAX), (2, -10), textcoords='offset points', fontsize=8
+    )
+    peak = max(places, key=lambda place: layers[place].max_abs)
+    sizes.plot(peak, layers[peak].max_abs, 'o', color='C3', markersize=4)
+    right = peak > len(layers) / 2
+    sizes.annotate(
+        f'{layers[peak].name}: {layers[peak].max_abs:.3g} ',
+        (peak, layers[peak].max_abs),
+        (-4 if right else 4, 6),
+        textcoords='offset points',
+        ha='right' if right else 'left',
+        fontsize=8,
+    )
+    sizes.set_yscale('log')
+    sizes.set_ylim(bottom=max(sizes.get_ylim()[0], 1e-5))
+    sizes.legend(fontsize=8, loc='lower right', ncols=3)
+    sizes.grid(alpha=0.3)
+    shares.plot(places, [100 * x.zeros for x in layers], color='C2', label='zeros')
+    shares.plot(places, [100 * x.non_finite for x in layers], color='C3', label='not finite')
+    shares.set_ylabel('% of the values')
+    shares.set_xlabel('layers, in the order in which they run')
+    shares.set_ylim(0, max(1.0, shares.get_ylim()[1]))
+    shares.legend(fontsize=8, loc='upper right', ncols=2)
+    shares.grid(alpha=0.3)
+    _mark_parts((sizes, shares), layers)
+    sizes.margins(x=0.01)
+    return figure
+
+
+def _mark_parts(panels: Sequence['Axes'], layers: Sequence['LayerStatistics']) -> None:
+    """Shade every second part of the network, and name the parts."""
+    starts, names = [], []
+    for place, layer in enumerate(layers):
+        stage = re.match(r'stages\.(\d+)\.', layer.name)
+        name = f'stage {int(stage[1]) + 1}' if stage else layer.name.split('.')[0]
+        if not names or names[-1] != name:
+            starts.append(place)
+            names.append(name)
+    for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(layers)], strict=True)):
+        for axes in panels:
+            if index % 2:
+                axes.axvspan(start - 0.5, end - 0.5, color='0.93', zorder=0)
+        if (end - start) * 20 > len(layers):
+            panels[0].text(
+                (start + end - 1) / 2,
+                1.01,
+                names[index],
+                transform=panels[0].get_xaxis_transform(),
+                ha='center',
+                fontsize=8,
+            )

@@ -1,0 +1,56 @@
+"""Photographs beside what each stage makes of them."""
+
+from typing import TYPE_CHECKING, Optional, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .figure import new_figure
+
+if TYPE_CHECKING:
+    from ..analysis.feature_maps import StageMaps
+
+_LEGEND = """above: mean over
+the channels
+
+here: three principal
+components as colours;
+in brackets the share of
+the variance in them"""
+
+
+def draw_feature_maps(
+    pictures: Sequence[np.ndarray],
+    maps: Sequence[Sequence['StageMaps']],
+    title: str,
+    warning: Optional[str],
+) -> Figure:
+    """Two lines for each picture: mean over the channels, and principal components.
+
+    Args:
+        pictures: RGB, uint8, at least one.
+        maps: Of each picture, an entry for each stage.
+        title: Stands above it.
+        warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
+    """
+    columns = 1 + len(maps[0])
+    figure = new_figure((1.8 * columns, 4.1 * len(pictures) + 0.4), title, warning)
+    grid = figure.subplots(2 * len(pictures), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, (picture, stages) in enumerate(zip(pictures, maps, strict=True)):
+        above, below = grid[2 * index : 2 * index + 2]
+        above[0].imshow(picture)
+        if index == 0:
+            below[0].text(0.95, 0.5, _LEGEND, ha='right', va='center', fontsize=8)
+        for column, stage in enumerate(stages, 1):
+            channels, height, width = stage.shape
+            # Outliers shall not take all the contrast.
+            low, high = np.percentile(stage.mean, (1, 99))
+            above[column].imshow(
+                stage.mean, cmap='viridis', vmin=low, vmax=high, interpolation='nearest'
+            )
+            above[column].set_title(f'stage {column}: {channels} x {height} x {width}', fontsize=8)
+            below[column].imshow(stage.components, interpolation='nearest')
+            below[column].set_title(f'({sum(stage.explained):.0%})', fontsize=8)
+    return figure
