@@ -81,12 +81,13 @@ def _obstacles(cfg: 'Config', name: str) -> Iterator[str]:
                 '--cfg-options sync_bn=None trains with plain ones'
             )
     clip = cfg.optim_wrapper.get('clip_grad') or {}
-    if clip.get('type') == 'agc':
+    # DeepSpeed clips the norm of all gradients by itself.
+    if clip.get('type') == 'agc' or (clip and name == 'fsdp'):
         yield (
-            'adaptive gradient clipping needs whole parameters: --cfg-options '
+            'clipping needs whole gradients, and a process has a part of them: --cfg-options '
             'optim_wrapper.clip_grad=None leaves it out'
         )
-    if any(hook['type'] == 'EMAHook' for hook in cfg.get('custom_hooks') or []):
+    if any(str(hook['type']).endswith('EMAHook') for hook in cfg.get('custom_hooks') or []):
         yield 'EMAHook averages whole parameters: --cfg-options "custom_hooks=[]" leaves it out'
 
 

@@ -83,12 +83,14 @@ def train(args: argparse.Namespace) -> None:
     check_pretrained(cfg)
     check_teacher(cfg)
 
-    from mmengine.runner import Runner
-    from mmengine.runner._flexible_runner import FlexibleRunner
+    if 'strategy' in cfg:
+        from mmengine.runner._flexible_runner import FlexibleRunner as Runner
+    else:
+        from mmengine.runner import Runner
 
     from .hooks import EpochSeedHook, IterationSeedHook, LogHook
 
-    runner = (FlexibleRunner if 'strategy' in cfg else Runner).from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
     runner.register_hook(LogHook())
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg
