@@ -87,8 +87,14 @@ def _obstacles(cfg: 'Config', name: str) -> Iterator[str]:
             'clipping needs whole gradients, and a process has a part of them: --cfg-options '
             'optim_wrapper.clip_grad=None leaves it out'
         )
-    if any(str(hook['type']).endswith('EMAHook') for hook in cfg.get('custom_hooks') or []):
-        yield 'EMAHook averages whole parameters: --cfg-options "custom_hooks=[]" leaves it out'
+    hooks = cfg.get('custom_hooks') or []
+    if any(str(hook['type']).endswith('EMAHook') for hook in hooks):
+        cure = (
+            '--cfg-options "custom_hooks=[]" leaves it out'
+            if len(hooks) == 1
+            else 'leave it out of custom_hooks in a config that inherits from this one'
+        )
+        yield f'EMAHook averages whole parameters: {cure}'
 
 
 def _even_batches(cfg: 'Config') -> None:
