@@ -62,6 +62,8 @@ def test_results_are_those_published_and_are_marked_as_such():
     for name, entry in entries().items():
         assert 'Weights' not in entry  # none are hosted
         for result in entry.get('Results', []):
+            if result['Note'].startswith(metafiles.MEASURED):
+                continue
             assert result['Note'].startswith('published in the paper, not measured with this code')
             found.setdefault(name, {}).update(result['Metrics'])
     assert found == PUBLISHED

@@ -10,8 +10,11 @@ pytest.importorskip('mmdet')
 import torch
 from tool_runs import run_sample, whole_and_parts
 
+import tinyvim_mm
 from tinyvim_mm.checkpoint import load_file
 from tinyvim_mm.engine import test as test_tool
+from tinyvim_mm.engine.costs import measure
+from tinyvim_mm.engine.results import read_row
 from tinyvim_mm.environment import accelerator
 from tinyvim_mm.visualization.curves import read_training
 
@@ -79,6 +82,19 @@ def test_a_training_ends_with_scores_and_pictures(work_dirs):
     }
     for picture in ('predictions.png', 'loss_curves.png'):
         assert (folder / picture).stat().st_size > 20_000
+
+
+def test_the_log_of_a_resumed_training_is_a_row_of_a_table(work_dirs):
+    row, log = read_row(work_dirs / 'parts')
+    assert (row.config, row.trained) == (CONFIG, '2 epochs')
+    assert row.state == 'finished, on the sample photographs'
+    assert (row.checkpoint, len(row.sha256)) == ('epoch_2.pth', 8)
+    assert f'torch {torch.__version__}' in row.versions
+    assert f'tinyvim_mm {tinyvim_mm.__version__}' in row.versions
+    assert (log.devices, log.steps_per_epoch, log.batch_size) == (1, 2, 2)
+    assert (log.device == 'CPU') == (accelerator() is None)
+    assert row.hours > 0
+    assert measure(log).seconds > 0
 
 
 def test_a_checkpoint_is_evaluated(work_dirs, capsys):

@@ -1,7 +1,5 @@
 """The command lines of the tools: options, and the messages of their errors."""
 
-import os
-import shutil
 import subprocess
 import sys
 
@@ -58,12 +56,6 @@ def test_amp_without_an_accelerator(capsys):
     error = message(train_tool.main, capsys, NAME, '--sample', '--amp')
     assert '--amp (mixed precision) needs an accelerator (cuda, npu, mlu, musa)' in error
     assert 'run without --amp' in error
-
-
-@pytest.mark.usefixtures('no_accelerator')
-def test_a_launcher_without_an_accelerator(capsys):
-    error = message(train_tool.main, capsys, NAME, '--launcher', 'pytorch')
-    assert '--launcher pytorch needs an accelerator' in error
 
 
 def test_auto_scale_lr_without_a_base_batch_size(capsys):
@@ -162,62 +154,3 @@ def test_without_the_package_the_scripts_say_so(tool):
     )
     assert done.returncode == 1
     assert 'tinyvim_mm is not installed in this Python: run `make env`' in done.stderr
-
-
-@pytest.mark.parametrize(
-    ('script', 'arguments', 'expected'),
-    [
-        ('dist_train.sh', ['c.py', '8', '--amp'], ['train.py', 'c.py', '--launcher pytorch --amp']),
-        (
-            'dist_test.sh',
-            ['c.py', 'x.pth', '8', '--out', 'o.pkl'],
-            ['test.py', 'c.py', 'x.pth', '--launcher pytorch --out o.pkl'],
-        ),
-    ],
-)
-def test_dist_scripts_call_torchrun(script, arguments, expected, tmp_path):
-    stub = tmp_path / 'torchrun'
-    stub.write_text('#!/bin/sh\necho "$@"\n')
-    stub.chmod(0o755)
-    env = {
-        **os.environ,
-        'PATH': f'{tmp_path}:{os.environ["PATH"]}',
-        'NNODES': '2',
-        'NODE_RANK': '1',
-        'PORT': '123',
-        'MASTER_ADDR': 'host',
-    }
-    done = subprocess.run(
-        ['bash', str(TOOLS / script), *arguments],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    launch = '--nnodes=2 --node_rank=1 --master_addr=host --master_port=123 --nproc_per_node=8'
-    assert done.stdout.strip() == f'{launch} {TOOLS}/{" ".join(expected)}'
-
-
-@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
-def test_dist_scripts_explain_their_use(script):
-    done = subprocess.run(
-        ['bash', str(TOOLS / script), 'c.py', 'many'], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert 'CONFIG' in done.stderr
-    assert 'GPUS [options of tools/' in done.stderr
-
-
-@pytest.mark.parametrize(
-    ('script', 'arguments'), [('dist_train.sh', ['c.py', '1']), ('dist_test.sh', ['c', 'x', '1'])]
-)
-def test_dist_scripts_need_the_environment(script, arguments, tmp_path):
-    done = subprocess.run(
-        [shutil.which('bash'), str(TOOLS / script), *arguments],
-        env={'PATH': str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert 'torchrun is not on the PATH: activate the environment first' in done.stderr

@@ -12,6 +12,7 @@ from tool_runs import run_sample, whole_and_parts
 
 from tinyvim_mm.checkpoint import load_file
 from tinyvim_mm.engine import test as test_tool
+from tinyvim_mm.engine.results import read_row
 from tinyvim_mm.engine.toolboxes.mmpretrain import SAMPLE_IMAGENET
 from tinyvim_mm.environment import accelerator
 from tinyvim_mm.visualization.curves import read_training
@@ -80,6 +81,13 @@ def test_a_training_ends_with_scores_and_pictures(work_dirs):
     }
     for picture in ('predictions.png', 'loss_curves.png'):
         assert (work_dirs / 'parts' / picture).stat().st_size > 20_000
+
+
+def test_the_scores_of_a_sample_run_are_in_its_row(work_dirs):
+    row, _ = read_row(work_dirs / 'whole')
+    metrics = json.loads((work_dirs / 'whole' / 'metrics.json').read_text())['metrics']
+    assert row.state == 'finished, on the sample photographs'
+    assert row.last['Top 1 Accuracy'] == metrics['val']['accuracy/top1']
 
 
 def test_a_checkpoint_is_evaluated(work_dirs, capsys):

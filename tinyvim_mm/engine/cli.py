@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple, Type
 
 from .. import environment
+from ..version import __version__
 from .configs import find_config, load_config
+from .distributed import prepare_launcher
 from .errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher of distributed runs; see tools/dist_*.sh',
+        help='job launcher of distributed runs; see tools/dist_*.sh and tools/slurm_*.sh',
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
@@ -148,7 +150,8 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     that what the user writes wins.
 
     Raises:
-        UsageError: No such config, ``--sample`` impossible, option impossible.
+        UsageError: No such config, ``--sample`` impossible, option impossible,
+            launcher impossible on this machine.
         MissingPackageError: A package that the config needs is missing.
     """
     from ..checkpoint import install_safe_loader
@@ -158,8 +161,6 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     install_safe_loader(trust=args.trust_checkpoint)
     path = find_config(args.config)
     cfg = load_config(path)
-    cfg.launcher = args.launcher
-    check_launcher(args.launcher)
     if args.sample:
         from .sample import apply_sample
 
@@ -167,6 +168,7 @@ def prepare_config(args: argparse.Namespace) -> 'Config':
     if args.data_root:
         move_data(cfg, args.data_root)
     merge_cfg_options(cfg, args, args.config)
+    prepare_launcher(cfg, args.launcher)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(path, args.sample)
     return cfg
 
@@ -195,6 +197,15 @@ def move_data(cfg: 'Config', root: str) -> None:
             cfg[key] = moved(cfg[key])
 
 
+def log_packages(runner: 'Runner') -> None:
+    """Say in one line which versions the run uses; :mod:`.training_log` reads it."""
+    toolbox = runner.cfg.get('default_scope')
+    names = [name for name in ('torch', 'mmengine', 'mmcv', toolbox) if name]
+    states = [environment.package_state(name) for name in names]
+    versions = [f'tinyvim_mm {__version__}', *(f'{s.name} {s.version}' for s in states)]
+    runner.logger.info(f'packages: {", ".join(versions)}')
+
+
 def log_scan_backend(runner: 'Runner') -> None:
     """Say in one line which implementation of the scan the run uses."""
     from ..models.layers import SS2D
@@ -209,16 +220,6 @@ def log_scan_backend(runner: 'Runner') -> None:
 def default_work_dir(config: Path, sample: bool) -> str:
     """``work_dirs/CONFIG``; a sample run gets a folder of its own."""
     return str(Path('work_dirs') / (config.stem + ('_sample' if sample else '')))
-
-
-def check_launcher(launcher: str) -> None:
-    """Raise if a distributed run is asked for where mmengine cannot start one."""
-    if launcher != 'none' and environment.accelerator() is None:
-        raise UsageError(
-            f'--launcher {launcher} needs an accelerator ({", ".join(environment.ACCELERATORS)}), '
-            'and this machine has none that torch can see; on a CPU use tools/train.py or '
-            'tools/test.py without --launcher'
-        )
 
 
 def check_amp() -> None:

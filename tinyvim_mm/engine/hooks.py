@@ -5,6 +5,17 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 
+from . import cli
+
+
+class LogHook(Hook):
+    """Log what a training runs on: versions, and the implementation of the scan."""
+
+    def before_train(self, runner: Runner) -> None:
+        # Not earlier: with a strategy, the runner builds its model when it trains.
+        cli.log_packages(runner)
+        cli.log_scan_backend(runner)
+
 
 class EpochSeedHook(Hook):
     """Seed all random numbers anew at each epoch, from the run's seed and the epoch.

@@ -1,7 +1,8 @@
 """Numbers in the metafiles: what stands behind ``tools/update_metafiles.py``.
 
-Results and papers in ``configs/*/metafile.yml`` are written by hand; parameters,
-FLOPs, schedules and batch sizes are taken from the configs by this module.
+Published results and papers in ``configs/*/metafile.yml`` are written by hand;
+parameters, FLOPs, schedules and batch sizes are taken from the configs by this module,
+and measured results from logs by :mod:`.results`.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from .paths import MODEL_INDEX, PROJECT_ROOT, shown
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+#: What the note of a measured result begins with.
+MEASURED = 'measured with this code'
 
 _HEADER = (
     '# Parameters, FLOPs, epochs or iterations and batch sizes are computed:\n'
@@ -107,9 +111,44 @@ def render(path: Path, with_flops: bool = True) -> str:
         rest = {key: entry[key] for key in entry if key not in ('Metadata', 'Name', 'Config')}
         rest.setdefault('In Collection', collections[0]['Name'])
         models.append({'Name': config.stem, 'Config': name, 'Metadata': metadata, **rest})
-    content = {'Collections': collections, 'Models': models}
-    dumped = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    return _HEADER + dumped
+    return _dump({'Collections': collections, 'Models': models})
+
+
+def _dump(content: dict) -> str:
+    import yaml
+
+    return _HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def write_measured(config: Path, results: List[dict]) -> Path:
+    """Put measured results into the metafile beside a config.
+
+    They replace those measured before; published ones stay.
+
+    Args:
+        config: One of the project's configs.
+        results: Entries for ``Results``, whose ``Note`` begins with :data:`MEASURED`.
+
+    Returns:
+        The metafile.
+
+    Raises:
+        UsageError: The metafile has no entry for the config.
+    """
+    import yaml
+
+    path = config.parent / 'metafile.yml'
+    content = yaml.safe_load(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    entries = [e for e in content.get('Models') or [] if e['Name'] == config.stem]
+    if not entries:
+        raise UsageError(
+            f'{shown(path)} has no entry for {config.stem}: run tools/update_metafiles.py first'
+        )
+    (entry,) = entries
+    others = [r for r in entry.get('Results') or [] if not r.get('Note', '').startswith(MEASURED)]
+    entry['Results'] = [*others, *results]
+    path.write_text(_dump(content), encoding='utf-8')
+    return path
 
 
 def computed_metadata(path: Path, with_flops: bool = True) -> Dict[str, Any]:

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Optional, Sequence
 
-from . import cli
+from . import cli, strategies
 from .data_check import check_data
 from .errors import UsageError
 from .weights import check_pretrained, check_teacher
@@ -22,6 +22,13 @@ def build_parser() -> argparse.ArgumentParser:
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the batch size, from the one of the recipe',
+    )
+    parser.add_argument(
+        '--strategy',
+        choices=strategies.NAMES,
+        default='ddp',
+        help='how several processes share a training: a copy of the model in each (ddp, the '
+        'default), or with gradients and optimizer state sharded (fsdp, deepspeed)',
     )
     parser.add_argument(
         '--resume',
@@ -66,16 +73,25 @@ def train(args: argparse.Namespace) -> None:
     elif args.resume:
         cfg.resume = True
         cfg.load_from = cli.existing_checkpoint(args.resume, '--resume')
+    if args.sample and args.strategy != 'ddp':
+        raise UsageError(
+            f'--strategy {args.strategy} does not go with --sample, which draws the predictions '
+            'in one process'
+        )
+    strategies.apply_strategy(cfg, args.strategy)
     check_data(cfg, ('train', 'test') if args.sample else ('train', 'val'), args.command)
     check_pretrained(cfg)
     check_teacher(cfg)
 
-    from mmengine.runner import Runner
+    if 'strategy' in cfg:
+        from mmengine.runner._flexible_runner import FlexibleRunner as Runner
+    else:
+        from mmengine.runner import Runner
 
-    from .hooks import EpochSeedHook, IterationSeedHook
+    from .hooks import EpochSeedHook, IterationSeedHook, LogHook
 
     runner = Runner.from_cfg(cfg)
-    cli.log_scan_backend(runner)
+    runner.register_hook(LogHook())
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg
         runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))

@@ -6,9 +6,9 @@ A module of this package is named like its toolbox and offers what
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol, Tuple
 
-from .common import Change, Photographs
+from .common import Change, FullData, Photographs, Score
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -27,6 +27,10 @@ class Toolbox(Protocol):
     #: Type of a dataset to a description of how its files are laid out, with
     #: the placeholder ``{root}``.
     LAYOUTS: Dict[str, str]
+    #: Type of a dataset to the public data set that the recipes read with it.
+    FULL_DATA: Dict[str, FullData]
+    #: The figures of a validation; the first says which was the best.
+    SCORES: Tuple[Score, ...]
     #: The sample photographs that the network is trained on, and the others.
     SEEN: Photographs
     UNSEEN: Photographs
@@ -83,4 +87,4 @@ def toolbox_of(cfg: 'Config') -> Toolbox:
     return import_module(f'.{cfg.default_scope}', __name__)
 
 
-__all__ = ['SCOPES', 'Change', 'Photographs', 'Toolbox', 'toolbox_of']
+__all__ = ['SCOPES', 'Change', 'FullData', 'Photographs', 'Score', 'Toolbox', 'toolbox_of']

@@ -41,6 +41,36 @@ class Photographs:
     label: str
 
 
+@dataclass(frozen=True)
+class Score:
+    """One figure of a validation.
+
+    Attributes:
+        key: Its name in the log.
+        task: What it measures, in the words of metafiles.
+        metric: Its name in metafiles.
+        scale: What makes it the number that papers print, mostly percent.
+    """
+
+    key: str
+    task: str
+    metric: str
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class FullData:
+    """A public data set that a recipe is trained on.
+
+    Attributes:
+        name: Its name in metafiles.
+        train_images: Number of images that an epoch reads.
+    """
+
+    name: str
+    train_images: int
+
+
 SEEN_LABEL = 'photographs the network was trained on'
 UNSEEN_LABEL = 'photographs the network has not seen'
 

@@ -11,7 +11,9 @@ from .common import (
     SEEN_LABEL,
     UNSEEN_LABEL,
     Change,
+    FullData,
     Photographs,
+    Score,
     changes_of_weights,
     check_sample,
     percent,
@@ -33,6 +35,12 @@ LAYOUTS: Dict[str, str] = {
     '  train2017/*.jpg, val2017/*.jpg\n'
     'A link serves: ln -s /where/you/have/coco {root}'
 }
+# mmdet reads the photographs of train2017 that have annotations.
+FULL_DATA = {'CocoDataset': FullData('COCO', 117_266)}
+SCORES = (
+    Score('coco/bbox_mAP', 'Object Detection', 'box AP', 100),
+    Score('coco/segm_mAP', 'Instance Segmentation', 'mask AP', 100),
+)
 SEEN = Photographs('train2017', SEEN_LABEL)
 UNSEEN = Photographs('val2017', UNSEEN_LABEL)
 

@@ -9,7 +9,9 @@ from .common import (
     SEEN_LABEL,
     UNSEEN_LABEL,
     Change,
+    FullData,
     Photographs,
+    Score,
     changes_of_weights,
     check_loop,
     check_sample,
@@ -32,6 +34,11 @@ LAYOUTS: Dict[str, str] = {
     '  train/n01440764/*.JPEG ..., val/n01440764/*.JPEG ...\n'
     'A link serves: ln -s /where/you/have/imagenet {root}'
 }
+FULL_DATA = {'ImageNet': FullData('ImageNet-1k', 1_281_167)}
+SCORES = (
+    Score('accuracy/top1', 'Image Classification', 'Top 1 Accuracy'),
+    Score('accuracy/top5', 'Image Classification', 'Top 5 Accuracy'),
+)
 SEEN = Photographs('train', SEEN_LABEL)
 UNSEEN = Photographs('val', UNSEEN_LABEL)
 
@@ -154,7 +161,9 @@ def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
 
 
 __all__ = [
+    'FULL_DATA',
     'LAYOUTS',
+    'SCORES',
     'SEEN',
     'UNSEEN',
     'draw_row',

@@ -9,7 +9,9 @@ from .common import (
     SEEN_LABEL,
     UNSEEN_LABEL,
     Change,
+    FullData,
     Photographs,
+    Score,
     changes_of_weights,
     check_loop,
     check_sample,
@@ -34,6 +36,8 @@ LAYOUTS: Dict[str, str] = {
     '  annotations/training/*.png, annotations/validation/*.png\n'
     'A link serves: ln -s /where/you/have/ADEChallengeData2016 {root}'
 }
+FULL_DATA = {'ADE20KDataset': FullData('ADE20K', 20_210)}
+SCORES = (Score('mIoU', 'Semantic Segmentation', 'mIoU'),)
 SEEN = Photographs('training', SEEN_LABEL)
 UNSEEN = Photographs('validation', UNSEEN_LABEL)
 
@@ -168,7 +172,9 @@ def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
 
 
 __all__ = [
+    'FULL_DATA',
     'LAYOUTS',
+    'SCORES',
     'SEEN',
     'UNSEEN',
     'draw_row',
