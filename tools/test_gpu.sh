@@ -55,4 +55,8 @@ for batch in 1 64 256; do
 done
 step benchmark_others "$PYTHON" tools/benchmark_scan.py --device cuda --batch 16 --no-backbone \
     --out "$OUT/all_batch_16"
+if "$PYTHON" -c 'import mmengine' 2> /dev/null; then
+    # Networks of timm join if it is there; detectors and segmentors need the toolboxes.
+    step reproduce "$PYTHON" tools/reproduce.py all --device cuda --out "$OUT/reproduce"
+fi
 exit "$failed"

@@ -148,9 +148,9 @@ def test_help_from_any_folder(tool):
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_without_the_package_the_scripts_say_so(tool):
-    # -S leaves out site-packages, and with it the installed package.
+    # Without site-packages, and with it the installed package, and without PYTHONPATH.
     done = subprocess.run(
-        [sys.executable, '-S', str(TOOLS / tool)], capture_output=True, text=True, check=False
+        [sys.executable, '-ES', str(TOOLS / tool)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
     assert 'tinyvim_mm is not installed in this Python: run `make env`' in done.stderr
