@@ -149,6 +149,13 @@ def test_detection(picture, tmp_path):
     assert ours <= set(zip(theirs['labels'], [round(s, 4) for s in theirs['scores']], strict=True))
 
 
+def test_a_picture_without_objects_is_said_to_be_one(picture, tmp_path, capsys):
+    pytest.importorskip('mmdet')
+    weights = save(build('mmdet'), tmp_path / 'x.pth')
+    predict('mmdet', picture, weights, '--score-thr', 1.0)
+    assert '1 picture, no objects with scores above 1.0' in capsys.readouterr().out
+
+
 def test_segmentation(picture, tmp_path):
     pytest.importorskip('mmseg')
     weights = save(build('mmseg'), tmp_path / 'x.pth')  # names come from the data set then

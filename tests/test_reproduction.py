@@ -175,6 +175,20 @@ def test_networks_that_fail_do_not_stop_the_others():
     assert models['good'].weight.dtype == torch.float32  # a copy was cast
 
 
+class Breaks(nn.Module):
+    def forward(self, x):
+        torch._dynamo.graph_break()
+        return x + 1
+
+
+def test_what_does_not_compile_whole_is_not_timed_as_compiled():
+    models = {'whole': nn.Conv2d(3, 4, 1), 'parts': Breaks()}
+    setting = throughput.Setting(1, 'fp32', 'compiled')
+    times, failed = throughput.measure(models, (8, 8), setting, torch.device('cpu'), 1)
+    assert (list(times), list(failed)) == (['whole'], ['parts'])
+    assert torch._dynamo.config.cache_size_limit >= 256
+
+
 def test_what_is_measured_where():
     cpu = throughput.settings_for(torch.device('cpu'), 'classification')
     assert [str(s) for s in cpu] == ['batch 1, fp32, eager', 'batch 16, fp32, eager']

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import describe_choice
-from .timing import provenance, time_in_turns
+from .timing import compile_whole, provenance, time_in_turns
 
 #: Forms in the order of the table; ratios are to ``'deployed'``.
 FORMS = (
@@ -69,7 +69,7 @@ def forms(
         'training': lambda: eager(model),
         'deployed': lambda: eager(deployed),
         'deployed, channels-last': channels_last,
-        'compiled': lambda: eager(torch.compile(copy.deepcopy(deployed))),
+        'compiled': lambda: eager(compile_whole(copy.deepcopy(deployed))),
         'onnxruntime': lambda: _onnxruntime(deployed, image, folder / 'a.onnx', False),
         'onnxruntime, no scan': lambda: _onnxruntime(deployed, image, folder / 'b.onnx', True),
     }

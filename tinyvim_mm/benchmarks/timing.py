@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List
 
 import torch
+from torch import nn
 
 from ..version import __version__
 
@@ -55,6 +56,16 @@ def time_in_turns(
         for name, function in contenders.items():
             turns[name].append(_measure(function, repeats[name], device))
     return {name: _summary(values) for name, values in turns.items()}
+
+
+def compile_whole(model: nn.Module) -> nn.Module:
+    """``torch.compile`` that raises where it would run a part, or all, uncompiled.
+
+    Compiled models of one class share a cache; past its limit of 8 torch falls
+    back to eager with a warning, which a benchmark must not time as compiled.
+    """
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 256)
+    return torch.compile(model, fullgraph=True)
 
 
 def _measure(function: Callable[[], Any], repeats: int, device: torch.device) -> float:

@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_trust_option(parser)
     parser.add_argument('--device', help='cpu or cuda (default: cuda where there is one)')
     parser.add_argument('--batch', nargs='+', type=int, help='batch sizes of the throughput')
+    parser.add_argument('--precisions', nargs='+', choices=['fp32', 'tf32', 'bf16'])
+    parser.add_argument('--forms', nargs='+', choices=['eager', 'compiled', 'cuda-graph'])
     parser.add_argument('--rounds', type=int, default=7, help='turns of each network')
     parser.add_argument('--threads', type=int, help='CPU threads')
     parser.add_argument('--no-throughput', action='store_true', help='measure no speeds')
@@ -209,7 +211,9 @@ def measure_table(table: Table, store: Store, device: Any, args: argparse.Namesp
 
     settings = []
     if 'throughput' in table.metrics and not args.no_throughput:
-        settings = throughput.settings_for(device, table.task, args.batch)
+        settings = throughput.settings_for(
+            device, table.task, args.batch, args.precisions, args.forms
+        )
     models: Dict[str, Any] = {}
     for row in table.rows:
         print(f'  {row.name}', flush=True)

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..benchmarks.timing import Timing, time_in_turns
+from ..benchmarks.timing import Timing, compile_whole, time_in_turns
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 FORMS = ('eager', 'compiled', 'cuda-graph')
@@ -34,7 +34,11 @@ class Setting:
 
 
 def settings_for(
-    device: torch.device, task: str, batches: Optional[List[int]] = None
+    device: torch.device,
+    task: str,
+    batches: Optional[List[int]] = None,
+    precisions: Optional[List[str]] = None,
+    forms: Optional[List[str]] = None,
 ) -> List[Setting]:
     """What is measured by default: much on a GPU, little on a CPU.
 
@@ -42,14 +46,16 @@ def settings_for(
         device: Where.
         task: Of the table.
         batches: Instead of the usual batch sizes.
+        precisions: Instead of the usual ones, of :data:`PRECISIONS`.
+        forms: Instead of the usual ones, of :data:`FORMS`.
     """
     if device.type == 'cuda':
         batches = batches or ([1, 256] if task == 'classification' else [1, 8])
-        precisions = PRECISIONS
-        forms = FORMS if task == 'classification' else FORMS[:1]
+        precisions = precisions or list(PRECISIONS)
+        forms = forms or list(FORMS if task == 'classification' else FORMS[:1])
     else:
         batches = batches or ([1, 16] if task == 'classification' else [1])
-        precisions, forms = PRECISIONS[:1], FORMS[:1]
+        precisions, forms = precisions or ['fp32'], forms or ['eager']
     return [
         Setting(batch, precision, form)
         for batch in batches
@@ -108,7 +114,7 @@ def _prepare(model: nn.Module, x: Tensor, setting: Setting) -> Callable[[], obje
         network = copy.deepcopy(model).to(memory_format=memory_format)
         images = x.to(memory_format=memory_format)
         if setting.form == 'compiled':
-            network = torch.compile(network)
+            network = compile_whole(network)
         elif setting.form == 'cuda-graph':
             from ..models import CUDAGraphs
 

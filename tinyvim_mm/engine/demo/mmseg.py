@@ -23,7 +23,8 @@ def build(cfg: 'Config', device: str, args: argparse.Namespace) -> 'Segmentor':
     from mmseg.registry import DATASETS
 
     dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
-    inferencer = MMSegInferencer(cfg, device=device, show_progress=False)
+    inferencer = MMSegInferencer(cfg, device=device)
+    inferencer.show_progress = False  # mmseg 1.2 does not take it as an argument
     return Segmentor(inferencer, getattr(dataset, 'METAINFO', {}), args)
 
 

@@ -95,6 +95,10 @@ class Outputs:
             (self._maps, 'label map'),
         ]
         counts = [f'{n} {name}{"s" if n > 1 else ""}' for n, name in kinds if n]
+        objects = [len(found['objects']) for found in self._predictions if 'objects' in found]
+        if objects:  # pictures without a box would look like a fault
+            least = self.facts.get('score_threshold')
+            counts.append(f'{sum(objects) or "no"} objects with scores above {least}')
         return ', '.join([*counts, PREDICTIONS])
 
     def _target(self, source: Source) -> Path:
