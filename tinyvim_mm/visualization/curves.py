@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple, Union
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from .figure import new_figure, save_figure
 
 Record = Dict[str, float]
 
@@ -126,9 +125,7 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
     steps = [record['step'] for record in records]
     names = loss_parts(records)
     several = len(names) > 1  # a single part is the total again
-    figure = Figure(figsize=(9, 8.5 if several else 5.5), layout='constrained')
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11)
+    figure = new_figure((9, 8.5 if several else 5.5), title)
     heights = [3, 3, 1.5] if several else [3, 1.5]
     total, *between, rate = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
 
@@ -159,10 +156,7 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
         va='top',
         fontsize=8,
     )
-    out_file = Path(out_file)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_file, dpi=110)
-    return out_file
+    return save_figure(figure, out_file)
 
 
 def loss_parts(records: Sequence[Record]) -> List[str]:

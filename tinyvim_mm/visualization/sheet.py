@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Sequence, Union
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+from .figure import new_figure, save_figure
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ def save_sheet(
     if not rows:
         raise ValueError('a sheet needs at least one photograph, got none')
     lines = -(-len(rows) // columns)
-    figure = Figure(figsize=(9 * columns, 3.6 * lines + 0.8), layout='constrained')
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12)
+    figure = new_figure((9 * columns, 3.6 * lines + 0.8), title)
     grid = figure.subplots(lines, 2 * columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -60,7 +58,4 @@ def save_sheet(
         ):
             axes.imshow(picture)
             axes.set_title(caption, fontsize=9)
-    out_file = Path(out_file)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_file, dpi=110)
-    return out_file
+    return save_figure(figure, out_file)
