@@ -11,6 +11,14 @@ from ...ops import CROSS_SCAN, ScanPath, ss2d
 from ...ops.checks import compute_dtype
 
 
+class _ScanNorm(nn.LayerNorm):
+    """A layer norm in the type of its input, also where its weights are of half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
 class SS2D(nn.Module):
     """2-D selective scan followed by layer normalisation (TinyViM, Sec. 3).
 
@@ -42,7 +50,7 @@ class SS2D(nn.Module):
         # Mamba's convention; the configs repeat it as `paramwise_cfg`.
         self.A_logs._no_weight_decay = True
         self.Ds._no_weight_decay = True
-        self.out_norm = nn.LayerNorm(channels, eps=1e-5)
+        self.out_norm = _ScanNorm(channels, eps=1e-5)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -74,15 +82,7 @@ class SS2D(nn.Module):
             self.paths,
             backend=self.backend,
         )
-        norm = self.out_norm
-        y = F.layer_norm(
-            y.permute(0, 2, 3, 1),
-            norm.normalized_shape,
-            norm.weight.to(dtype),
-            norm.bias.to(dtype),
-            norm.eps,
-        )
-        return y.permute(0, 3, 1, 2).to(x.dtype)
+        return self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).to(x.dtype)
 
     def extra_repr(self) -> str:
         K, channels, dt_rank = self.dt_projs_weight.shape
