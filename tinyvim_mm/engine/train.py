@@ -28,7 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint, or from the latest in the work dir',
+        help='continue from this checkpoint, or from the latest in the work dir that is whole',
+    )
+    parser.add_argument(
+        '--on-bad-sample',
+        choices=['stop', 'skip'],
+        default='stop',
+        help='when a picture or its annotation cannot be used: name it and stop, or train on the '
+        'next one in its place and list it at the end and in WORK_DIR/skipped_samples.txt',
     )
     return parser
 
@@ -62,7 +69,11 @@ def train(args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         _scale_lr(cfg, args.config)
     if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        from .checkpoints import latest_checkpoint
+
+        # Where nothing was saved yet, mmengine begins from the start, and says so.
+        cfg.resume = True
+        cfg.load_from = latest_checkpoint(cfg.work_dir, args.trust_checkpoint)
     elif args.resume:
         cfg.resume = True
         cfg.load_from = cli.existing_checkpoint(args.resume, '--resume')
@@ -70,11 +81,12 @@ def train(args: argparse.Namespace) -> None:
     check_pretrained(cfg)
     check_teacher(cfg)
 
-    from mmengine.runner import Runner
-
     from .hooks import EpochSeedHook, IterationSeedHook
+    from .runner import ToolRunner
 
-    runner = Runner.from_cfg(cfg)
+    runner = ToolRunner.from_cfg(cfg)
+    if args.on_bad_sample == 'skip':
+        runner.skip_bad_samples(resumed=bool(args.resume))
     cli.log_scan_backend(runner)
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg
