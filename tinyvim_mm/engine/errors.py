@@ -1,4 +1,4 @@
-"""The error that a user of the tools can cure himself."""
+"""The errors that a user of the tools can cure himself."""
 
 
 class UsageError(Exception):
@@ -7,3 +7,18 @@ class UsageError(Exception):
     The message says what, where, and what to do; the tools print it without a
     traceback.
     """
+
+
+class BadSampleError(UsageError):
+    """One sample of a data set cannot be used.
+
+    Args:
+        message: The file and what is wrong with it. Of a message that torch's
+            data loader made of this error in a worker process, traceback
+            included, the original one is kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        if message.startswith('Caught BadSampleError in '):
+            message = message.rpartition('BadSampleError: ')[2].rstrip()
+        super().__init__(message)

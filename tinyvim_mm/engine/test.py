@@ -24,6 +24,12 @@ def build_parser() -> argparse.ArgumentParser:
         help='re-parameterise the model once its weights are loaded, and evaluate that: the '
         'scores should be the same',
     )
+    parser.add_argument(
+        '--on-bad-sample',
+        choices=['stop', 'skip'],
+        default='stop',
+        help='a picture that cannot be used is named and stops the evaluation; skip is refused',
+    )
     parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions as a pickle')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='save pictures of the predictions to this folder')
@@ -57,15 +63,21 @@ def test(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
     """
     if args.out and Path(args.out).suffix not in ('.pkl', '.pickle'):
         raise UsageError(f'--out writes a pickle: {args.out} must end in .pkl or .pickle')
+    if args.on_bad_sample == 'skip':
+        raise UsageError(
+            '--on-bad-sample skip is for training: scores over fewer pictures than the data set '
+            'has compare with no others. To leave pictures out, take them out of the annotation '
+            'file or folder'
+        )
     cfg = cli.prepare_config(args)
     cfg.load_from = cli.existing_checkpoint(args.checkpoint, 'checkpoint')
     if args.show or args.show_dir:
         _draw_predictions(cfg, args)
     check_data(cfg, ('train', 'test') if args.sample else ('test',), args.command)
 
-    from mmengine.runner import Runner
+    from .runner import ToolRunner
 
-    runner = Runner.from_cfg(cfg)
+    runner = ToolRunner.from_cfg(cfg)
     cli.log_scan_backend(runner)
     if args.deploy:
         runner.register_hook(_deploy_hook())

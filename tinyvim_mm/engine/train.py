@@ -35,7 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue from this checkpoint, or from the latest in the work dir',
+        help='continue from this checkpoint, or from the latest in the work dir that is whole',
+    )
+    parser.add_argument(
+        '--on-bad-sample',
+        choices=['stop', 'skip'],
+        default='stop',
+        help='when a picture or its annotation cannot be used: name it and stop, or train on the '
+        'next one in its place and list it at the end and in WORK_DIR/skipped_samples.txt',
     )
     return parser
 
@@ -69,7 +76,11 @@ def train(args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         _scale_lr(cfg, args.config)
     if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        from .checkpoints import latest_checkpoint
+
+        # Where nothing was saved yet, mmengine begins from the start, and says so.
+        cfg.resume = True
+        cfg.load_from = latest_checkpoint(cfg.work_dir, args.trust_checkpoint)
     elif args.resume:
         cfg.resume = True
         cfg.load_from = cli.existing_checkpoint(args.resume, '--resume')
@@ -78,19 +89,24 @@ def train(args: argparse.Namespace) -> None:
             f'--strategy {args.strategy} does not go with --sample, which draws the predictions '
             'in one process'
         )
+    if args.on_bad_sample == 'skip' and args.strategy != 'ddp':
+        raise UsageError(f'--on-bad-sample skip does not go with --strategy {args.strategy}')
     strategies.apply_strategy(cfg, args.strategy)
     check_data(cfg, ('train', 'test') if args.sample else ('train', 'val'), args.command)
     check_pretrained(cfg)
     check_teacher(cfg)
 
-    if 'strategy' in cfg:
-        from mmengine.runner._flexible_runner import FlexibleRunner as Runner
-    else:
-        from mmengine.runner import Runner
-
     from .hooks import EpochSeedHook, IterationSeedHook, LogHook
+    from .runner import ToolRunner
 
-    runner = Runner.from_cfg(cfg)
+    if 'strategy' in cfg:
+        from mmengine.runner._flexible_runner import FlexibleRunner
+
+        runner = FlexibleRunner.from_cfg(cfg)
+    else:
+        runner = ToolRunner.from_cfg(cfg)
+        if args.on_bad_sample == 'skip':
+            runner.skip_bad_samples(resumed=bool(args.resume))
     runner.register_hook(LogHook())
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg

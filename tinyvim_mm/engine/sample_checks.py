@@ -1,0 +1,179 @@
+"""What can be wrong with the files and labels of one sample.
+
+The toolboxes decode what they find. Some of these faults they let through,
+and others they report without the name of the file.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+_JPEG, _JPEG_SCAN, _JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
+_PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
+# Where a PNG says how many bits a value has.
+_PNG_DEPTH = 24
+# A PNG ends with the name of its last chunk and a checksum of 4 bytes.
+_TAIL = 8
+
+
+def fault_of_file(path: str) -> str:
+    """What is wrong with a picture's file, without decoding it.
+
+    Args:
+        path: Addresses with a scheme are not looked at.
+
+    Returns:
+        Empty if nothing is. A decoder may find more.
+    """
+    if '://' in path:
+        return ''
+    file = Path(path)
+    if not file.exists():
+        return 'there is no such file'
+    if not file.is_file():
+        return 'it is no file'
+    size = file.stat().st_size
+    if size == 0:
+        return 'the file is empty'
+    with file.open('rb') as stream:
+        head = stream.read(len(_PNG))
+        stream.seek(max(0, size - _TAIL))
+        tail = stream.read()
+        # Only what does not end as usual has to be read: many files carry
+        # something behind the picture.
+        unusual = (head.startswith(_JPEG) and not tail.endswith(_JPEG_END)) or (
+            head == _PNG and not tail.startswith(_PNG_END)
+        )
+        if not unusual:
+            return ''
+        stream.seek(0)
+        content = stream.read()
+    if head == _PNG:
+        return '' if _PNG_END in content else 'the PNG is cut off: its last chunk is missing'
+    if content.find(_JPEG_END, _first_scan(content)) < 0:
+        return 'the JPEG is cut off: its end marker is missing'
+    return ''
+
+
+def fault_of_picture(info: Dict[str, Any]) -> str:
+    """What is wrong with a picture that was just loaded.
+
+    Args:
+        info: Sample with ``img`` of shape (H, W, ...) and ``img_path``, before
+            anything changed them. ``height`` and ``width``, which mmdet takes from
+            the annotation file, and the sizes of run-length encoded masks have to
+            agree with it; so has ``gt_label``, see :func:`fault_of_label`.
+
+    Returns:
+        Empty if nothing is.
+    """
+    fault = fault_of_file(info['img_path']) if isinstance(info.get('img_path'), str) else ''
+    if fault:
+        return fault
+    height, width = info['img'].shape[:2]
+    expected = (info.get('height', height), info.get('width', width))
+    if expected != (height, width):
+        return (
+            f'the picture has {width}x{height} pixels, and the annotation file says '
+            f'{expected[1]}x{expected[0]}: its boxes and masks would lie elsewhere'
+            + _about_rotation(expected == (width, height))
+        )
+    for number, instance in enumerate(info.get('instances') or ()):
+        mask = instance.get('mask')
+        size = mask.get('size') if isinstance(mask, dict) else None
+        if size is not None and tuple(size) != (height, width):
+            return (
+                f'the mask of object {number} was drawn on {size[1]}x{size[0]} pixels, and the '
+                f'picture has {width}x{height}'
+            )
+    return ''
+
+
+def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
+    """What is wrong with a label map that was just loaded.
+
+    Args:
+        info: Sample with ``gt_seg_map``, its ``seg_map_path`` and ``ori_shape``.
+        dataset: Its ``metainfo['classes']`` say which labels may occur beside its
+            ``ignore_index``.
+
+    Returns:
+        Empty if nothing is.
+    """
+    path = info.get('seg_map_path')
+    labels, shape = info['gt_seg_map'], tuple(info['ori_shape'])
+    if isinstance(path, str):
+        fault = fault_of_file(path)
+        if fault:
+            return fault
+        if _png_depth(path) == 16:
+            return 'the label map has 16 bits, of which the toolbox would keep the lower 8'
+    if labels.ndim != 2:
+        return f'the label map has {labels.shape[-1]} channels and needs one, of class numbers'
+    if labels.shape != shape:
+        return (
+            f'the label map has {labels.shape[1]}x{labels.shape[0]} pixels, and the picture has '
+            f'{shape[1]}x{shape[0]}' + _about_rotation(labels.shape == shape[::-1])
+        )
+    classes, ignored = dataset.metainfo.get('classes'), getattr(dataset, 'ignore_index', None)
+    if classes and ignored is not None and labels.size:
+        largest = int(labels[labels != ignored].max(initial=0))
+        if largest >= len(classes):
+            return (
+                f'the label map holds class {largest}, counted from 0, and there are '
+                f'{len(classes)}; pixels to be ignored have {ignored}'
+            )
+    return ''
+
+
+def fault_of_label(info: Dict[str, Any], dataset: 'Dataset') -> str:
+    """What is wrong with the class numbers of a picture.
+
+    Args:
+        info: Sample as its data set describes it; ``gt_label`` is a number or several.
+        dataset: With ``metainfo['classes']``.
+
+    Returns:
+        Empty if nothing is.
+    """
+    labels, classes = info.get('gt_label'), dataset.metainfo.get('classes')
+    if labels is None or not classes:
+        return ''
+    for label in labels if isinstance(labels, (list, tuple)) else [labels]:
+        if not 0 <= int(label) < len(classes):
+            return f'its class is {label}, counted from 0, and there are {len(classes)}'
+    return ''
+
+
+def _first_scan(jpeg: bytes) -> int:
+    """Where the header ends; it may hold a small picture, with an end marker, of its own."""
+    position = len(_JPEG)
+    while position + 4 <= len(jpeg) and jpeg[position] == 0xFF:
+        marker = jpeg[position + 1]
+        if marker == _JPEG_SCAN:
+            return position
+        if marker == 0xFF:  # filling
+            position += 1
+        else:
+            position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], 'big')
+    return position
+
+
+def _png_depth(path: str) -> int:
+    """Bits of a value, 0 for other files."""
+    if '://' in path:
+        return 0
+    with open(path, 'rb') as stream:
+        head = stream.read(_PNG_DEPTH + 1)
+    return head[_PNG_DEPTH] if head.startswith(_PNG) and len(head) > _PNG_DEPTH else 0
+
+
+def _about_rotation(turned: bool) -> str:
+    if not turned:
+        return ''
+    return (
+        '. Height and width are exchanged: a rotation in the EXIF data of the picture, which is '
+        "applied unless LoadImageFromFile has color_type='color_ignore_orientation'"
+    )
