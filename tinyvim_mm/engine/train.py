@@ -30,6 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='CHECKPOINT',
         help='continue from this checkpoint, or from the latest in the work dir',
     )
+    parser.add_argument(
+        '--detect-anomaly',
+        action='store_true',
+        help='stop at the first NaN or infinity, and name the layer and the iteration (slower)',
+    )
     return parser
 
 
@@ -79,6 +84,10 @@ def train(args: argparse.Namespace) -> None:
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg
         runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
+    if args.detect_anomaly:
+        from .anomaly import AnomalyHook
+
+        runner.register_hook(AnomalyHook())
     runner.train()
     if args.sample:
         from .report import report_training
