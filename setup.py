@@ -83,5 +83,6 @@ setup(
         'openmmlab': list(requirements('openmmlab')),
         'test': TEST_REQUIREMENTS,
     },
+    entry_points={'console_scripts': ['tinyvim-mm = tinyvim_mm.__main__:main']},
     **extension,
 )

@@ -119,6 +119,8 @@ def _extension() -> Any:
         flags['nvcc'] = ['-O3', '--expt-relaxed-constexpr', '-Xcompiler', '-fvisibility=hidden']
         if not os.environ.get('TORCH_CUDA_ARCH_LIST') and not torch.cuda.is_available():
             os.environ['TORCH_CUDA_ARCH_LIST'] = DEFAULT_CUDA_ARCHITECTURES
+        # Told by `tinyvim-mm doctor` where the GPU has another one.
+        macros.append(('TINYVIM_CUDA_ARCHITECTURES', f'"{_cuda_architectures()}"'))
     return kind(
         'tinyvim_mm._C',
         sources,
@@ -126,6 +128,17 @@ def _extension() -> Any:
         extra_compile_args=flags,
         extra_link_args=[*threads, *_sanitizer_flags()[:1]],
     )
+
+
+def _cuda_architectures() -> str:
+    """What torch is going to compile for: ``8.0;9.0+PTX``."""
+    import torch
+
+    wish = os.environ.get('TORCH_CUDA_ARCH_LIST')
+    if wish:
+        return ';'.join(wish.replace(';', ' ').split())
+    present = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+    return ';'.join(f'{major}.{minor}' for major, minor in sorted(present))
 
 
 def _thread_flags() -> List[str]:
@@ -197,7 +210,7 @@ def _warn(obstacle: str) -> None:
     print(
         f'\n*** tinyvim_mm is installed WITHOUT its compiled operators: {obstacle}\n'
         '*** The scan runs in plain PyTorch, which is slower. '
-        '`python -m tinyvim_mm.ops` tells what works.\n',
+        '`python -m tinyvim_mm doctor` tells what works.\n',
         file=sys.stderr,
         flush=True,
     )

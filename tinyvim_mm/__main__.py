@@ -1,16 +1,36 @@
-"""``python -m tinyvim_mm``: what is installed, what is missing, and the cure."""
+"""The ``tinyvim-mm`` command, also ``python -m tinyvim_mm``."""
 
-from .environment import platform_line, report
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from .doctor import command as doctor
 from .version import __version__
 
 
-def main() -> None:
-    print(f'tinyvim_mm {__version__}\n{platform_line()}\n')
-    for state in report():
-        print(f'{state.name:<12} {state.version or "-":<16} {state.problem or "ok"}')
-        if state.cure:
-            print(f'{"":<12} cure: {state.cure}')
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run a command; without one, the doctor.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(prog='tinyvim-mm', description='TinyViM for OpenMMLab.')
+    parser.add_argument('--version', action='version', version=f'tinyvim_mm {__version__}')
+    commands = parser.add_subparsers(title='commands')
+    examination = commands.add_parser(
+        'doctor',
+        help='check the installation: packages, torch and CUDA, compiled operators, the scan',
+        description='Check the installation and print the cure of each fault; ends with code 1 '
+        'if there is one.',
+    )
+    doctor.add_options(examination)
+    parser.set_defaults(run=doctor.run, json=False)
+    args = parser.parse_args(argv)
+    return args.run(args)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -58,8 +58,24 @@ BUILD_REQUIREMENTS = ['setuptools>=64,<81', 'wheel', 'ninja', 'psutil']
 _MMCV_BUILD = 'MMCV_WITH_OPS=1 CFLAGS=-g0 pip install --no-build-isolation --no-cache-dir {mmcv}'
 
 
+#: Checks an installation; works without the console command being on the PATH.
+DOCTOR = 'python -m tinyvim_mm doctor'
+
+
+def with_hint(message: str) -> str:
+    """Add to the message of an error that stems from the environment what looks into it."""
+    return f'{message}\n`{DOCTOR}` checks the whole installation.'
+
+
 class MissingPackageError(ImportError):
-    """A package that the requested action needs is absent or unusable."""
+    """A package that the requested action needs is absent or unusable.
+
+    Args:
+        message: What needs which package, and the cure; a hint at the doctor is added.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_hint(message))
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class PackageState:
 def installed_stack() -> Optional[str]:
     """Name of the OpenMMLab family that is installed, ``None`` if none is."""
     for stack, packages in STACKS.items():
-        if _version(packages['mmengine'].partition('==')[0]) is not None:
+        if installed_version(packages['mmengine'].partition('==')[0]) is not None:
             return stack
     return None
 
@@ -97,15 +113,11 @@ def package_state(name: str) -> PackageState:
     Args:
         name: An import name: ``torch``, ``triton``, ``mmcv``, ``mmdet``, ...
     """
-    packages = STACKS[installed_stack() or DEFAULT_STACK]
-    requirement = packages.get(name, TORCH if name == 'torch' else name)
-    distribution = requirement.partition('==')[0]
-    cure = f"pip install '{requirement}'"
-    if name == 'mmcv':
-        cure = _MMCV_BUILD.format(mmcv=requirement)
+    distribution = distribution_of(name)
+    cure = package_cure(name)
     if importlib.util.find_spec(name) is None:
         return PackageState(name, None, 'not installed', cure)
-    version = _version(distribution) or _version(name) or 'unknown'
+    version = installed_version(distribution) or installed_version(name) or 'unknown'
     if name == 'mmcv' and importlib.util.find_spec('mmcv._ext') is None:
         return PackageState(
             name,
@@ -140,7 +152,7 @@ def require(*names: str, purpose: str) -> None:
                     name,
                     state.version,
                     f'version {state.version} fails to import ({reason})',
-                    'python -m tinyvim_mm   # lists all packages and versions',
+                    DOCTOR,
                 )
         if not state.usable:
             lines.append(f'  {name}: {state.problem}\n    cure: {state.cure}')
@@ -172,7 +184,33 @@ def requirements(stack: str) -> Tuple[str, ...]:
     return (*STACKS[stack].values(), *STACK_EXTRAS[stack])
 
 
-def _version(distribution: str) -> Optional[str]:
+def requirement_of(name: str, stack: Optional[str] = None) -> str:
+    """What pip is asked for: ``onedl-mmcv==2.3.6`` for ``mmcv``.
+
+    Args:
+        name: Import name.
+        stack: Family; ``None`` takes the one that is installed, or else the default.
+    """
+    packages = STACKS[stack or installed_stack() or DEFAULT_STACK]
+    others = {'torch': TORCH, 'torchvision': TORCHVISION, 'mamba_ssm': 'mamba-ssm'}
+    return packages.get(name) or others.get(name, name)
+
+
+def distribution_of(name: str) -> str:
+    """Name of the distribution that brings an import name."""
+    return requirement_of(name).partition('==')[0]
+
+
+def package_cure(name: str, stack: Optional[str] = None) -> str:
+    """The command that installs a package; arguments as in :func:`requirement_of`."""
+    requirement = requirement_of(name, stack)
+    if name == 'mmcv':
+        return _MMCV_BUILD.format(mmcv=requirement)
+    return f"pip install '{requirement}'"
+
+
+def installed_version(distribution: str) -> Optional[str]:
+    """Version of an installed distribution, ``None`` if there is none."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

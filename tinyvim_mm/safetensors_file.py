@@ -7,13 +7,15 @@ from typing import Any, Dict, List, Mapping
 import torch
 from torch import Tensor
 
+from .environment import MissingPackageError
+
 SUFFIX = '.safetensors'
 
 # The format sorts tensors; under this name their order is kept beside them.
 _ORDER = 'key_order'
 
 
-class MissingError(ImportError):
+class MissingError(MissingPackageError):
     """The ``safetensors`` library is not installed."""
 
 

@@ -16,6 +16,7 @@ from ..checkpoint import extract_state_dict, load_file
 from ..engine import cli
 from ..engine.configs import find_config, load_config
 from ..engine.errors import UsageError
+from ..environment import with_hint
 from .recording import stage_outputs
 
 #: Stands for no checkpoint where several networks are named.
@@ -169,7 +170,7 @@ def load_peer(
         CheckpointError: It cannot be read.
     """
     if find_spec('timm') is None:
-        raise PeerError('timm is not installed: pip install timm')
+        raise PeerError(with_hint('timm is not installed: pip install timm'))
     import timm
 
     from ..engine.demo.loading import find_device

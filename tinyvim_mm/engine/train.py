@@ -44,6 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
         help='when a picture or its annotation cannot be used: name it and stop, or train on the '
         'next one in its place and list it at the end and in WORK_DIR/skipped_samples.txt',
     )
+    parser.add_argument(
+        '--detect-anomaly',
+        action='store_true',
+        help='stop at the first NaN or infinity, and name the layer and the iteration (slower)',
+    )
     return parser
 
 
@@ -111,6 +116,10 @@ def train(args: argparse.Namespace) -> None:
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg
         runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
+    if args.detect_anomaly:
+        from .anomaly import AnomalyHook
+
+        runner.register_hook(AnomalyHook())
     runner.train()
     if args.sample:
         from .report import report_training

@@ -16,6 +16,7 @@ from typing import List, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
+from ..environment import MissingPackageError
 from .metadata import Metadata
 
 #: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
@@ -37,7 +38,7 @@ class Runner:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImportError: onnxruntime is missing.
+        MissingPackageError: onnxruntime is missing.
         MetadataError: The file is not of this project.
     """
 
@@ -207,12 +208,14 @@ def make_session(
         providers: Execution providers, best first.
 
     Raises:
-        ImportError: onnxruntime is missing.
+        MissingPackageError: onnxruntime is missing.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError('exported files run in ONNX Runtime: pip install onnxruntime') from error
+        raise MissingPackageError(
+            'exported files run in ONNX Runtime: pip install onnxruntime'
+        ) from error
     options = onnxruntime.SessionOptions()
     if threads:
         options.intra_op_num_threads = threads

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Optional
 from urllib.parse import urlsplit
 
+from ..environment import with_hint
+
 SCHEME = 'hf://'
 
 #: Seconds until the Hub must answer. A machine without a network shall not wait long.
@@ -97,8 +99,10 @@ def fetch(address: str) -> Path:
         import huggingface_hub
     except ImportError as error:
         raise HubError(
-            f'{address} needs the huggingface_hub library: pip install huggingface_hub, or copy '
-            f'the file here and give its path ({error})'
+            with_hint(
+                f'{address} needs the huggingface_hub library: pip install huggingface_hub, or '
+                f'copy the file here and give its path ({error})'
+            )
         ) from error
     try:
         return Path(

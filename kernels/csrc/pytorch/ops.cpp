@@ -26,8 +26,16 @@ namespace tinyvim {
 
 std::string cpu_capability();
 
-// compiled.py looks for this text in the file when the file does not load.
-std::string build_info() { return "tinyvim_mm operators for torch " TINYVIM_TORCH_VERSION; }
+// compiled.py looks for this text in the file when the file does not load, the
+// doctor for the architectures.
+#if defined(TINYVIM_CUDA_ARCHITECTURES)
+#define TINYVIM_CUDA_INFO ", architectures " TINYVIM_CUDA_ARCHITECTURES
+#else
+#define TINYVIM_CUDA_INFO ""
+#endif
+std::string build_info() {
+  return "tinyvim_mm operators for torch " TINYVIM_TORCH_VERSION TINYVIM_CUDA_INFO;
+}
 
 }  // namespace tinyvim
 

@@ -12,6 +12,7 @@ from typing import Callable, Dict, Optional, Tuple
 
 import torch
 
+from ...environment import with_hint
 from . import compiled, mamba_ssm, parallel, reference, triton_scan
 
 #: Overrides the automatic choice for the whole process.
@@ -19,7 +20,14 @@ ENVIRONMENT_VARIABLE = 'TINYVIM_SSM_BACKEND'
 
 
 class BackendUnavailableError(RuntimeError):
-    """The requested backend cannot run here; the message says why and the cure."""
+    """The requested backend cannot run here; the message says why and the cure.
+
+    Args:
+        message: Both of them; a hint at the doctor is added.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_hint(message))
 
 
 def _always(device: torch.device, dtype: torch.dtype) -> Optional[str]:
@@ -59,10 +67,10 @@ BACKENDS: Dict[str, Backend] = {
     )
 }
 
-# Per device the kernels made for it; the first that can run is taken, without
-# any the parallel form. On a CPU Triton runs in its interpreter, which is for
-# tests only.
-_KERNELS: Dict[str, Tuple[str, ...]] = {'cuda': ('cuda', 'triton'), 'cpu': ('cpu',)}
+#: Per device the kernels made for it; the first that can run is taken, without
+#: any the parallel form. On a CPU Triton runs in its interpreter, which is for
+#: tests only.
+KERNELS: Dict[str, Tuple[str, ...]] = {'cuda': ('cuda', 'triton'), 'cpu': ('cpu',)}
 
 
 def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
@@ -110,7 +118,7 @@ def describe_choice(x: torch.Tensor, name: Optional[str] = None) -> str:
 
 
 def _automatic(device: torch.device, dtype: torch.dtype) -> Backend:
-    kernels = _KERNELS.get(device.type, ())
+    kernels = KERNELS.get(device.type, ())
     obstacles = []
     for name in kernels:
         obstacle = BACKENDS[name].obstacle(device, dtype)
@@ -131,7 +139,9 @@ def _announce_slow_path(name: str, obstacle: str) -> None:
     if name not in _announced:
         _announced.add(name)
         warnings.warn(
-            f'the scan runs in plain PyTorch, which is slower, because the {name!r} backend '
-            f'cannot run: {obstacle}',
+            with_hint(
+                f'the scan runs in plain PyTorch, which is slower, because the {name!r} backend '
+                f'cannot run: {obstacle}'
+            ),
             stacklevel=5,
         )

@@ -7,7 +7,7 @@ what torch must know of them.
 
 import re
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -15,27 +15,33 @@ from torch import Tensor
 from ..scan_paths import ScanPath
 from .registration import Operators, float64_obstacle, register
 
-_BUILD = 'pip install --no-build-isolation --no-deps -e .'
+#: Compiles the operators anew, in a clone.
+BUILD = 'pip install --no-build-isolation --no-deps -e .'
 _PACKAGE = Path(__file__).resolve().parents[2]
 _operators: Optional[Operators] = None  # once the library is loaded
 
 
+def libraries() -> List[Path]:
+    """Compiled files in the package; the first is loaded."""
+    return sorted(_PACKAGE.glob('_C*.so'))
+
+
 def _load_library() -> Optional[str]:
     """Load the compiled operators; tell why they are not usable, and the cure."""
-    libraries = sorted(_PACKAGE.glob('_C*.so'))
-    if not libraries:
+    found = libraries()
+    if not found:
         return (
             'the operators were not compiled when the package was installed; in a clone, with '
-            f'torch and a C++ compiler installed: {_BUILD}'
+            f'torch and a C++ compiler installed: {BUILD}'
         )
     try:
-        torch.ops.load_library(str(libraries[0]))
+        torch.ops.load_library(str(found[0]))
     except OSError as error:
-        built = re.search(rb'operators for torch ([\w.+]+)', libraries[0].read_bytes())
+        built = re.search(rb'operators for torch ([\w.+]+)', found[0].read_bytes())
         return (
-            f'{libraries[0].name} was compiled for torch {built[1].decode() if built else "?"} and '
+            f'{found[0].name} was compiled for torch {built[1].decode() if built else "?"} and '
             f'does not load with torch {torch.__version__} ({str(error).splitlines()[0]}); '
-            f'compile it again: {_BUILD}'
+            f'compile it again: {BUILD}'
         )
     global _operators
     _operators = register('tinyvim_mm')
@@ -58,7 +64,7 @@ def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     if not HAS_CUDA_KERNELS:
         return (
             'the operators were compiled without CUDA; install the CUDA toolkit (nvcc) and run '
-            f'FORCE_CUDA=1 {_BUILD}'
+            f'FORCE_CUDA=1 {BUILD}'
         )
     return float64_obstacle(dtype)
 

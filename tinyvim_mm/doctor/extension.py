@@ -1,0 +1,90 @@
+"""The compiled operators of this package."""
+
+import re
+from typing import List
+
+from .finding import FAULT, NOTE, OK, Finding
+from .torch_build import covers
+
+
+def check_extension() -> List[Finding]:
+    """Whether they are there, load, were built for this torch and for this GPU."""
+    import torch
+
+    from ..ops.backends import compiled
+
+    subject = 'compiled operators'
+    if compiled.LIBRARY_PROBLEM is not None:
+        problem, _, cure = compiled.LIBRARY_PROBLEM.rpartition(': ')
+        return [Finding(subject, FAULT, problem, cure)]
+    findings = []
+    libraries = compiled.libraries()
+    if len(libraries) > 1:
+        names = ', '.join(path.name for path in libraries[1:])
+        findings.append(
+            Finding(
+                subject,
+                FAULT,
+                f'{libraries[0].name} is loaded, and beside it lies {names}: one of them is of an '
+                'earlier build',
+                f'delete them all in {libraries[0].parent}, then {compiled.BUILD}',
+            )
+        )
+    info = torch.ops.tinyvim_mm.build_info()
+    built = built_for(info)
+    if built.partition('+')[0] != torch.__version__.partition('+')[0]:
+        findings.append(
+            Finding(
+                subject,
+                FAULT,
+                f'were compiled for torch {built}, and load by luck with {torch.__version__}',
+                compiled.BUILD,
+            )
+        )
+    elif built != torch.__version__:
+        findings.append(Finding(subject, NOTE, f'for torch {built}', compiled.BUILD))
+    else:
+        kernels = torch.ops.tinyvim_mm.cpu_capability()
+        findings.append(Finding(subject, OK, f'for torch {built}, CPU kernels: {kernels}'))
+    return findings + (_cuda(info) if torch.cuda.is_available() else [])
+
+
+def built_for(info: str) -> str:
+    """Version of torch in what the library says of itself."""
+    found = re.search(r'for torch ([\w.+]+?),?(\s|$)', info)
+    return found[1] if found else 'unknown'
+
+
+def _cuda(info: str) -> List[Finding]:
+    import torch
+
+    from ..ops.backends import compiled
+
+    subject = 'compiled CUDA operators'
+    if not compiled.HAS_CUDA_KERNELS:
+        obstacle = compiled.cuda_obstacle(torch.device('cuda'), torch.float32) or ''
+        problem, _, cure = obstacle.partition('; ')
+        return [Finding(subject, NOTE, problem, cure)]
+    found = re.search(r'architectures ([\w. ;+]+)', info)
+    listed = found[1] if found else ''
+    major, minor = torch.cuda.get_device_capability()
+    if found and not covers(machine_codes(listed), major, minor):
+        return [
+            Finding(
+                subject,
+                FAULT,
+                f'are for compute capability {listed}, the GPU has {major}.{minor}',
+                f'TORCH_CUDA_ARCH_LIST={major}.{minor} FORCE_CUDA=1 {compiled.BUILD}',
+            )
+        ]
+    return [Finding(subject, OK, f'for compute capability {listed or "of the building machine"}')]
+
+
+def machine_codes(architectures: str) -> List[str]:
+    """``'8.0;9.0+PTX'`` as ``['sm_80', 'sm_90', 'compute_90']``."""
+    codes = []
+    for entry in re.split(r'[; ]+', architectures.strip()):
+        number, plus, _ = entry.partition('+')
+        digits = number.replace('.', '')
+        codes += [f'sm_{digits}'] + ([f'compute_{digits}'] if plus else [])
+    return codes

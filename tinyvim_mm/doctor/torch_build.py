@@ -1,0 +1,158 @@
+"""torch, the GPU beside it, and torchvision."""
+
+import importlib
+import importlib.util
+import re
+import shutil
+from importlib import metadata
+from typing import List, Optional
+
+from .. import environment
+from .finding import FAULT, NOTE, OK, Finding
+
+_OLDEST = (2, 1)
+
+
+def check_torch() -> List[Finding]:
+    """Whether torch works, sees the GPU and has kernels for it; whether torchvision fits."""
+    import torch
+
+    findings = []
+    if tuple(map(int, torch.__version__.split('.')[:2])) < _OLDEST:
+        findings.append(
+            Finding(
+                'torch',
+                FAULT,
+                f'{torch.__version__} is older than {".".join(map(str, _OLDEST))}',
+                f"pip install '{environment.TORCH}'",
+            )
+        )
+    return [*findings, _numpy(), _gpu(), *_torchvision()]
+
+
+def _numpy() -> Finding:
+    import torch
+
+    try:
+        import numpy
+
+        torch.zeros(1).numpy()
+    except Exception as error:  # noqa: BLE001 - reported, not swallowed
+        return Finding(
+            'numpy',
+            FAULT,
+            f'torch cannot use it ({error})',
+            "pip install 'numpy<2' for a torch before 2.3, else pip install --upgrade numpy",
+        )
+    return Finding('numpy', OK, numpy.__version__)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    built = f'torch for CUDA {torch.version.cuda}' if torch.version.cuda else 'torch without CUDA'
+    if torch.version.hip:
+        return Finding('GPU', OK, f'torch for ROCm {torch.version.hip}')
+    if not torch.cuda.is_available():
+        if shutil.which('nvidia-smi') is None:
+            return Finding('GPU', OK, f'none; {built}')
+        if torch.version.cuda is None:
+            return Finding(
+                'GPU',
+                NOTE,
+                f'nvidia-smi is here, but this is {built}: everything runs on the CPU',
+                f"install a CUDA build, see https://pytorch.org, of '{environment.TORCH}'",
+            )
+        return Finding(
+            'GPU',
+            FAULT,
+            f'nvidia-smi is here, but {built} sees no device',
+            'update the NVIDIA driver, or install torch for the CUDA version that `nvidia-smi` '
+            'shows; inside a container start it with --gpus all',
+        )
+    major, minor = torch.cuda.get_device_capability()
+    name = f'{torch.cuda.get_device_name()} ({major}.{minor}), {built}'
+    if not covers(torch.cuda.get_arch_list(), major, minor):
+        return Finding(
+            'GPU',
+            FAULT,
+            f'{name}, which has kernels for {" ".join(torch.cuda.get_arch_list())} only',
+            'install a torch whose CUDA version supports this GPU, see https://pytorch.org',
+        )
+    return Finding('GPU', OK, name)
+
+
+def covers(architectures: List[str], major: int, minor: int) -> bool:
+    """Whether code compiled for some architectures runs on a GPU.
+
+    Args:
+        architectures: ``sm_XY`` machine code, which runs on GPUs of the same major
+            version and no smaller minor one; ``compute_XY``, which the driver
+            compiles for any newer GPU.
+        major: Of the GPU's compute capability.
+        minor: The same.
+    """
+    for architecture in architectures:
+        kind, _, digits = architecture.partition('_')
+        number = re.match(r'\d+', digits)
+        if number is None:
+            continue
+        of = divmod(int(number[0]), 10)
+        newer = (major, minor) >= of
+        if newer and (kind == 'compute' or of[0] == major):
+            return True
+    return False
+
+
+def _torchvision() -> List[Finding]:
+    if importlib.util.find_spec('torchvision') is None:
+        return []  # among the packages already
+    import torch
+
+    from .. import compat
+
+    wanted = _torch_of_torchvision()
+    if wanted is not None and wanted != torch.__version__.partition('+')[0]:
+        return [
+            Finding(
+                'torchvision',
+                FAULT,
+                f'{environment.installed_version("torchvision")} is made for torch {wanted}, and '
+                f'torch {torch.__version__} is installed',
+                f"pip install '{environment.TORCH}' '{environment.TORCHVISION}'",
+            )
+        ]
+    compat.apply()
+    try:
+        torchvision = importlib.import_module('torchvision')
+        complete = torchvision.extension._has_ops()
+    except Exception as error:  # noqa: BLE001 - reported, not swallowed
+        return [
+            Finding(
+                'torchvision',
+                FAULT,
+                f'does not import: {type(error).__name__}: {error}',
+                f"pip install --force-reinstall --no-deps '{environment.TORCHVISION}', of the "
+                'same CUDA version as torch',
+            )
+        ]
+    if not complete:
+        return [
+            Finding(
+                'torchvision',
+                NOTE,
+                'is of another CUDA version than torch: transforms and models work, '
+                'torchvision.ops does not, which nothing here needs',
+            )
+        ]
+    return [Finding('torchvision', OK, 'its operators load')]
+
+
+def _torch_of_torchvision() -> Optional[str]:
+    """Version of torch that torchvision asks for."""
+    try:
+        lines = metadata.requires('torchvision') or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = (re.match(r'torch\s*\(?==\s*([\d.]+)', line) for line in lines)
+    return next((match[1] for match in found if match), None)
