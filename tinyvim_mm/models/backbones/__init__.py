@@ -1,5 +1,7 @@
 """Backbones; one file each."""
 
+from .efficient_vmamba import EfficientVMamba
 from .tinyvim import TinyViM
+from .vmamba import VMamba
 
-__all__ = ['TinyViM']
+__all__ = ['EfficientVMamba', 'TinyViM', 'VMamba']
