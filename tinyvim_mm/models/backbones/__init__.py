@@ -1,5 +1,6 @@
 """Backbones; one file each."""
 
+from .mobilemamba import MobileMamba
 from .tinyvim import TinyViM
 
-__all__ = ['TinyViM']
+__all__ = ['MobileMamba', 'TinyViM']
