@@ -4,7 +4,7 @@ Those of :mod:`.classifiers` need mmpretrain, once they are built.
 """
 
 from . import classifiers  # noqa: F401 - registers what it offers
-from .backbones import EfficientVMamba, TinyViM, VMamba
+from .backbones import EfficientVMamba, MobileMamba, TinyViM, VMamba
 from .cuda_graphs import CUDAGraphs
 from .heads import DistillationClassifier, NormClassifier
 from .layers import LaplaceMixer
@@ -15,6 +15,7 @@ __all__ = [
     'DistillationClassifier',
     'EfficientVMamba',
     'LaplaceMixer',
+    'MobileMamba',
     'NormClassifier',
     'TinyViM',
     'VMamba',

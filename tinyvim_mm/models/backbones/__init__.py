@@ -1,7 +1,8 @@
 """Backbones; one file each."""
 
 from .efficient_vmamba import EfficientVMamba
+from .mobilemamba import MobileMamba
 from .tinyvim import TinyViM
 from .vmamba import VMamba
 
-__all__ = ['EfficientVMamba', 'TinyViM', 'VMamba']
+__all__ = ['EfficientVMamba', 'MobileMamba', 'TinyViM', 'VMamba']

@@ -62,6 +62,31 @@ class ConvBN(nn.Module):
         return biased_copy(self.conv, weight, bias)
 
 
+class ResidualDWConv(ConvBN):
+    """Depthwise ``x + ConvBN(x)``; one depthwise convolution when fused.
+
+    Args:
+        channels: Of input and output.
+        kernel_size: Odd.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: int = 3, norm_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__(channels, channels, kernel_size, groups=channels, norm_cfg=norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+    def fuse(self) -> nn.Conv2d:
+        """The one biased depthwise convolution that it is in inference."""
+        weight, bias = fold_norm(double(self.conv.weight), None, self.bn)
+        rows, columns = self.conv.kernel_size
+        weight[:, :, rows // 2, columns // 2] += 1
+        return biased_copy(self.conv, weight, bias)
+
+
 class RepDWConv(nn.Module):
     """Depthwise ``BN(ConvBN(x) + Conv1x1(x) + x)``; one depthwise convolution when fused.
 
