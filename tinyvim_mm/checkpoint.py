@@ -202,14 +202,20 @@ def _not_found(file: Path) -> str:
 # ----------------------------------------------------------------------------
 
 
+#: Where checkpoints keep their weights. Of the last weights (``net``) and their moving
+#: average (``net_E``) in one file it is the average: that is what was evaluated.
+WRAPPERS = ('state_dict', 'model', 'net_E', 'net')
+
+
 def unwrap(checkpoint: Any) -> Tuple[Any, Dict[str, Any]]:
     """Split a checkpoint into its state dict and what else it holds.
 
     Args:
-        checkpoint: ``{'state_dict': ...}``, ``{'model': ...}`` or the bare mapping.
+        checkpoint: ``{'state_dict': ...}``, or with another of :data:`WRAPPERS`, or
+            the bare mapping.
     """
     if isinstance(checkpoint, Mapping):
-        for wrapper in ('state_dict', 'model'):
+        for wrapper in WRAPPERS:
             if isinstance(checkpoint.get(wrapper), Mapping):
                 others = {key: v for key, v in checkpoint.items() if key != wrapper}
                 return checkpoint[wrapper], others
@@ -220,7 +226,7 @@ def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
     """Find the tensors in a checkpoint and drop ``module.`` prefixes.
 
     Args:
-        checkpoint: ``{'state_dict': ...}``, ``{'model': ...}`` or the bare mapping.
+        checkpoint: See :func:`unwrap`.
         origin: What to call it in an error.
 
     Raises:

@@ -8,10 +8,10 @@ from . import cli
 from .errors import UsageError
 
 _DESCRIPTION = """\
-Turn a checkpoint of TinyViM's release, for classification, detection (mmdet 2) or segmentation
-(mmseg 0), into one of this project, or back with --to released. Prints what becomes of every key.
-The tensors stay as they are, bit for bit. Optimizer states and other things that are not part of
-the network are left out."""
+Turn a checkpoint of a release (of TinyViM or another backbone of this project), for classification,
+detection (mmdet 2) or segmentation (mmseg 0), into one of this project, or back with --to released.
+Prints what becomes of every key. The tensors stay as they are, bit for bit. Optimizer states and
+other things that are not part of the network are left out."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,9 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--arch',
-        choices=['auto', 's', 'b', 'l', 'custom'],
         default='auto',
-        help="architecture (default: recognised by its widths); 'custom' renames keys without "
+        help="architecture, such as 's' (default: recognised by its widths); 'custom' renames keys without "
         'looking at shapes, for networks that differ from the released ones',
     )
     parser.add_argument(

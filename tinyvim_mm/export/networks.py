@@ -119,7 +119,7 @@ def build(
     model_cfg['backbone']['init_cfg'] = None
     if part == 'backbone':
         if cfg.default_scope == 'mmpretrain':  # a classifier takes the last map only
-            model_cfg['backbone']['out_indices'] = (0, 1, 2, 3)
+            model_cfg['backbone'].pop('out_indices', None)
         model = MODELS.build(model_cfg['backbone'])
         if checkpoint and trust:
             raise UsageError(

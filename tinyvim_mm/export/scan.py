@@ -62,16 +62,8 @@ def exportable_scan(
 
 def _forward(layer: SS2D, dynamic_size: bool, x: Tensor) -> Tensor:
     """Compute what ``SS2D.forward`` computes: ``(batch, d, H, W)`` to the same shape."""
-    y = ss2d(
-        x.permute(2, 3, 0, 1),
-        layer.x_proj_weight,
-        layer.dt_projs_weight,
-        layer.dt_projs_bias,
-        layer.A_logs,
-        layer.Ds,
-        layer.paths,
-        dynamic_size,
-    )
+    operator = partial(ss2d, dynamic_size=dynamic_size)
+    y = layer.scan(operator, x.permute(2, 3, 0, 1), height_axis=0)
     return layer.out_norm(y).permute(2, 3, 0, 1)
 
 

@@ -1,35 +1,34 @@
-"""The keys that whole models of this project have, from those of any checkpoint of TinyViM."""
+"""The keys that whole models of this project have, from those of any released checkpoint."""
 
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Optional, Type
 
 from torch import Tensor
 
-from ..checkpoint import translate_key
-from ..conversion import convert
-from ..models import TinyViM
+from ..conversion import convert, find_backbone
+from ..models.backbones.base import StagedBackbone
 
 BACKBONE = 'backbone.'
 
 
-def project_keys(state: Mapping[str, Tensor], origin: str) -> Dict[str, Tensor]:
+def project_keys(
+    state: Mapping[str, Tensor], origin: str, backbone: Optional[Type[StagedBackbone]] = None
+) -> Dict[str, Tensor]:
     """Rename what is in the layout of the release.
 
     Args:
         state: Tensors by name, of a classifier, detector, segmentor or bare backbone.
         origin: What to call it in an error.
+        backbone: Class of the backbone; ``None`` recognises it by its keys.
 
     Returns:
         The same tensors; those of the backbone begin with :data:`BACKBONE`.
 
     Raises:
-        CheckpointError: It has no such prefix and holds no whole TinyViM.
+        CheckpointError: It has no such prefix and holds no whole backbone.
     """
     if not any(key.startswith(BACKBONE) for key in state):
-        return convert(state, origin).state
-    rules = TinyViM.released_key_rules
-    return {
-        BACKBONE + translate_key(key[len(BACKBONE) :], rules)
-        if key.startswith(BACKBONE)
-        else key: v
-        for key, v in state.items()
-    }
+        return convert(state, origin, backbone=backbone).state
+    inside = {k[len(BACKBONE) :]: v for k, v in state.items() if k.startswith(BACKBONE)}
+    backbone = backbone or find_backbone(inside, origin)
+    own = {BACKBONE + k: v for k, v in backbone.translate(inside, origin).items()}
+    return {**own, **{k: v for k, v in state.items() if not k.startswith(BACKBONE)}}

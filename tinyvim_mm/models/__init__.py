@@ -4,10 +4,20 @@ Those of :mod:`.classifiers` need mmpretrain, once they are built.
 """
 
 from . import classifiers  # noqa: F401 - registers what it offers
-from .backbones import TinyViM
+from .backbones import EfficientVMamba, MobileMamba, TinyViM, VMamba
 from .cuda_graphs import CUDAGraphs
-from .heads import DistillationClassifier
+from .heads import DistillationClassifier, NormClassifier
 from .layers import LaplaceMixer
 from .reparameterize import reparameterize
 
-__all__ = ['CUDAGraphs', 'DistillationClassifier', 'LaplaceMixer', 'TinyViM', 'reparameterize']
+__all__ = [
+    'CUDAGraphs',
+    'DistillationClassifier',
+    'EfficientVMamba',
+    'LaplaceMixer',
+    'MobileMamba',
+    'NormClassifier',
+    'TinyViM',
+    'VMamba',
+    'reparameterize',
+]

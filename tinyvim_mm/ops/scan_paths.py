@@ -42,6 +42,10 @@ CROSS_SCAN: ScanPaths = (
 #: Row-major and its reverse.
 BIDIRECTIONAL: ScanPaths = (ScanPath(), ScanPath(reverse=True))
 
+#: The directions of the four grids of a skip-sampled scan (EfficientVMamba), see
+#: :func:`tinyvim_mm.ops.scan_skipping`.
+SKIP_SCAN: ScanPaths = (ScanPath(), ScanPath(transpose=True)) * 2
+
 
 def cross_scan(x: Tensor, paths: Sequence[ScanPath]) -> Tensor:
     """Read maps along paths.

@@ -94,7 +94,9 @@ SS2DGradients SS2DTensors::gradients(const ScanGrads& grads, const Tensor& x_,
                                    .view({K, columns, padded})
                                    .narrow(2, 0, d);
   const at::Tensor ddt_weight = at::bmm(grads.delta.transpose(1, 2), dt_low()).narrow(1, 0, d);
-  const at::Tensor dA = (grads.A * A).narrow(2, 0, d).transpose(1, 2).reshape({K * d, N});
+  // With one path the reshape is a view, whose strides are not those that torch was told.
+  const at::Tensor dA =
+      (grads.A * A).narrow(2, 0, d).transpose(1, 2).reshape({K * d, N}).contiguous();
   return {
       map(dx, x_.scalar_type()),
       at::cat({dx_weight.narrow(1, 0, R), dx_weight.narrow(1, R_padded, N),

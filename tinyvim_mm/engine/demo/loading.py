@@ -17,7 +17,7 @@ from ...checkpoint import (
     unwrap,
 )
 from ...integrations.keys import BACKBONE, project_keys
-from ...models import TinyViM
+from ...models.backbones.base import StagedBackbone
 from ..errors import UsageError
 from .predictor import Predictor
 
@@ -116,8 +116,8 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], origin: str, problem: st
             the file holds the re-parameterised form.
     """
     own = dict(state)
-    if isinstance(model.backbone, TinyViM):
-        own = project_keys(state, origin)
+    if isinstance(model.backbone, StagedBackbone):
+        own = project_keys(state, origin, type(model.backbone))
         model.backbone.check_form(_backbone_part(own), origin)
     report = account_keys(model.state_dict(), own)
     if not report.fits:

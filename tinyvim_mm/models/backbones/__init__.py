@@ -1,5 +1,8 @@
 """Backbones; one file each."""
 
+from .efficient_vmamba import EfficientVMamba
+from .mobilemamba import MobileMamba
 from .tinyvim import TinyViM
+from .vmamba import VMamba
 
-__all__ = ['TinyViM']
+__all__ = ['EfficientVMamba', 'MobileMamba', 'TinyViM', 'VMamba']

@@ -1,28 +1,14 @@
 """TinyViM: Frequency Decoupling for Tiny Hybrid Vision Mamba (ICCV 2025, arXiv 2411.17473)."""
 
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
-import torch
 from torch import Tensor, nn
 
 from ...checkpoint import literal_rules
 from ...registry import MODELS
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
-from .base import StagedBackbone
-
-
-class Stage(nn.Module):
-    """Downsampling, unless it is the first stage, and blocks.
-
-    Args:
-        blocks: Blocks of one width.
-        downsample: What halves the resolution before them.
-    """
-
-    def __init__(self, blocks: Sequence[nn.Module], downsample: Optional[nn.Module] = None) -> None:
-        super().__init__()
-        self.downsample = downsample
-        self.blocks = nn.ModuleList(blocks)
+from .arguments import check_length, linear_drop_paths, read_arch
+from .base import Stage, StagedBackbone
 
 
 @MODELS.register_module()
@@ -86,11 +72,9 @@ class TinyViM(StagedBackbone):
         'b': {'embed_dims': (48, 96, 192, 384), 'depths': (4, 3, 10, 5)},
         'l': {'embed_dims': (64, 128, 384, 512), 'depths': (4, 4, 12, 6)},
     }
-    #: Smallest height and width: one position on the coarsest grid.
+    #: One position on the coarsest grid.
     min_size = 32
 
-    #: Parts of released keys and of this class's, from which both directions of a
-    #: conversion come; see :func:`tinyvim_mm.checkpoint.literal_rules`.
     released_key_pairs = (
         ('^patch_embed.', '^stem.'),
         *((f'^network.{2 * i}.', f'^stages.{i}.blocks.') for i in range(4)),
@@ -109,6 +93,7 @@ class TinyViM(StagedBackbone):
         ('.c.weight', '.conv.weight'),
     )
     released_key_rules = literal_rules(released_key_pairs)
+    released_head_pairs = (('norm.', 'norm.'), ('head.', 'head.'), ('dist_head.', 'dist_head.'))
     keys_that_may_be_fresh = (r'out_norms\.',)
 
     def __init__(
@@ -131,14 +116,12 @@ class TinyViM(StagedBackbone):
         ssm_backend: Optional[str] = None,
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
-        self.arch = arch if isinstance(arch, str) else 'custom'
-        self.embed_dims, depths = self._read_arch(arch)
+        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, 4)
         num_stages = len(depths)
         super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        if not 0.0 <= drop_path_rate < 1.0:
-            raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
-        _check_length('split_ratios', split_ratios, num_stages)
-        _check_length('pool_sizes', pool_sizes, num_stages)
+        drop_paths = linear_drop_paths(drop_path_rate, depths)
+        check_length('split_ratios', split_ratios, num_stages)
+        check_length('pool_sizes', pool_sizes, num_stages)
 
         width = self.embed_dims[0]
         self.stem = nn.Sequential(
@@ -147,9 +130,6 @@ class TinyViM(StagedBackbone):
             ConvBN(width // 2, width, 3, stride=2, norm_cfg=norm_cfg),
             nn.GELU(),
         )
-        # On the CPU: the model may be built on the meta device, whose tensors have no values.
-        rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu')
-        drop_paths = rates.split(list(depths))
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             mixer = {
@@ -165,9 +145,9 @@ class TinyViM(StagedBackbone):
             mixing = {depths[i] - 1} | ({depths[i] // 2} if i == 2 else set())
             width = self.embed_dims[i]
             blocks = [
-                TinyViMBlock(width, float(rate), norm_cfg, mixer)
+                TinyViMBlock(width, rate, norm_cfg, mixer)
                 if j in mixing
-                else LocalBlock(width, float(rate), norm_cfg)
+                else LocalBlock(width, rate, norm_cfg)
                 for j, rate in enumerate(drop_paths[i])
             ]
             downsample = None
@@ -181,118 +161,11 @@ class TinyViM(StagedBackbone):
         self.apply(_init_convolution)
         self.freeze_stages()
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Compute the feature maps.
-
-        Args:
-            x: ``(batch, in_channels, H, W)`` with ``H`` and ``W`` at least 32.
-
-        Returns:
-            One map per entry of ``out_indices``.
-
-        Raises:
-            ValueError: The input has not four axes or is smaller than 32.
-        """
-        if x.dim() != 4 or x.shape[2] < self.min_size or x.shape[3] < self.min_size:
-            raise ValueError(
-                f'{self.describe()} takes (batch, channels, H, W) with H and W of at least '
-                f'{self.min_size}, got {tuple(x.shape)}; resize or pad the images'
-            )
-        x = self.stem(x)
-        outputs = []
-        for i, stage in enumerate(self.stages):
-            if stage.downsample is not None:
-                x = stage.downsample(x)
-            for block in stage.blocks:
-                x = self.run_block(block, x)
-            if i in self.out_indices:
-                outputs.append(self.out_norms[str(i)](x) if self.out_norms else x)
-        return tuple(outputs)
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> Tuple[int, int]:
-        """Place of a parameter in the network, for layer-wise learning rate decay.
-
-        Args:
-            param_name: Name of the parameter in the whole model.
-            prefix: What that name begins with inside this backbone.
-
-        Returns:
-            Depth and number of layers: 0 is the stem, then each block counts
-            one, with the downsampling before it; the output norms and all that
-            follows the backbone are the last layer.
-        """
-        blocks = [len(stage.blocks) for stage in self.stages]
-        num_layers = sum(blocks) + 2
-        part = param_name[len(prefix) :].split('.') if param_name.startswith(prefix) else ['']
-        if part[0] == 'stem':
-            return 0, num_layers
-        if part[0] == 'stages':
-            index = int(part[3]) if part[2] == 'blocks' else 0
-            return sum(blocks[: int(part[1])]) + index + 1, num_layers
-        return num_layers - 1, num_layers
-
-    @property
-    def keys_left_aside(self) -> Tuple[Tuple[str, str], ...]:
-        """(pattern, reason) of keys that this backbone knowingly does not use."""
-        aside = [(r'(norm|head|dist_head)\.', 'classifier')]
-        if not self.out_norms:
-            aside.append((r'out_norms\.', 'outputs are not normalised here'))
-        unused = [str(i) for i in range(len(self.embed_dims)) if i not in self.out_indices]
-        if unused:
-            aside.append((rf'out_norms\.({"|".join(unused)})\.', 'stage not in out_indices'))
-        if self.num_stages < len(self.embed_dims):
-            later = '|'.join(map(str, range(self.num_stages, len(self.embed_dims))))
-            aside.append((rf'stages\.({later})\.', 'stage after the last of out_indices'))
-        return tuple(aside)
-
-    def describe(self) -> str:
-        """Name with the architecture: ``TinyViM-B``."""
-        return f'TinyViM-{self.arch.upper() if self.arch != "custom" else "custom"}'
-
-    def recognise(self, state: Dict[str, Tensor]) -> str:
-        """Say which architecture a checkpoint seems to be, from its widths."""
-        arch = self.find_arch(state)
-        if arch is not None and arch != self.arch:
-            return f" It holds TinyViM-{arch.upper()}: build with arch='{arch}'."
-        return '' if self._widths(state) else ' It holds no TinyViM.'
-
     @classmethod
-    def find_arch(cls, state: Mapping[str, Tensor]) -> Optional[str]:
-        """The architecture whose widths a state dict with this class's keys has, if any."""
-        found = cls._widths(state)
-        for arch, settings in cls.arch_settings.items():
-            if found == settings['embed_dims']:
-                return arch
-        return None
-
-    @staticmethod
-    def _widths(state: Mapping[str, Tensor]) -> Tuple[int, ...]:
+    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
+        """See the base class; the form that trains has a layer scale in every first block."""
         scales = [state.get(f'stages.{i}.blocks.0.layer_scale') for i in range(4)]
         return tuple(len(scale) for scale in scales if scale is not None)
-
-    @classmethod
-    def _read_arch(cls, arch: Union[str, dict]) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-        if isinstance(arch, str):
-            if arch not in cls.arch_settings:
-                raise ValueError(
-                    f'arch must be one of {", ".join(map(repr, cls.arch_settings))} or a dict, '
-                    f'got {arch!r}'
-                )
-            arch = cls.arch_settings[arch]
-        if not isinstance(arch, dict) or set(arch) != {'embed_dims', 'depths'}:
-            raise ValueError(
-                f"arch as a dict must have exactly the keys 'embed_dims' and 'depths', got {arch!r}"
-            )
-        for name, values in arch.items():
-            _check_length(f"arch['{name}']", values, 4)
-            if min(values) < (2 if name == 'embed_dims' else 1):
-                raise ValueError(f"arch['{name}'] is too small: {values!r}")
-        return tuple(arch['embed_dims']), tuple(arch['depths'])
-
-
-def _check_length(name: str, values: Sequence, length: int) -> None:
-    if len(values) != length:
-        raise ValueError(f'{name} must have one value per stage, {length} in all, got {values!r}')
 
 
 def _init_convolution(module: nn.Module) -> None:

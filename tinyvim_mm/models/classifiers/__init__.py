@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 
 from ...registry import MODELS
 
-__all__ = ['build_distillation_head', 'build_distilled_classifier']
+__all__ = ['build_distillation_head', 'build_distilled_classifier', 'build_norm_head']
 
 
 @MODELS.register_module(name='DistilledClassifier')
@@ -26,3 +26,11 @@ def build_distillation_head(**cfg) -> BaseModule:
     from .distillation_head import DistillationHead
 
     return DistillationHead(**cfg)
+
+
+@MODELS.register_module(name='NormHead')
+def build_norm_head(**cfg) -> BaseModule:
+    """Build a :class:`tinyvim_mm.models.classifiers.norm_head.NormHead`."""
+    from .norm_head import NormHead
+
+    return NormHead(**cfg)

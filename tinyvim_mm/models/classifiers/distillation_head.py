@@ -23,6 +23,7 @@ class DistillationHead(DistillationClassifier, ClsHead):
             entropy.
         norm_cfg: See :func:`tinyvim_mm.models.layers.build_batch_norm`.
         init_cfg: mmengine's initialisation config.
+        norm_after_pool: See :class:`DistillationClassifier`.
     """
 
     def __init__(
@@ -33,8 +34,11 @@ class DistillationHead(DistillationClassifier, ClsHead):
         loss: Optional[dict] = None,
         norm_cfg: Optional[dict] = None,
         init_cfg: Optional[dict] = None,
+        norm_after_pool: bool = False,
     ) -> None:
-        super().__init__(in_channels, num_classes, distillation, norm_cfg, init_cfg)
+        super().__init__(
+            in_channels, num_classes, distillation, norm_cfg, init_cfg, norm_after_pool
+        )
         if loss is not None:
             self.loss_module = MODELS.build(loss)
 
@@ -60,6 +64,6 @@ class DistillationHead(DistillationClassifier, ClsHead):
         if self.dist_head is None:
             return self._get_loss(self(feats), data_samples)
         pooled = self.pre_logits(feats)
-        by_labels = self._get_loss(self.head(pooled), data_samples)['loss']
-        by_teacher = F.cross_entropy(self.dist_head(pooled), teacher_labels)
+        by_labels = self._get_loss(self.label_logits(pooled), data_samples)['loss']
+        by_teacher = F.cross_entropy(self.teacher_logits(pooled), teacher_labels)
         return {'loss_label': (1 - alpha) * by_labels, 'loss_teacher': alpha * by_teacher}

@@ -1,13 +1,12 @@
 """Classifier of mmpretrain that can learn from a teacher."""
 
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, Iterable, List, Optional
 
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from ...checkpoint import extract_state_dict, translate_key
-from ..heads.distillation_classifier import RELEASED_PARTS
+from ...checkpoint import extract_state_dict, translate_key, unwrap
 from ..reparameterize import Deployable
 from .teacher import Teacher
 
@@ -23,14 +22,14 @@ class DistilledClassifier(Deployable, ImageClassifier):
     the second against the teacher's classes.
 
     A checkpoint in the released layout loads wherever a state dict does, be it
-    bare or under ``'model'``.
+    bare or wrapped.
 
     The deployed form has no teacher.
 
     Args:
         backbone: Config of a backbone with raw outputs (``normalize_outputs=False``).
-        head: Config of a :class:`DistillationHead`; it has a second layer if
-            there is ``distillation``.
+        head: Config of a :class:`DistillationHead`, which has a second layer if
+            there is ``distillation``; without it, of any head.
         distillation: ``dict(type='hard', alpha=0.5, teacher=..., checkpoint=...)``,
             see :class:`~tinyvim_mm.models.classifiers.teacher.Teacher`, or
             ``None`` to train on the labels alone. The teacher is loaded when the
@@ -46,7 +45,10 @@ class DistilledClassifier(Deployable, ImageClassifier):
         self, backbone: dict, head: dict, distillation: Optional[dict] = None, **kwargs
     ) -> None:
         settings = _read_distillation(distillation)
-        super().__init__(backbone, head={**head, 'distillation': settings is not None}, **kwargs)
+        head = {key: value for key, value in head.items() if key != 'distillation'}
+        if settings is not None:  # other heads than a DistillationHead do not know it
+            head['distillation'] = True
+        super().__init__(backbone, head=head, **kwargs)
         self.teacher: Optional[Teacher] = None
         if settings is not None:
             self.alpha = settings['alpha']
@@ -89,20 +91,28 @@ class DistilledClassifier(Deployable, ImageClassifier):
         self.teacher = None
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        wrapped = state_dict.get(f'{prefix}model')
-        if isinstance(wrapped, Mapping):
-            # mmengine unwraps 'state_dict' only; the release wraps in 'model'.
-            wrapped = extract_state_dict(wrapped, 'the checkpoint')
-            state_dict.clear()
-            state_dict.update({prefix + key: value for key, value in wrapped.items()})
-        rules = getattr(self.backbone, 'released_key_rules', ())
-        if rules and any(key.startswith(f'{prefix}patch_embed.') for key in state_dict):
-            for key in [key for key in state_dict if key.startswith(prefix)]:
-                released = key[len(prefix) :]
-                part = 'head.' if released.split('.')[0] in RELEASED_PARTS else 'backbone.'
-                own = prefix + part + translate_key(released, rules if part != 'head.' else ())
-                state_dict[own] = state_dict.pop(key)
+        inside = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
+        for key in inside:
+            del state_dict[prefix + key]
+        if unwrap(inside)[0] is not inside:
+            # mmengine unwraps 'state_dict' only; releases wrap in other words.
+            inside = extract_state_dict(inside, 'the checkpoint')
+        if self._is_released(inside):
+            inside = {self._own_key(key): value for key, value in inside.items()}
+        state_dict.update({prefix + key: value for key, value in inside.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _is_released(self, keys: Iterable[str]) -> bool:
+        rules = getattr(self.backbone, 'released_key_rules', ())
+        return not any(key.startswith('backbone.') for key in keys) and any(
+            translate_key(key, rules) != key for key in keys
+        )
+
+    def _own_key(self, released: str) -> str:
+        for theirs, own in self.backbone.released_head_pairs:
+            if released.startswith(theirs):
+                return f'head.{own}{released[len(theirs) :]}'
+        return f'backbone.{released}'  # which translates the rest
 
 
 def _read_distillation(distillation: Optional[dict]) -> Optional[dict]:

@@ -1,4 +1,4 @@
-"""Classifier of TinyViM with a second linear layer for distillation."""
+"""Classifier of one or two linear layers, the second for distillation."""
 
 from typing import Iterable, Optional, Sequence, Tuple, Union
 
@@ -10,13 +10,14 @@ from ..layers import build_batch_norm
 from ..layers.fuse import double, norm_as_affine
 from ..reparameterize import Deployable
 
-#: Parts of a :class:`DistillationClassifier`, at the top of released weights under these names.
-RELEASED_PARTS = ('norm', 'head', 'dist_head')
-
 
 @MODELS.register_module()
 class DistillationClassifier(Deployable, BaseModule):
     """Batch normalisation, global average pooling and one or two linear layers.
+
+    With fixed statistics the order of normalisation and pooling makes no
+    difference; in training it does, since a batch of means varies less than a
+    batch of pixels. TinyViM normalises first, MobileMamba pools first.
 
     Takes the raw output of the last stage, that is of a backbone built with
     ``normalize_outputs=False``. The deployed form pools and has one linear layer,
@@ -29,6 +30,8 @@ class DistillationClassifier(Deployable, BaseModule):
             teacher.
         norm_cfg: See :func:`tinyvim_mm.models.layers.build_batch_norm`.
         init_cfg: mmengine's initialisation config.
+        norm_after_pool: Whether to pool first. Each linear layer then has a norm
+            of its own.
     """
 
     def __init__(
@@ -38,10 +41,15 @@ class DistillationClassifier(Deployable, BaseModule):
         distillation: bool = True,
         norm_cfg: Optional[dict] = None,
         init_cfg: Optional[dict] = None,
+        norm_after_pool: bool = False,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.norm_after_pool = norm_after_pool
         self.norm = build_batch_norm(norm_cfg, in_channels)
         self.head = nn.Linear(in_channels, num_classes)
+        self.dist_norm = None
+        if distillation and norm_after_pool:
+            self.dist_norm = build_batch_norm(norm_cfg, in_channels)
         self.dist_head = nn.Linear(in_channels, num_classes) if distillation else None
         for linear in (self.head, self.dist_head):
             if linear is not None:
@@ -49,7 +57,7 @@ class DistillationClassifier(Deployable, BaseModule):
                 nn.init.zeros_(linear.bias)
 
     def pre_logits(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Normalise, unless deployed, and pool.
+        """Normalise, unless deployed or to be done afterwards, and pool.
 
         Args:
             feats: ``(batch, in_channels, H, W)``, or a backbone's outputs, of
@@ -59,7 +67,18 @@ class DistillationClassifier(Deployable, BaseModule):
             ``(batch, in_channels)``.
         """
         x = feats if isinstance(feats, Tensor) else feats[-1]
-        return self.norm(x).mean((2, 3))
+        return (x if self.norm_after_pool else self.norm(x)).mean((2, 3))
+
+    def label_logits(self, pooled: Tensor) -> Tensor:
+        """Logits of the first layer, from what :meth:`pre_logits` gives."""
+        return self.head(self._normalise(pooled, self.norm))
+
+    def teacher_logits(self, pooled: Tensor) -> Tensor:
+        """Logits of the second layer, from what :meth:`pre_logits` gives."""
+        return self.dist_head(self._normalise(pooled, self.dist_norm))
+
+    def _normalise(self, pooled: Tensor, norm: Optional[nn.Module]) -> Tensor:
+        return norm(pooled[..., None, None]).flatten(1) if self.norm_after_pool else pooled
 
     def forward(
         self, feats: Union[Tensor, Sequence[Tensor]]
@@ -74,23 +93,28 @@ class DistillationClassifier(Deployable, BaseModule):
             both layers' logits and inference their mean.
         """
         pooled = self.pre_logits(feats)
-        logits = self.head(pooled)
+        logits = self.label_logits(pooled)
         if self.dist_head is None:
             return logits
-        distilled = self.dist_head(pooled)
+        distilled = self.teacher_logits(pooled)
         return (logits, distilled) if self.training else (logits + distilled) / 2
 
     def fuse_parts(self) -> None:
-        """Fold the norm and both linear layers into one."""
-        scale, shift = norm_as_affine(self.norm)
-        linears = [linear for linear in (self.head, self.dist_head) if linear is not None]
-        weight = sum(double(linear.weight) for linear in linears) / len(linears)
-        bias = sum(double(linear.bias) for linear in linears) / len(linears)
+        """Fold norms and linear layers into one layer."""
+        pairs = [(self.norm, self.head)]
+        if self.dist_head is not None:
+            pairs.append((self.dist_norm or self.norm, self.dist_head))
+        weight, bias = 0, 0
+        for norm, linear in pairs:
+            scale, shift = norm_as_affine(norm)
+            own = double(linear.weight)
+            weight = weight + own * scale / len(pairs)
+            bias = bias + (double(linear.bias) + own @ shift) / len(pairs)
         fused = nn.Linear(self.head.in_features, self.head.out_features, device='meta')
-        fused.weight = nn.Parameter((weight * scale).to(self.head.weight))
-        fused.bias = nn.Parameter((bias + weight @ shift).to(self.head.bias))
-        self.norm, self.head, self.dist_head = nn.Identity(), fused, None
+        fused.weight = nn.Parameter(weight.to(self.head.weight))
+        fused.bias = nn.Parameter(bias.to(self.head.bias))
+        self.norm, self.head, self.dist_norm, self.dist_head = nn.Identity(), fused, None, None
 
     def is_deployed_form(self, keys: Iterable[str]) -> Optional[bool]:
         parts = {key.split('.')[0] for key in keys}
-        return not parts & {'norm', 'dist_head'} if 'head' in parts else None
+        return not parts & {'norm', 'dist_norm', 'dist_head'} if 'head' in parts else None

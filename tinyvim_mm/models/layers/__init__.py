@@ -1,23 +1,49 @@
 """Building blocks of the backbones."""
 
-from .blocks import FFN, LocalBlock, TinyViMBlock
-from .conv import AxialRepDWConv, ConvBN, RepDWConv
+from .blocks import FFN, LocalBlock, ResidualFFN, TinyViMBlock
+from .channels import ChannelNorm, PatchMerging, Pointwise, init_linear
+from .conv import AxialRepDWConv, ConvBN, RepDWConv, ResidualDWConv
 from .drop_path import DropPath
 from .fuse import fuse_children
 from .laplace_mixer import LaplaceMixer
+from .mobilemamba_blocks import MobileMambaBlock, Transition
+from .mrffi import MRFFI
 from .norm import build_batch_norm
-from .ss2d import SS2D
+from .scan_mixer import ScanMixer
+from .squeeze_excite import SqueezeExcite
+from .ss2d import SS2D, SkipSS2D
+from .vmamba_blocks import MLP, EVSSBlock, InvertedResidual, NormGate, VSSBlock
+from .wte_mamba import WaveletConv, WTEMamba
 
 __all__ = [
     'FFN',
+    'MLP',
+    'MRFFI',
     'SS2D',
     'AxialRepDWConv',
+    'ChannelNorm',
     'ConvBN',
     'DropPath',
+    'EVSSBlock',
+    'InvertedResidual',
     'LaplaceMixer',
     'LocalBlock',
+    'MobileMambaBlock',
+    'NormGate',
+    'PatchMerging',
+    'Pointwise',
     'RepDWConv',
+    'ResidualDWConv',
+    'ResidualFFN',
+    'ScanMixer',
+    'SkipSS2D',
+    'SqueezeExcite',
     'TinyViMBlock',
+    'Transition',
+    'VSSBlock',
+    'WTEMamba',
+    'WaveletConv',
     'build_batch_norm',
     'fuse_children',
+    'init_linear',
 ]

@@ -1,6 +1,6 @@
-"""The two residual blocks of TinyViM."""
+"""The two residual blocks of TinyViM, and the FFN that other backbones share."""
 
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,25 @@ from .laplace_mixer import LaplaceMixer
 
 
 class FFN(nn.Module):
-    """Two pointwise Conv-BN with GELU between them.
+    """Two pointwise Conv-BN with an activation between them.
 
     Args:
         channels: Of input and output.
         expansion: Hidden channels per channel.
         norm_cfg: See :func:`build_batch_norm`.
+        act: Makes the activation.
     """
 
-    def __init__(self, channels: int, expansion: int = 4, norm_cfg: Optional[dict] = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        expansion: int = 4,
+        norm_cfg: Optional[dict] = None,
+        act: Callable[[], nn.Module] = nn.GELU,
+    ) -> None:
         super().__init__()
         self.fc1 = ConvBN(channels, channels * expansion, norm_cfg=norm_cfg)
-        self.act = nn.GELU()
+        self.act = act()
         self.fc2 = ConvBN(channels * expansion, channels, norm_cfg=norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,6 +39,13 @@ class FFN(nn.Module):
         """Fold the norms, and a factor per channel that follows, into the convolutions."""
         self.fc1, self.fc2 = self.fc1.fuse(), self.fc2.fuse(gain)
         return self
+
+
+class ResidualFFN(FFN):
+    """``x + FFN(x)``; arguments as :class:`FFN`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
 
 
 class LocalBlock(nn.Module):

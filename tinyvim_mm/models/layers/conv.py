@@ -12,7 +12,7 @@ KernelSize = Union[int, Tuple[int, int]]
 
 
 class ConvBN(nn.Module):
-    """A convolution without bias followed by batch normalisation.
+    """A convolution followed by batch normalisation.
 
     Args:
         in_channels: Channels of the input.
@@ -21,6 +21,8 @@ class ConvBN(nn.Module):
         stride: Of the convolution.
         groups: Of the convolution.
         norm_cfg: See :func:`build_batch_norm`.
+        bias: Whether the convolution has a bias, which the norm makes redundant; some
+            released networks have it nevertheless.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class ConvBN(nn.Module):
         stride: int = 1,
         groups: int = 1,
         norm_cfg: Optional[dict] = None,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         rows, columns = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
@@ -41,7 +44,7 @@ class ConvBN(nn.Module):
             stride,
             (rows // 2, columns // 2),
             groups=groups,
-            bias=False,
+            bias=bias,
         )
         self.bn = build_batch_norm(norm_cfg, out_channels)
 
@@ -54,7 +57,33 @@ class ConvBN(nn.Module):
         Args:
             gain: A factor per output channel that follows, to be folded too.
         """
-        weight, bias = fold_norm(double(self.conv.weight), None, self.bn, gain)
+        bias = None if self.conv.bias is None else double(self.conv.bias)
+        weight, bias = fold_norm(double(self.conv.weight), bias, self.bn, gain)
+        return biased_copy(self.conv, weight, bias)
+
+
+class ResidualDWConv(ConvBN):
+    """Depthwise ``x + ConvBN(x)``; one depthwise convolution when fused.
+
+    Args:
+        channels: Of input and output.
+        kernel_size: Odd.
+        norm_cfg: See :func:`build_batch_norm`.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: int = 3, norm_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__(channels, channels, kernel_size, groups=channels, norm_cfg=norm_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+    def fuse(self) -> nn.Conv2d:
+        """The one biased depthwise convolution that it is in inference."""
+        weight, bias = fold_norm(double(self.conv.weight), None, self.bn)
+        rows, columns = self.conv.kernel_size
+        weight[:, :, rows // 2, columns // 2] += 1
         return biased_copy(self.conv, weight, bias)
 
 

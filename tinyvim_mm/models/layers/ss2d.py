@@ -1,13 +1,14 @@
 """The 2-D selective scan as a layer."""
 
 import math
-from typing import Optional, Sequence
+from functools import partial
+from typing import Callable, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops import CROSS_SCAN, ScanPath, ss2d
+from ...ops import CROSS_SCAN, SKIP_SCAN, ScanPath, scan_skipping, ss2d
 from ...ops.checks import compute_dtype
 
 
@@ -72,17 +73,33 @@ class SS2D(nn.Module):
         # What the directions add up to can exceed float16 before the norm, so the
         # scan hands it over in float32, and the norm takes it so.
         dtype = compute_dtype(x)
-        y = ss2d(
-            x.to(dtype),
+        y = self.scan(partial(ss2d, backend=self.backend), x.to(dtype))
+        return self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).to(x.dtype)
+
+    @property
+    def scan_weights(self) -> Tuple[Tensor, ...]:
+        """The parameters of the scan, in the order of :func:`tinyvim_mm.ops.ss2d`."""
+        return (
             self.x_proj_weight,
             self.dt_projs_weight,
             self.dt_projs_bias,
             self.A_logs,
             self.Ds,
-            self.paths,
-            backend=self.backend,
         )
-        return self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).to(x.dtype)
+
+    def scan(self, operator: Callable[..., Tensor], x: Tensor, height_axis: int = 2) -> Tensor:
+        """Scan a map, without the norm.
+
+        Args:
+            operator: Has the arguments of :func:`tinyvim_mm.ops.ss2d`, up to the paths.
+            x: What it takes.
+            height_axis: Of ``x``; that of the width is the next.
+
+        Returns:
+            Of the same shape.
+        """
+        del height_axis  # the operator knows
+        return operator(x, *self.scan_weights, self.paths)
 
     def extra_repr(self) -> str:
         K, channels, dt_rank = self.dt_projs_weight.shape
@@ -90,3 +107,25 @@ class SS2D(nn.Module):
             f'channels={channels}, d_state={self.A_logs.shape[1]}, dt_rank={dt_rank}, '
             f'paths={K}, backend={self.backend!r}'
         )
+
+
+class SkipSS2D(SS2D):
+    """Skip-sampled 2-D selective scan and layer normalisation (EfficientVMamba, Sec. 3.2).
+
+    Four disjoint grids with a step of 2 are scanned, each with parameters of its
+    own, see :func:`tinyvim_mm.ops.scan_skipping`.
+
+    Args:
+        channels: ``d``, of input and output.
+        d_state: States per channel, ``N``.
+        dt_rank: Rank ``R`` of the projection to the step size.
+        backend: Implementation of the scan, see :func:`tinyvim_mm.ops.ss2d`.
+    """
+
+    def __init__(
+        self, channels: int, d_state: int = 16, dt_rank: int = 1, backend: Optional[str] = None
+    ) -> None:
+        super().__init__(channels, d_state, dt_rank, SKIP_SCAN, backend)
+
+    def scan(self, operator: Callable[..., Tensor], x: Tensor, height_axis: int = 2) -> Tensor:
+        return scan_skipping(operator, x, *self.scan_weights, self.paths, height_axis)

@@ -1,0 +1,169 @@
+"""EfficientVMamba: Atrous Selective Scan for Light Weight Visual Mamba (arXiv 2403.09977)."""
+
+from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+
+from torch import Tensor, nn
+
+from ...checkpoint import KeyRules, literal_rules
+from ...registry import MODELS
+from ..layers import ChannelNorm, EVSSBlock, InvertedResidual, PatchMerging, init_linear
+from .arguments import linear_drop_paths, read_arch
+from .base import Stage, StagedBackbone
+
+_STAGES = 4
+#: Stages that scan; the later ones are convolutions.
+_SCANNING = 2
+#: Blocks of a stage whose released names are known; published networks have 9 at most.
+_MAX_BLOCKS = 32
+
+
+@MODELS.register_module()
+class EfficientVMamba(StagedBackbone):
+    """EfficientVMamba backbone with multi-scale outputs.
+
+    Two stages scan skip-sampled grids, two are inverted residual blocks. Outputs
+    have strides 4, 8, 16 and 32; the stem rounds sizes down, the rest up.
+
+    Args:
+        arch: ``'t'``, ``'s'``, ``'b'``, or a dict with ``embed_dims`` and ``depths``,
+            four integers each. The widths of S are those of the published weights
+            and parameters; the paper's table gives those of B.
+        in_channels: Channels of the image.
+        out_indices: Stages whose outputs are returned, of 0..3. Stages after the
+            last of them are not built.
+        frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
+            first ``n`` stages.
+        norm_eval: Whether batch norms keep their statistics while training.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly
+            from 0 in the first. Published: 0.1.
+        with_cp: Whether blocks are checkpointed to save memory.
+        norm_cfg: Batch normalisation, ``dict(type='BN')`` or
+            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
+        normalize_outputs: Whether each output goes through a layer norm of its
+            own, as in dense prediction. Classification takes the raw output
+            and normalises in its head.
+        expansion: Channels of the scan per channel of a block.
+        d_state: States per channel of the scan.
+        ssm_backend: Implementation of the scan; ``None`` takes the environment
+            variable ``TINYVIM_SSM_BACKEND`` or else the best one.
+        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
+            checkpoint=...)`` takes released weights and this project's.
+
+    Raises:
+        ValueError: An argument is out of range; the message names it.
+
+    Example:
+        >>> import torch
+        >>> from tinyvim_mm.models import EfficientVMamba
+        >>> backbone = EfficientVMamba(arch='t').eval()
+        >>> for feature in backbone(torch.rand(1, 3, 200, 250)):
+        ...     print(tuple(feature.shape))
+        (1, 48, 50, 62)
+        (1, 96, 25, 31)
+        (1, 192, 13, 16)
+        (1, 384, 7, 8)
+    """
+
+    arch_settings = {
+        't': {'embed_dims': (48, 96, 192, 384), 'depths': (2, 2, 4, 2)},
+        's': {'embed_dims': (64, 128, 256, 512), 'depths': (2, 2, 4, 2)},
+        'b': {'embed_dims': (96, 192, 384, 768), 'depths': (2, 2, 9, 2)},
+    }
+    #: What the stem's one convolution needs.
+    min_size = 4
+    classifier = {'type': 'tinyvim_mm.NormClassifier'}
+    released_key_pairs = (
+        *((f'^patch_embed.{n}.', f'^stem.{k}.') for n, k in ((0, 0), (2, 1))),
+        *((f'^layers.{i}.downsample.', f'^stages.{i + 1}.downsample.') for i in range(_SCANNING)),
+        *((f'^layers.{i}.blocks.', f'^stages.{i}.blocks.') for i in range(_SCANNING)),
+        *(
+            (f'^layers.{i}.{k + 1}.', f'^stages.{i}.blocks.{k}.')
+            for i in range(_SCANNING, _STAGES)
+            for k in range(_MAX_BLOCKS)
+        ),
+        *((f'^outnorm{i}.', f'^out_norms.{i}.') for i in range(_STAGES)),
+        *((f'.op.{name}_proj.', f'.mixer.{name}_proj.') for name in ('in', 'out')),
+        ('.op.conv2d.', '.mixer.conv.'),
+        ('.op.', '.mixer.ss2d.'),
+        ('.conv_branch.0.', '.branch.0.conv.'),
+        ('.conv_branch.1.', '.branch.0.bn.'),
+        ('.conv_branch.3.', '.branch.2.'),
+        ('.se.norm.', '.gate.norm.'),
+        ('.se.global_reduce.', '.gate.fc1.'),
+        ('.se.channel_select.', '.gate.fc2.'),
+        *(
+            (f'.{released}.{n}.', f'.{own}.{part}.')
+            for released, own in (
+                ('conv_pw', 'expand'),
+                ('conv_dw', 'dwconv'),
+                ('conv_pw2', 'project'),
+            )
+            for n, part in enumerate(('conv', 'bn'))
+        ),
+        ('.se.conv_reduce.', '.se.fc1.'),
+        ('.se.conv_expand.', '.se.fc2.'),
+    )
+    # In the release, the merging after a stage of convolutions is its last entry but for an
+    # unused one, at an index that depends on the number of blocks.
+    released_key_rules = (
+        (r'^layers\.2\.\d+\.(norm|reduction)\.', r'stages.3.downsample.\1.'),
+        *literal_rules(released_key_pairs),
+    )
+    released_head_pairs = (('classifier.norm.', 'norm.'), ('classifier.head.', 'head.'))
+    keys_that_may_be_fresh = (r'out_norms\.',)
+
+    def __init__(
+        self,
+        arch: Union[str, dict] = 't',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        norm_cfg: Optional[dict] = None,
+        normalize_outputs: bool = True,
+        expansion: int = 2,
+        d_state: int = 16,
+        ssm_backend: Optional[str] = None,
+        init_cfg: Union[dict, List[dict], None] = None,
+    ) -> None:
+        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
+        super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        mixer = {'expansion': expansion, 'd_state': d_state, 'ssm_backend': ssm_backend}
+        self.stem = nn.Sequential(
+            nn.Conv2d(in_channels, self.embed_dims[0], 4, stride=4),
+            ChannelNorm(self.embed_dims[0]),
+        )
+        drop_paths = linear_drop_paths(drop_path_rate, depths)
+        self.stages = nn.ModuleList()
+        for i in range(self.num_stages):
+            width = self.embed_dims[i]
+            blocks = [
+                EVSSBlock(width, rate, norm_cfg, mixer)
+                if i < _SCANNING
+                else InvertedResidual(width, rate, norm_cfg)
+                for rate in drop_paths[i]
+            ]
+            downsample = PatchMerging(self.embed_dims[i - 1], width) if i > 0 else None
+            self.stages.append(Stage(blocks, downsample))
+        self.out_norms = nn.ModuleDict()
+        if normalize_outputs:
+            for i in self.out_indices:
+                self.out_norms[str(i)] = ChannelNorm(self.embed_dims[i])
+        self.apply(init_linear)
+        self.freeze_stages()
+
+    @classmethod
+    def rules_to_released(cls, keys: Iterable[str]) -> KeyRules:
+        """See the base class; the merging after the third stage is numbered after its blocks."""
+        blocks = {key.split('.')[3] for key in keys if key.startswith('stages.2.blocks.')}
+        merging = ('^stages.3.downsample.', f'^layers.2.{len(blocks) + 2}.')
+        return (*literal_rules([merging]), *super().rules_to_released(keys))
+
+    @classmethod
+    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
+        """See the base class."""
+        names = ['norm.weight'] * _SCANNING + ['project.bn.weight'] * (_STAGES - _SCANNING)
+        norms = [state.get(f'stages.{i}.blocks.0.{name}') for i, name in enumerate(names)]
+        return tuple(len(norm) for norm in norms if norm is not None)

@@ -1,0 +1,213 @@
+"""MobileMamba: Lightweight Multi-Receptive Visual Mamba Network (CVPR 2025, arXiv 2411.15941)."""
+
+from itertools import pairwise
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from torch import Tensor, nn
+
+from ...checkpoint import literal_rules
+from ...registry import MODELS
+from ..layers import ConvBN, MobileMambaBlock, Transition, build_batch_norm
+from ..layers.haar import haar_filters
+from .arguments import check_length, linear_drop_paths, read_arch
+from .base import Stage, StagedBackbone
+
+_STAGES = 3
+#: Blocks of a stage whose released names are known; published networks have 3 at most.
+_MAX_BLOCKS = 16
+_MIXER = '.mixer.m.attn.'
+_SCAN = f'{_MIXER}global_op.global_atten.'
+_WAVELET = '.mrffi.wte.wavelet.'
+
+
+def _key_pairs() -> Tuple[Tuple[str, str], ...]:
+    """Released and own parts of keys; special ones come before general ones."""
+    pairs = [('^patch_embed.', '^stem.'), ('^blocks1.', '^stages.0.blocks.')]
+    for i in range(1, _STAGES):
+        # In a released stage 0, 1 and 2 are the units around and the merging, 3 the first block.
+        stage, released = f'^stages.{i}.', f'^blocks{i + 1}.'
+        for index, units in ((0, 'before'), (2, 'after')):
+            own = f'{stage}downsample.{units}.'
+            pairs += [
+                (f'{released}{index}.{k}.m.', own + n) for k, n in ((0, 'dwconv.'), (1, 'mlp.'))
+            ]
+        merge = f'{stage}downsample.merge.'
+        parts = (('conv1.', 'expand.'), ('conv2.', 'dwconv.'), ('conv3.', 'project.'), ('se.',) * 2)
+        pairs += [(f'{released}1.{theirs}', merge + own) for theirs, own in parts]
+        pairs += [(f'{released}{3 + j}.', f'{stage}blocks.{j}.') for j in range(_MAX_BLOCKS)]
+    for k in range(2):
+        pairs += [(f'.dw{k}.m.', f'.dwconv{k}.'), (f'.ffn{k}.m.', f'.mlp{k}.')]
+    for k in (1, 2):
+        # With the leaf: a squeeze has a part called `fc1` in both layouts.
+        pairs += [(f'.pw{k}.c.', f'.fc{k}.conv.'), (f'.pw{k}.bn.', f'.fc{k}.bn.')]
+    pairs += [
+        (f'{_MIXER}local_op.dwconv3x3.', '.mrffi.local.0.conv.'),
+        (f'{_MIXER}local_op.bn1.', '.mrffi.local.0.bn.'),
+        (f'{_MIXER}local_op.dwconv1x1.', '.mrffi.local.2.conv.'),
+        (f'{_MIXER}local_op.bn2.', '.mrffi.local.2.bn.'),
+        (f'{_MIXER}global_op.base_scale.weight', '.mrffi.wte.base_scale'),
+        (f'{_MIXER}global_op.wavelet_convs.0.', f'{_WAVELET}conv.'),
+        (f'{_MIXER}global_op.wavelet_scale.0.weight', f'{_WAVELET}scale'),
+        (f'{_MIXER}global_op.wt_filter', f'{_WAVELET}wt_filter'),
+        (f'{_MIXER}global_op.iwt_filter', f'{_WAVELET}iwt_filter'),
+        (f'{_SCAN}in_proj.', '.mrffi.wte.in_proj.'),
+        (f'{_SCAN}conv2d.', '.mrffi.wte.dwconv.'),
+        (f'{_SCAN}out_proj.', '.mrffi.wte.out_proj.'),
+        (_SCAN, '.mrffi.wte.ss2d.'),
+        (f'{_MIXER}proj.1.', '.mrffi.proj.'),
+        ('.c.weight', '.conv.weight'),
+    ]
+    return tuple(pairs)
+
+
+@MODELS.register_module()
+class MobileMamba(StagedBackbone):
+    """MobileMamba backbone with multi-scale outputs.
+
+    Three stages with outputs of strides 16, 32 and 64, sizes rounded up. Index 0
+    of ``out_indices`` is the first stage; the output of the stem, which has the
+    stride of the first stage, is not among them: no published network uses it.
+
+    Args:
+        arch: ``'t2'``, ``'t4'``, ``'s6'``, ``'b1'``, ``'b2'``, ``'b4'`` (paper,
+            Table 2), or a dict with ``embed_dims`` and ``depths``, three integers
+            each. B1, B2 and B4 are one network, trained with images of 256, 384
+            and 512 pixels.
+        in_channels: Channels of the image.
+        out_indices: Stages whose outputs are returned, of 0..2. Stages after the
+            last of them are not built.
+        frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
+            first ``n`` stages.
+        norm_eval: Whether batch norms keep their statistics while training.
+        drop_path_rate: Stochastic depth of the last block; it rises linearly
+            from 0 in the first. Published: 0.03 for B, else 0.
+        with_cp: Whether blocks are checkpointed to save memory.
+        norm_cfg: Batch normalisation, ``dict(type='BN')`` or
+            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
+        normalize_outputs: Whether each output goes through a batch norm of its
+            own. The published detectors and segmentors have none.
+        global_ratios: Per stage, the share of channels that is scanned.
+        local_ratios: Per stage, the share of channels with a local branch.
+        kernel_sizes: Per stage, of the local and the wavelet branch, odd.
+        d_state: States per channel of the scan.
+        ssm_backend: Implementation of the scan; ``None`` takes the environment
+            variable ``TINYVIM_SSM_BACKEND`` or else the best one.
+        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
+            checkpoint=...)`` takes released weights and this project's.
+
+    Raises:
+        ValueError: An argument is out of range; the message names it.
+
+    Example:
+        >>> import torch
+        >>> from tinyvim_mm.models import MobileMamba
+        >>> backbone = MobileMamba(arch='t2').eval()
+        >>> for feature in backbone(torch.rand(1, 3, 200, 250)):
+        ...     print(tuple(feature.shape))
+        (1, 144, 13, 16)
+        (1, 272, 7, 8)
+        (1, 368, 4, 4)
+    """
+
+    arch_settings = {
+        't2': {'embed_dims': (144, 272, 368), 'depths': (1, 2, 2)},
+        't4': {'embed_dims': (176, 368, 448), 'depths': (1, 2, 2)},
+        's6': {'embed_dims': (192, 384, 448), 'depths': (1, 2, 2)},
+        **{f'b{i}': {'embed_dims': (200, 376, 448), 'depths': (2, 3, 2)} for i in (1, 2, 4)},
+    }
+    classifier = {
+        'type': 'tinyvim_mm.DistillationClassifier',
+        'distillation': False,
+        'norm_after_pool': True,
+    }
+    released_key_pairs = _key_pairs()
+    released_key_rules = literal_rules(released_key_pairs)
+    released_head_pairs = (
+        ('head.bn.', 'norm.'),
+        ('head.l.', 'head.'),
+        ('head_dist.bn.', 'dist_norm.'),
+        ('head_dist.l.', 'dist_head.'),
+    )
+    keys_that_may_be_fresh = (r'out_norms\.',)
+
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'b1',
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        norm_cfg: Optional[dict] = None,
+        normalize_outputs: bool = False,
+        global_ratios: Sequence[float] = (0.8, 0.7, 0.6),
+        local_ratios: Sequence[float] = (0.2, 0.2, 0.3),
+        kernel_sizes: Sequence[int] = (7, 5, 3),
+        d_state: int = 1,
+        ssm_backend: Optional[str] = None,
+        init_cfg: Union[dict, List[dict], None] = None,
+    ) -> None:
+        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
+        super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        per_stage = {
+            'global_ratios': global_ratios,
+            'local_ratios': local_ratios,
+            'kernel_sizes': kernel_sizes,
+        }
+        for name, values in per_stage.items():
+            check_length(name, values, _STAGES)
+        if any(size % 2 == 0 for size in kernel_sizes):
+            raise ValueError(f'kernel_sizes must be odd, got {kernel_sizes!r}')
+        if self.embed_dims[0] % 8:
+            raise ValueError(
+                f"arch['embed_dims'] must begin with a multiple of 8, got {self.embed_dims!r}"
+            )
+
+        self.stem = _stem(in_channels, self.embed_dims[0], norm_cfg)
+        drop_paths = linear_drop_paths(drop_path_rate, depths)
+        self.stages = nn.ModuleList()
+        for i in range(self.num_stages):
+            mixer = {
+                'global_ratio': global_ratios[i],
+                'local_ratio': local_ratios[i],
+                'kernel_size': kernel_sizes[i],
+                'd_state': d_state,
+                'ssm_backend': ssm_backend,
+            }
+            width = self.embed_dims[i]
+            blocks = [MobileMambaBlock(width, rate, norm_cfg, mixer) for rate in drop_paths[i]]
+            downsample = Transition(self.embed_dims[i - 1], width, norm_cfg) if i > 0 else None
+            self.stages.append(Stage(blocks, downsample))
+        self.out_norms = nn.ModuleDict()
+        if normalize_outputs:
+            for i in self.out_indices:
+                self.out_norms[str(i)] = build_batch_norm(norm_cfg, self.embed_dims[i])
+        self.freeze_stages()
+
+    @classmethod
+    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
+        """See the base class."""
+        norms = [state.get(f'stages.{i}.blocks.0.mrffi.proj.bn.weight') for i in range(_STAGES)]
+        return tuple(len(norm) for norm in norms if norm is not None)
+
+    @classmethod
+    def released_constants(cls, state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+        """The Haar filters, which released weights hold beside each wavelet convolution."""
+        constants = {}
+        for key, value in state.items():
+            place, found, _ = key.partition(f'{_WAVELET}conv.weight')
+            if found:
+                filters = haar_filters(len(value) // 4)
+                constants[f'{place}{_WAVELET}wt_filter'] = filters
+                constants[f'{place}{_WAVELET}iwt_filter'] = filters.clone()
+        return constants
+
+
+def _stem(in_channels: int, width: int, norm_cfg: Optional[dict]) -> nn.Sequential:
+    """Four convolutions to stride 16."""
+    widths = (in_channels, width // 8, width // 4, width // 2, width)
+    layers: List[Any] = []
+    for before, after in pairwise(widths):
+        layers += [ConvBN(before, after, 3, stride=2, norm_cfg=norm_cfg), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,48 @@
+"""Classifier of VMamba and EfficientVMamba."""
+
+from typing import Optional, Sequence, Union
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...registry import MODELS
+from ..layers import ChannelNorm, init_linear
+
+
+@MODELS.register_module()
+class NormClassifier(BaseModule):
+    """Layer normalisation of each pixel, global average pooling and a linear layer.
+
+    Takes the raw output of the last stage, that is of a backbone built with
+    ``normalize_outputs=False``.
+
+    Args:
+        in_channels: Channels of the last stage.
+        num_classes: Classes.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int = 1000, init_cfg: Optional[dict] = None
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.norm = ChannelNorm(in_channels)
+        self.head = nn.Linear(in_channels, num_classes)
+        init_linear(self.head)
+
+    def pre_logits(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+        """Normalise and pool.
+
+        Args:
+            feats: ``(batch, in_channels, H, W)``, or a backbone's outputs, of
+                which the last is taken.
+
+        Returns:
+            ``(batch, in_channels)``.
+        """
+        x = feats if isinstance(feats, Tensor) else feats[-1]
+        return self.norm(x).mean((2, 3))
+
+    def forward(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
+        """Logits ``(batch, num_classes)``; ``feats`` as in :meth:`pre_logits`."""
+        return self.head(self.pre_logits(feats))

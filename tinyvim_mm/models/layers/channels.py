@@ -1,0 +1,69 @@
+"""Layers that act on the channels of one pixel, for maps with the channels first.
+
+They compute with the channels last. What they return lies so in memory, so that a
+chain of them, of depthwise convolutions and of scans copies nothing.
+"""
+
+from torch import Tensor, nn
+
+from ...ops.skip_scan import pad_to_even
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel.
+
+    Args:
+        channels: Of input and output.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, H, W)`` to the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Pointwise(nn.Linear):
+    """A linear layer over the channels of each pixel: a 1x1 convolution whose weight is a matrix.
+
+    Args:
+        in_features: Channels of the input.
+        out_features: Channels of the output.
+        bias: Whether it has one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, in_features, H, W)`` to ``(batch, out_features, H, W)``."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class PatchMerging(nn.Module):
+    """Half the resolution: the pixels of each 2x2 cell side by side, normalised and projected.
+
+    Odd sides are filled up with zeros, right and below (Swin Transformer, Sec. 3.1).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * in_channels, eps=1e-5)
+        self.reduction = nn.Linear(4 * in_channels, out_channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/2), ceil(W/2))``."""
+        cells = pad_to_even(x).unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        # The column of a pixel in its cell counts before its row.
+        cells = cells.permute(0, 2, 4, 5, 3, 1).flatten(3)
+        return self.reduction(self.norm(cells)).permute(0, 3, 1, 2)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Initialise a linear layer as VMamba does; leaves other modules alone."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,136 @@
+"""The residual blocks of VMamba and EfficientVMamba."""
+
+from typing import Optional
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .channels import ChannelNorm, Pointwise
+from .conv import ConvBN
+from .drop_path import DropPath
+from .scan_mixer import ScanMixer
+from .squeeze_excite import SqueezeExcite
+from .ss2d import SkipSS2D
+
+
+class MLP(nn.Module):
+    """Two linear layers over channels with GELU between them.
+
+    Args:
+        channels: Of input and output.
+        expansion: Hidden channels per channel.
+    """
+
+    def __init__(self, channels: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.fc1 = Pointwise(channels, channels * expansion)
+        self.fc2 = Pointwise(channels * expansion, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class VSSBlock(nn.Module):
+    """``x = x + ScanMixer(norm(x))``, then ``x = x + MLP(norm(x))`` (VMamba, Fig. 3).
+
+    Args:
+        channels: Of input and output.
+        drop_path: Rate of stochastic depth, of each of the two branches.
+        mixer: Further arguments of :class:`ScanMixer`.
+    """
+
+    def __init__(self, channels: int, drop_path: float = 0.0, mixer: Optional[dict] = None) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.mixer = ScanMixer(channels, **(mixer or {}))
+        self.norm2 = ChannelNorm(channels)
+        self.mlp = MLP(channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.mixer(self.norm(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class NormGate(nn.Module):
+    """Squeeze-and-excitation that sees the normalised map and scales the map itself.
+
+    Args:
+        channels: Of input and output.
+        reduction: Channels per channel of the hidden layer.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.fc1 = nn.Linear(channels, channels // reduction)
+        self.fc2 = nn.Linear(channels // reduction, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.fc2(F.gelu(self.fc1(self.norm(x).mean((2, 3)))))
+        return x * gate.sigmoid()[:, :, None, None]
+
+
+class EVSSBlock(nn.Module):
+    """``x + gate(mixer(y)) + gate(branch(y))`` with ``y = norm(x)`` (EfficientVMamba, Fig. 3).
+
+    One gate serves the skip-sampled scan and the convolutions beside it.
+
+    Args:
+        channels: Of input and output.
+        drop_path: Rate of stochastic depth.
+        norm_cfg: See :func:`build_batch_norm`.
+        mixer: Further arguments of :class:`ScanMixer`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float = 0.0,
+        norm_cfg: Optional[dict] = None,
+        mixer: Optional[dict] = None,
+    ) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.mixer = ScanMixer(channels, gated=True, conv_bias=True, scan=SkipSS2D, **(mixer or {}))
+        self.branch = nn.Sequential(
+            ConvBN(channels, channels, 3, groups=channels, norm_cfg=norm_cfg, bias=True),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 1),
+        )
+        self.gate = NormGate(channels)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        return x + self.drop_path(self.gate(self.mixer(y)) + self.gate(self.branch(y)))
+
+
+class InvertedResidual(nn.Module):
+    """``x + project(squeeze_excite(depthwise(expand(x))))``, Conv-BN each, ReLU after two.
+
+    Args:
+        channels: Of input and output.
+        drop_path: Rate of stochastic depth.
+        norm_cfg: See :func:`build_batch_norm`.
+        expansion: Hidden channels per channel.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float = 0.0,
+        norm_cfg: Optional[dict] = None,
+        expansion: int = 4,
+    ) -> None:
+        super().__init__()
+        hidden = channels * expansion
+        self.expand = ConvBN(channels, hidden, norm_cfg=norm_cfg)
+        self.dwconv = ConvBN(hidden, hidden, 3, groups=hidden, norm_cfg=norm_cfg)
+        self.se = SqueezeExcite(hidden, channels // 2)
+        self.project = ConvBN(hidden, channels, norm_cfg=norm_cfg)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.dwconv(F.relu(self.expand(x))))
+        return x + self.drop_path(self.project(self.se(y)))
