@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from ...checkpoint import literal_rules
+from ...ops.backends import BACKENDS
 from ...registry import MODELS
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
+from .arguments import check_flag, check_integer, check_number, check_per_stage
 from .base import StagedBackbone
 
 
@@ -67,7 +69,8 @@ class TinyViM(StagedBackbone):
             checkpoint=...)`` takes released weights and this project's.
 
     Raises:
-        ValueError: An argument is out of range; the message names it.
+        TypeError: An argument is of another type; the message names it.
+        ValueError: One is out of range; so does this.
 
     Example:
         >>> import torch
@@ -134,11 +137,21 @@ class TinyViM(StagedBackbone):
         self.arch = arch if isinstance(arch, str) else 'custom'
         self.embed_dims, depths = self._read_arch(arch)
         num_stages = len(depths)
+        check_integer('in_channels', in_channels, 1)
+        check_integer('d_state', d_state, 1)
+        check_integer('laplacian_kernel', laplacian_kernel)
+        check_number('drop_path_rate', drop_path_rate)
+        check_flag('normalize_outputs', normalize_outputs)
+        check_per_stage('split_ratios', split_ratios, num_stages, check_number)
+        check_per_stage('pool_sizes', pool_sizes, num_stages, check_integer, 1)
+        if ssm_backend not in (None, 'auto', *BACKENDS):
+            raise ValueError(
+                f'ssm_backend must be None or one of {", ".join(["auto", *BACKENDS])}, '
+                f'got {ssm_backend!r}'
+            )
         super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         if not 0.0 <= drop_path_rate < 1.0:
             raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
-        _check_length('split_ratios', split_ratios, num_stages)
-        _check_length('pool_sizes', pool_sizes, num_stages)
 
         width = self.embed_dims[0]
         self.stem = nn.Sequential(
@@ -284,15 +297,9 @@ class TinyViM(StagedBackbone):
                 f"arch as a dict must have exactly the keys 'embed_dims' and 'depths', got {arch!r}"
             )
         for name, values in arch.items():
-            _check_length(f"arch['{name}']", values, 4)
-            if min(values) < (2 if name == 'embed_dims' else 1):
-                raise ValueError(f"arch['{name}'] is too small: {values!r}")
+            least = 2 if name == 'embed_dims' else 1
+            check_per_stage(f"arch['{name}']", values, 4, check_integer, least)
         return tuple(arch['embed_dims']), tuple(arch['depths'])
-
-
-def _check_length(name: str, values: Sequence, length: int) -> None:
-    if len(values) != length:
-        raise ValueError(f'{name} must have one value per stage, {length} in all, got {values!r}')
 
 
 def _init_convolution(module: nn.Module) -> None:
