@@ -23,7 +23,7 @@ SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--exact-python) \
   $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)') \
   $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
 
-.PHONY: help env demo test test-gpu test-asan lint clean
+.PHONY: help env demo test test-gpu test-asan fuzz check-install lint clean
 
 help:
 	@echo 'make env       create or update .venv: torch, mmcv with its operators, the toolboxes'
@@ -31,6 +31,8 @@ help:
 	@echo 'make test      env, then the linter and the tests   [PYTEST_ARGS="-k scan"]'
 	@echo 'make test-gpu  build for the GPU here, run its tests and the benchmark; no network needed'
 	@echo 'make test-asan env, then the operator under AddressSanitizer and UBSan'
+	@echo 'make fuzz      env, then the reliability tests with 10,000 cases each'
+	@echo 'make check-install  env, then wheel and sdist in clean environments'
 	@echo 'make lint      env, then the linter'
 	@echo 'make clean     remove .venv, builds and caches; built mmcv wheels (.cache/wheels),'
 	@echo '               data, weights and results stay'
@@ -56,6 +58,13 @@ test-gpu:
 
 test-asan: env
 	PYTHON=$(VENV_PYTHON) bash tools/test_asan.sh
+
+fuzz: env
+	$(VENV_PYTHON) -m pytest tests/test_reliability tests/test_hostile_checkpoints.py \
+	  --hypothesis-profile=thorough -rP $(PYTEST_ARGS)
+
+check-install: env
+	PYTHON=$(VENV_PYTHON) bash tools/check_install.sh
 
 lint: env
 	.venv/bin/ruff check .
