@@ -23,7 +23,7 @@ SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--exact-python) \
   $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)') \
   $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
 
-.PHONY: help env demo test test-gpu test-asan test-matrix lint clean
+.PHONY: help env demo test test-gpu test-asan test-matrix fuzz check-install lint clean
 
 help:
 	@echo 'make env       create or update .venv: torch, mmcv with its operators, the toolboxes'
@@ -33,6 +33,8 @@ help:
 	@echo 'make test-asan env, then the operator under AddressSanitizer and UBSan'
 	@echo 'make test-matrix  the core tests in clean environments: stacks, Pythons, torches; hours'
 	@echo '                  [MATRIX_ARGS="--only torch-only"]'
+	@echo 'make fuzz      env, then the reliability tests with 10,000 cases each'
+	@echo 'make check-install  env, then wheel and sdist in clean environments'
 	@echo 'make lint      env, then the linter'
 	@echo 'make clean     remove .venv, builds and caches; built mmcv wheels (.cache/wheels),'
 	@echo '               data, weights and results stay'
@@ -62,6 +64,13 @@ test-asan: env
 # In clean environments under .cache/matrix; results in docs/matrix.json and the README.
 test-matrix:
 	$(PYTHON) tools/test_matrix.py --fill README.md $(MATRIX_ARGS)
+
+fuzz: env
+	$(VENV_PYTHON) -m pytest tests/test_reliability tests/test_hostile_checkpoints.py \
+	  --hypothesis-profile=thorough -rP $(PYTEST_ARGS)
+
+check-install: env
+	PYTHON=$(VENV_PYTHON) bash tools/check_install.sh
 
 lint: env
 	.venv/bin/ruff check .

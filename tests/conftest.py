@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Triton's interpreter runs kernels on a CPU; it has to be chosen before anything imports Triton.
 if not torch.cuda.is_available():
@@ -12,6 +13,9 @@ if not torch.cuda.is_available():
 from tinyvim_mm import compat
 
 compat.apply()  # before any test module imports a toolbox
+
+#: `make fuzz`: as many cases as a night allows, others each time.
+settings.register_profile('thorough', max_examples=10_000, print_blob=True)
 
 
 @pytest.fixture(autouse=True)

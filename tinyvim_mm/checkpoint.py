@@ -8,6 +8,7 @@ may fall back to full unpickling), hence :func:`install_safe_loader`.
 import argparse
 import contextlib
 import difflib
+import logging
 import os
 import pickle
 import re
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 import torch
+from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from . import safetensors_file
+from . import checkpoint_checks, safetensors_file
 from .integrations import hub
 
 #: Rewrites of released keys: (pattern, replacement) of :func:`re.sub`, all applied in turn.
@@ -44,6 +46,8 @@ class CheckpointError(RuntimeError):
 def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
     """Read a checkpoint without executing code from it.
 
+    Weights that are NaN or infinite are logged as a warning that names them.
+
     Args:
         path: A local file, ``hf://owner/repository/file[@revision]``, or an
             address with another scheme that mmengine knows (``http://``,
@@ -54,8 +58,8 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
 
     Raises:
         FileNotFoundError: No such file.
-        CheckpointError: The file is damaged, would need ``trust``, or cannot be
-            fetched.
+        CheckpointError: The file is damaged, would need ``trust``, claims tensors
+            larger than it can hold, or cannot be fetched.
     """
     if path.startswith(hub.SCHEME):
         try:
@@ -70,6 +74,12 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         raise FileNotFoundError(_not_found(file))
 
     def read() -> Any:
+        checkpoint_checks.check_archive(file)
+        content = read_unchecked()
+        checkpoint_checks.check_sizes(content, file.stat().st_size)
+        return content
+
+    def read_unchecked() -> Any:
         if file.suffix == safetensors_file.SUFFIX:
             return safetensors_file.read(file, map_location)
         if trust:
@@ -78,7 +88,9 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         with _training_state_allowed():
             return torch.load(file, map_location=map_location, weights_only=True)
 
-    return _read(str(file), read, trust)
+    content = _read(str(file), read, trust)
+    _warn_of_values(content, str(file))
+    return content
 
 
 def install_safe_loader(trust: bool = False) -> None:
@@ -125,9 +137,30 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
             'from, pass --trust-checkpoint to the tool, or save its plain tensors anew with '
             'torch.save(torch.load(path, weights_only=False)["state_dict"], new_path)'
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, UnicodeDecodeError) as error:
-        why = str(error).splitlines()[0] if str(error) else 'the file ends early'
+    except checkpoint_checks.ImpossibleSizeError as error:
+        raise CheckpointError(
+            f'{path} was refused: {error}. It is damaged, or made to exhaust the memory'
+        ) from error
+    except OSError:
+        raise
+    except EOFError as error:
+        raise CheckpointError(_DAMAGED.format(path=path, why='the file ends early')) from error
+    except Exception as error:
+        # Bytes from elsewhere can raise anything inside the readers: AttributeError,
+        # IndexError, MemoryError, RecursionError, ...
+        why = (str(error).splitlines() or [''])[0] or type(error).__name__
         raise CheckpointError(_DAMAGED.format(path=path, why=why)) from error
+
+
+def _warn_of_values(content: Any, path: str) -> None:
+    keys = checkpoint_checks.not_finite(unwrap(content)[0])
+    if keys:
+        print_log(
+            f'{path}: {len(keys)} tensors hold NaN or infinity: {_some(keys)}. The run that wrote '
+            'it had diverged, or the file is damaged; what is computed with it is worthless',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 @contextlib.contextmanager

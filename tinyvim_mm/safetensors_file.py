@@ -54,7 +54,9 @@ def read(path: Path, map_location: Any = 'cpu') -> Dict[str, Any]:
             texts = dict(file.metadata() or {})
             order: List[str] = json.loads(texts.pop(_ORDER, '[]'))
             names = list(file.keys())
-            if set(order) != set(names):  # written by another program
+            # A text of the file, which may hold anything.
+            known = isinstance(order, list) and all(isinstance(name, str) for name in order)
+            if not known or sorted(order) != sorted(names):  # written by another program
                 order = names
             state = {name: file.get_tensor(name) for name in order}
     except SafetensorError as error:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the operator's tests on a build with AddressSanitizer and
+# Runs the operator's tests and its fuzz tests on a build with AddressSanitizer and
 # UndefinedBehaviorSanitizer, beside the installed one, in work_dirs/asan.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,5 +18,7 @@ for library in libasan.so libubsan.so; do
 done
 LD_PRELOAD=$PRELOAD ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     "$PYTHON" -m pytest -c "$ROOT/pyproject.toml" --rootdir "$ROOT" -p no:cacheprovider \
-    "$ROOT/tests/test_ops/test_golden.py" "$ROOT/tests/test_ops/test_scan.py" -k cpu "$@"
+    "$ROOT/tests/test_ops/test_golden.py" "$ROOT/tests/test_ops/test_scan.py" \
+    "$ROOT/tests/test_reliability/test_fuzz_operators.py" \
+    -k 'cpu and not memory' "$@"  # the sanitizer keeps freed memory back
 echo "sanitizers: $(cd "$BUILD" && "$PYTHON" -c 'import tinyvim_mm; print(tinyvim_mm.__file__)') is clean"

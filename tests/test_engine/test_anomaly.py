@@ -113,7 +113,9 @@ def test_a_damaged_weight_is_named(train_two):
 
 
 def test_data_that_are_not_finite_are_told_from_layers(train_two):
-    with pytest.raises(AnomalyError, match='iteration 1: the output of data_preprocessor') as caught:
+    with pytest.raises(
+        AnomalyError, match='iteration 1: the output of data_preprocessor'
+    ) as caught:
         train_two(lambda model: None, first=torch.full((2, 4), float('inf')))
     assert 'Its input was not finite already' in str(caught.value)
 

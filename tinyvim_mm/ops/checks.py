@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 
-def check_floating(operator: str, **tensors: Optional[Tensor]) -> None:
-    """Require real floating tensors on one device.
+def check_floating(
+    operator: str, optional: Sequence[str] = (), **tensors: Optional[Tensor]
+) -> None:
+    """Require real floating tensors on one device; those in ``optional`` may be ``None``.
 
     Raises:
         TypeError: An argument is no tensor, or of an integer or complex type.
@@ -15,7 +17,7 @@ def check_floating(operator: str, **tensors: Optional[Tensor]) -> None:
     """
     first_name, first = next(iter(tensors.items()))
     for name, tensor in tensors.items():
-        if tensor is None:
+        if tensor is None and name in optional:
             continue
         if not isinstance(tensor, Tensor):
             raise TypeError(f'{operator}: {name} must be a tensor, got {type(tensor).__name__}')

@@ -58,7 +58,11 @@ def selective_scan(
         ValueError: A shape or device does not fit; the message names the argument.
         BackendUnavailableError: The backend cannot run here.
     """
-    check_floating('selective_scan', u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, bias=delta_bias)
+    check_floating(
+        'selective_scan',
+        ('D', 'z', 'bias'),
+        **{'u': u, 'delta': delta, 'A': A, 'B': B, 'C': C, 'D': D, 'z': z, 'bias': delta_bias},
+    )
     check_shape('selective_scan', 'u', u, ('batch', 'dim', 'L'), (None, None, None))
     check_shape('selective_scan', 'A', A, ('dim', 'N'), (u.shape[1], None))
     batch, dim, length = u.shape

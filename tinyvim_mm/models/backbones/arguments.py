@@ -1,8 +1,14 @@
-"""Arguments that the backbones have in common: reading and checking them."""
+"""Arguments that the backbones have in common: reading and checking them.
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+Each error names the argument.
+"""
+
+from numbers import Integral, Real
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
+
+from ...ops.backends import BACKENDS
 
 
 def read_arch(
@@ -19,6 +25,7 @@ def read_arch(
         Its name, ``'custom'`` for a dict, the width and the number of blocks of each stage.
 
     Raises:
+        TypeError: Its values are no sequences of integers.
         ValueError: It is none.
     """
     name = arch if isinstance(arch, str) else 'custom'
@@ -33,16 +40,9 @@ def read_arch(
             f"arch as a dict must have exactly the keys 'embed_dims' and 'depths', got {arch!r}"
         )
     for key, values in arch.items():
-        check_length(f"arch['{key}']", values, num_stages)
-        if min(values) < (2 if key == 'embed_dims' else 1):
-            raise ValueError(f"arch['{key}'] is too small: {values!r}")
+        least = 2 if key == 'embed_dims' else 1
+        check_per_stage(f"arch['{key}']", values, num_stages, check_integer, least)
     return name, tuple(arch['embed_dims']), tuple(arch['depths'])
-
-
-def check_length(name: str, values: Sequence, length: int) -> None:
-    """Raise a ValueError unless there is one value per stage."""
-    if len(values) != length:
-        raise ValueError(f'{name} must have one value per stage, {length} in all, got {values!r}')
 
 
 def linear_drop_paths(rate: float, depths: Sequence[int]) -> List[List[float]]:
@@ -58,8 +58,60 @@ def linear_drop_paths(rate: float, depths: Sequence[int]) -> List[List[float]]:
     Raises:
         ValueError: ``rate`` is not in ``[0, 1)``.
     """
+    check_number('drop_path_rate', rate)
     if not 0.0 <= rate < 1.0:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {rate}')
     # On the CPU: the model may be built on the meta device, whose tensors have no values.
     rates = torch.linspace(0, rate, sum(depths), device='cpu')
     return [part.tolist() for part in rates.split(list(depths))]
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Require ``True`` or ``False``."""
+    if not isinstance(value, bool):
+        raise TypeError(f'{name} must be True or False, got {value!r}')
+
+
+def check_integer(name: str, value: Any, least: Optional[int] = None) -> None:
+    """Require an integer, of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f'{name} must be an integer, got {value!r}')
+    if least is not None and value < least:
+        raise ValueError(f'{name} must be at least {least}, got {value}')
+
+
+def check_number(name: str, value: Any) -> None:
+    """Require a real number."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f'{name} must be a number, got {value!r}')
+
+
+def check_per_stage(
+    name: str, values: Any, length: int, check: Callable[..., None], *limits: Any
+) -> None:
+    """Require a sequence with one value per stage.
+
+    Args:
+        name: Of the argument.
+        values: What was given.
+        length: How many stages there are.
+        check: Applied to each value.
+        limits: Further arguments of it.
+    """
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise TypeError(f'{name} must be a sequence with one value per stage, got {values!r}')
+    if len(values) != length:
+        raise ValueError(f'{name} must have one value per stage, {length} in all, got {values!r}')
+    for i, value in enumerate(values):
+        check(f'{name}[{i}]', value, *limits)
+
+def check_shared(in_channels: Any, normalize_outputs: Any, ssm_backend: Any, d_state: Any) -> None:
+    """Check the arguments that every backbone takes and hands on."""
+    check_integer('in_channels', in_channels, 1)
+    check_integer('d_state', d_state, 1)
+    check_flag('normalize_outputs', normalize_outputs)
+    if ssm_backend not in (None, 'auto', *BACKENDS):
+        raise ValueError(
+            f'ssm_backend must be None or one of {", ".join(["auto", *BACKENDS])}, '
+            f'got {ssm_backend!r}'
+        )

@@ -24,6 +24,7 @@ from ...checkpoint import (
 from ...ops.tracing import is_compiling
 from ..layers import ConvBN, RepDWConv, fuse_children
 from ..reparameterize import Deployable
+from .arguments import check_flag, check_integer
 
 
 class Stage(nn.Module):
@@ -99,6 +100,9 @@ class StagedBackbone(Deployable, BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.out_indices = _normalise_indices(out_indices, num_stages)
+        check_flag('norm_eval', norm_eval)
+        check_flag('with_cp', with_cp)
+        check_integer('frozen_stages', frozen_stages)
         if not -1 <= frozen_stages <= num_stages:
             raise ValueError(
                 f'frozen_stages must be between -1 (nothing) and {num_stages} (all), '
@@ -410,6 +414,8 @@ def _normalise_indices(out_indices: Sequence[int], num_stages: int) -> Tuple[int
     allowed = f'{-num_stages}..{num_stages - 1}'
     if isinstance(out_indices, int):
         out_indices = (out_indices,)
+    if not isinstance(out_indices, Sequence):
+        raise TypeError(f'out_indices must be integers in {allowed}, got {out_indices!r}')
     result = []
     for index in out_indices:
         if not isinstance(index, int) or not -num_stages <= index < num_stages:

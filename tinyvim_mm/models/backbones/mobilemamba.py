@@ -9,7 +9,14 @@ from ...checkpoint import literal_rules
 from ...registry import MODELS
 from ..layers import ConvBN, MobileMambaBlock, Transition, build_batch_norm
 from ..layers.haar import haar_filters
-from .arguments import check_length, linear_drop_paths, read_arch
+from .arguments import (
+    check_integer,
+    check_number,
+    check_per_stage,
+    check_shared,
+    linear_drop_paths,
+    read_arch,
+)
 from .base import Stage, StagedBackbone
 
 _STAGES = 3
@@ -149,14 +156,11 @@ class MobileMamba(StagedBackbone):
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
         self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
+        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
         super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        per_stage = {
-            'global_ratios': global_ratios,
-            'local_ratios': local_ratios,
-            'kernel_sizes': kernel_sizes,
-        }
-        for name, values in per_stage.items():
-            check_length(name, values, _STAGES)
+        check_per_stage('global_ratios', global_ratios, _STAGES, check_number)
+        check_per_stage('local_ratios', local_ratios, _STAGES, check_number)
+        check_per_stage('kernel_sizes', kernel_sizes, _STAGES, check_integer, 1)
         if any(size % 2 == 0 for size in kernel_sizes):
             raise ValueError(f'kernel_sizes must be odd, got {kernel_sizes!r}')
         if self.embed_dims[0] % 8:

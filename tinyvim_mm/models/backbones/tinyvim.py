@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from ...checkpoint import literal_rules
 from ...registry import MODELS
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
-from .arguments import check_length, linear_drop_paths, read_arch
+from .arguments import (
+    check_integer,
+    check_number,
+    check_per_stage,
+    check_shared,
+    linear_drop_paths,
+    read_arch,
+)
 from .base import Stage, StagedBackbone
 
 
@@ -53,7 +60,8 @@ class TinyViM(StagedBackbone):
             checkpoint=...)`` takes released weights and this project's.
 
     Raises:
-        ValueError: An argument is out of range; the message names it.
+        TypeError: An argument is of another type; the message names it.
+        ValueError: One is out of range; so does this.
 
     Example:
         >>> import torch
@@ -118,10 +126,12 @@ class TinyViM(StagedBackbone):
     ) -> None:
         self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, 4)
         num_stages = len(depths)
+        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
+        check_integer('laplacian_kernel', laplacian_kernel)
+        check_per_stage('split_ratios', split_ratios, num_stages, check_number)
+        check_per_stage('pool_sizes', pool_sizes, num_stages, check_integer, 1)
         super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         drop_paths = linear_drop_paths(drop_path_rate, depths)
-        check_length('split_ratios', split_ratios, num_stages)
-        check_length('pool_sizes', pool_sizes, num_stages)
 
         width = self.embed_dims[0]
         self.stem = nn.Sequential(

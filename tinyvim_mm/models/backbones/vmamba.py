@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...checkpoint import literal_rules
 from ...registry import MODELS
 from ..layers import ChannelNorm, VSSBlock, init_linear
-from .arguments import linear_drop_paths, read_arch
+from .arguments import check_shared, linear_drop_paths, read_arch
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -110,6 +110,7 @@ class VMamba(StagedBackbone):
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
         self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
+        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
         super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         mixer = {
             'expansion': expansion or (1 if self.arch == 't' else 2),

@@ -1,0 +1,215 @@
+"""Checkpoint files made to exhaust memory, to run code, or to spoil a run unnoticed."""
+
+import contextlib
+import io
+import json
+import pickle
+import struct
+import zipfile
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tinyvim_mm import checkpoint
+from tinyvim_mm.checkpoint import CheckpointError, load_file
+
+WEIGHTS = {'a.weight': torch.arange(6.0).reshape(2, 3), 'a.bias': torch.ones(2).half()}
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    messages = []
+    monkeypatch.setattr(
+        checkpoint, 'print_log', lambda message, logger, level: messages.append(message)
+    )
+    return messages
+
+
+def rewritten(content, records=(), compression=zipfile.ZIP_STORED):
+    """A checkpoint whose zip records were replaced."""
+    saved, result = io.BytesIO(), io.BytesIO()
+    torch.save(content, saved)
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(result, 'w', compression) as new:
+        for name in old.namelist():
+            data = old.read(name)
+            for end, change in records:
+                data = change(data) if name.endswith(end) else data
+            new.writestr(name, data)
+    return result.getvalue()
+
+
+def safetensors(header, data=b''):
+    text = json.dumps(header).encode()
+    return struct.pack('<Q', len(text)) + text + data
+
+
+def bombs():
+    huge = torch.zeros(1).expand(10**6, 10**6)
+    legacy = io.BytesIO()
+    torch.save({'a': torch.zeros(5)}, legacy, _use_new_zipfile_serialization=False)
+    # The number of elements, in the pickle of the old format.
+    grown = legacy.getvalue().replace(b'cpuq\x06K\x05', b'cpuq\x06\x8a\x06\0\0\0\0\0\x7f')
+    return {
+        'stride 0.pth': (rewritten({'state_dict': {'a': huge}}), r'its tensor a claims the shape'),
+        'nested.pth': (rewritten({'x': [{'y': huge}]}), r'its tensor x\.0\.y claims the shape'),
+        'deflated.pth': (
+            rewritten({'a': torch.zeros(10**6)}, compression=zipfile.ZIP_DEFLATED),
+            'unpacks to 4,000,000 bytes, more than',
+        ),
+        'short record.pth': (
+            rewritten({'a': torch.zeros(1000)}, [('data/0', lambda data: data[:40])]),
+            'is damaged',
+        ),
+        'legacy.pth': (grown, 'is damaged'),
+        'offsets.safetensors': (
+            safetensors({'a': {'dtype': 'F32', 'shape': [10**9], 'data_offsets': [0, 4 * 10**9]}}),
+            'is damaged',
+        ),
+        'shape.safetensors': (
+            safetensors({'a': {'dtype': 'F32', 'shape': [10**9], 'data_offsets': [0, 4]}}, b'1234'),
+            'is damaged',
+        ),
+        'header.safetensors': (struct.pack('<Q', 2**62) + b'{}', 'is damaged'),
+        'order.safetensors': (
+            safetensors({'__metadata__': {'key_order': '[' * 10**5}}),
+            'is damaged',
+        ),
+    }
+
+
+@pytest.mark.parametrize('name', bombs())
+def test_small_files_that_claim_huge_contents(name, tmp_path):
+    if name.endswith('.safetensors'):
+        pytest.importorskip('safetensors')
+    content, words = bombs()[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=words) as error:
+        load_file(str(path))
+    assert str(path) in str(error.value)
+
+
+def test_an_order_of_keys_that_is_none_is_overlooked(tmp_path):
+    pytest.importorskip('safetensors')
+    path = tmp_path / 'x.safetensors'
+    one = {'dtype': 'F32', 'shape': [1], 'data_offsets': [0, 4]}
+    path.write_bytes(safetensors({'a': one, '__metadata__': {'key_order': '[["a"]]'}}, b'1234'))
+    assert list(load_file(str(path))['state_dict']) == ['a']
+
+
+def test_expanded_weights_of_a_harmless_size_load(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save({'a': torch.ones(1).expand(1000, 1000)}, path)
+    assert load_file(str(path))['a'].shape == (1000, 1000)
+
+
+def test_a_file_that_holds_itself(tmp_path):
+    content = {'state_dict': dict(WEIGHTS)}
+    content['state_dict']['again'] = content
+    path = tmp_path / 'x.pth'
+    torch.save(content, path)
+    assert 'a.bias' in load_file(str(path))['state_dict']
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf'])
+def test_weights_that_are_not_finite_are_named(value, tmp_path, warnings):
+    state = {**WEIGHTS, 'b': torch.tensor([1.0, float(value)]), 'n': torch.tensor(3)}
+    path = tmp_path / 'x.pth'
+    torch.save({'state_dict': state, 'meta': {}}, path)
+    load_file(str(path))
+    (message,) = warnings
+    assert message.startswith(f'{path}: 1 tensors hold NaN or infinity: b. ')
+
+
+def test_sound_weights_raise_no_warning(tmp_path, warnings):
+    path = tmp_path / 'x.pth'
+    torch.save(WEIGHTS, path)
+    load_file(str(path))
+    assert warnings == []
+
+
+class Code:
+    def __reduce__(self):
+        return exec, ('raise SystemExit("code from a checkpoint was run")',)
+
+
+# -- any bytes -------------------------------------------------------------------------
+
+
+def seeds():
+    zipped, legacy = io.BytesIO(), io.BytesIO()
+    torch.save({'state_dict': WEIGHTS, 'meta': {'epoch': 3}}, zipped)
+    torch.save(WEIGHTS, legacy, _use_new_zipfile_serialization=False)
+    plain = {
+        'a': {'dtype': 'F32', 'shape': [2], 'data_offsets': [0, 8]},
+        '__metadata__': {'key_order': '["a"]', 'epoch': '[1]'},
+    }
+    return {
+        'zip.pth': zipped.getvalue(),
+        'legacy.pth': legacy.getvalue(),
+        'pickle.pth': pickle.dumps({'a': 1, 'b': [2.5, 'c']}),
+        'x.safetensors': safetensors(plain, bytes(8)),
+    }
+
+
+SEEDS = seeds()
+
+# What breaks parsers: lone bits, sizes at the limits, opcodes of pickles, cuts.
+edits = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(['flip', 'set', 'insert', 'delete', 'cut']),
+        st.one_of(
+            st.binary(min_size=1, max_size=8),
+            st.sampled_from([b'\xff' * 8, b'\0' * 8, b'\x7f', b'R', b'cos\nsystem\n', b'(', b'[']),
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def mutate(data, steps):
+    data = bytearray(data)
+    for place, kind, piece in steps:
+        at = int(place * len(data))
+        if kind == 'flip' and data:
+            data[at] ^= piece[0] or 1
+        elif kind == 'set':
+            data[at : at + len(piece)] = piece
+        elif kind == 'insert':
+            data[at:at] = piece
+        elif kind == 'delete':
+            del data[at : at + len(piece)]
+        elif kind == 'cut':
+            del data[at:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize('name', SEEDS)
+@settings(
+    deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(steps=edits)
+def test_mutated_files_load_or_are_named_as_damaged(name, steps, tmp_path):
+    if name.endswith('.safetensors'):
+        pytest.importorskip('safetensors')
+    path = tmp_path / name
+    path.write_bytes(mutate(SEEDS[name], steps))
+    with contextlib.suppress(CheckpointError):  # any other exception is a failure
+        load_file(str(path))
+
+
+@pytest.mark.parametrize('where', ['front', 'meta', 'key'])
+def test_code_is_not_run_wherever_it_hides(where, tmp_path):
+    content = {
+        'front': [Code(), WEIGHTS],
+        'meta': {'state_dict': WEIGHTS, 'meta': {'config': Code()}},
+        'key': {'state_dict': {**WEIGHTS, 'c': Code()}},
+    }[where]
+    path = tmp_path / 'x.pth'
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match='could execute code'):
+        load_file(str(path))

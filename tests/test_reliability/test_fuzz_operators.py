@@ -1,0 +1,201 @@
+"""Any shapes, strides and types, right or wrong; many calls; many threads.
+
+``make fuzz`` runs these with ten thousand cases each (hypothesis' profile
+``thorough``, in ``tests/conftest.py``).
+"""
+
+import resource
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import golden
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scan_cases import RUNNABLE, scan_arguments, ss2d_arguments
+
+from tinyvim_mm.models import TinyViM
+from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
+
+BACKENDS = [name for name in RUNNABLE if name != 'reference']
+fuzz = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+#: Relative L2 errors that rounding of the result to the type explains.
+LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+dtypes = st.sampled_from(list(LIMITS))
+layouts = st.sampled_from(['contiguous', 'permuted', 'strided', 'expanded', 'offset'])
+
+
+def laid_out(x, layout):
+    """The same values, or for 'expanded' repeated ones, with other strides."""
+    if layout == 'permuted':
+        return x.transpose(0, -1).contiguous().transpose(0, -1)
+    if layout == 'strided':
+        return torch.zeros(*x.shape[:-1], 3 * x.shape[-1]).to(x)[..., ::3].copy_(x)
+    if layout == 'expanded':
+        return x[:, :1].expand_as(x)
+    if layout == 'offset':
+        return torch.cat([x.new_zeros(3), x.flatten()])[3:].view(x.shape)
+    return x
+
+
+def assert_right(function, arguments, backend, dtype, **options):
+    """Compare result and gradients with the sequential form in float64 on the same values."""
+    arguments = [a.detach().requires_grad_() for a in arguments]
+    y = function(*arguments, backend=backend, **options)
+    truth = [a.detach().double().requires_grad_() for a in arguments]
+    expected = function(*truth, backend='reference', **options)
+    assert y.dtype == dtype
+    assert y.shape == expected.shape
+    golden.assert_close('y', y, expected, LIMITS[dtype])
+    cotangent = torch.randn(y.shape).to(dtype)
+    y.backward(cotangent)
+    expected.backward(cotangent.double())
+    for i, (argument, other) in enumerate(zip(arguments, truth, strict=True)):
+        golden.assert_close(f'gradient {i}', argument.grad, other.grad, 5 * LIMITS[dtype])
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@fuzz
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch=st.integers(1, 3),
+    d=st.integers(1, 40),
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    N=st.integers(1, 18),
+    R=st.integers(1, 9),
+    paths=st.sampled_from([CROSS_SCAN, BIDIRECTIONAL, CROSS_SCAN[1:2], CROSS_SCAN[::-1]]),
+    layout=layouts,
+    dtype=dtypes,
+)
+def test_ss2d(backend, seed, batch, d, height, width, N, R, paths, layout, dtype):
+    torch.manual_seed(seed)
+    arguments = ss2d_arguments(height, width, d=d, R=R, N=N, K=len(paths), batch=batch)
+    x = laid_out(arguments[0].to(dtype), layout)
+    assert_right(ss2d, [x, *arguments[1:]], backend, dtype, paths=paths)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@fuzz
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    batch=st.integers(1, 3),
+    length=st.integers(1, 50),
+    per_group=st.integers(1, 20),
+    groups=st.integers(1, 3),
+    N=st.integers(1, 18),
+    softplus=st.booleans(),
+    layout=layouts,
+    dtype=dtypes,
+)
+def test_selective_scan(
+    backend, seed, batch, length, per_group, groups, N, softplus, layout, dtype
+):
+    torch.manual_seed(seed)
+    a = scan_arguments(length, N=N, dim=groups * per_group, groups=groups, batch=batch)
+    a['delta'] = 0.2 * a['delta'].abs()
+    a['delta_bias'] = 0.1 * a['delta_bias'].abs()
+    tensors = [laid_out(a[name].to(dtype), layout) for name in ('u', 'delta')]
+    tensors += [a[name] for name in ('A', 'B', 'C', 'D', 'z', 'delta_bias')]
+    assert_right(selective_scan, tensors, backend, dtype, delta_softplus=softplus)
+
+
+wrong = st.one_of(
+    st.none(),
+    st.integers(-2, 2),
+    st.text(max_size=3),
+    st.lists(st.integers(0, 4), max_size=5).map(torch.zeros),
+    st.sampled_from([torch.int64, torch.bool, torch.complex64]).map(
+        lambda dtype: torch.zeros(2, 5, 3, 4, dtype=dtype)
+    ),
+)
+
+
+@pytest.mark.parametrize('backend', RUNNABLE)
+@fuzz
+@given(position=st.integers(0, 5), value=wrong)
+def test_a_wrong_argument_is_named_or_computed_with(backend, position, value):
+    names = ('x', 'x_proj_weight', 'dt_projs_weight', 'dt_projs_bias', 'A_logs', 'Ds')
+    arguments = list(ss2d_arguments(3, 4))
+    arguments[position] = value
+    try:
+        y = ss2d(*arguments, backend=backend)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+    else:
+        assert y.shape == arguments[0].shape
+        return
+    assert message.startswith('ss2d: ')
+    assert any(f' {name} ' in message for name in names), message
+
+
+# -- many calls, many threads ------------------------------------------------------------
+
+
+def resident():
+    """Bytes of memory that the process holds now."""
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+@pytest.mark.parametrize('backend', RUNNABLE)
+def test_no_memory_is_lost_over_many_calls(backend, record_property):
+    # At the default size of a profile 1,000 calls, at the thorough one 10,000.
+    calls = max(1000, settings.default.max_examples)
+    arguments = [a.requires_grad_() for a in ss2d_arguments(8, 8, d=16)]
+
+    def call():
+        ss2d(*arguments, backend=backend).sum().backward()
+        for argument in arguments:
+            argument.grad = None
+
+    for _ in range(100):
+        call()
+    before = resident()
+    for _ in range(calls):
+        call()
+    grown = resident() - before
+    record_property('grown_bytes', grown)
+    print(f'{backend}: {grown / 2**20:.2f} MiB more after {calls:,} calls')
+    assert grown < 8 * 2**20  # the gradients of one call, left behind, would make 10 times that
+
+
+def in_threads(function, seeds, threads=8):
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, seeds))
+
+
+@pytest.mark.parametrize('backend', RUNNABLE)
+def test_operators_in_eight_threads_equal_those_in_one(backend):
+    def run(seed):
+        local = torch.Generator().manual_seed(seed)
+        shape = (2, 5, 3 + seed % 5, 4 + seed % 3)
+        x = torch.randn(shape, generator=local).requires_grad_()
+        leaves = [weight.clone().requires_grad_() for weight in weights]
+        y = ss2d(x, *leaves, backend=backend)
+        y.square().sum().backward()
+        return [y.detach(), x.grad, *(leaf.grad for leaf in leaves)]
+
+    weights = ss2d_arguments(3, 3)[1:]
+    seeds = range(64)
+    expected = [run(seed) for seed in seeds]
+    for one, other in zip(expected, in_threads(run, seeds), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_model_in_eight_threads_equals_that_in_one():
+    model = TinyViM({'embed_dims': (8, 8, 16, 16), 'depths': (1, 1, 2, 1)}).eval()
+
+    @torch.no_grad()
+    def run(seed):
+        return model(
+            torch.randn(1, 3, 32 + seed, 40, generator=torch.Generator().manual_seed(seed))
+        )
+
+    seeds = range(16)
+    expected = [run(seed) for seed in seeds]
+    for one, other in zip(expected, in_threads(run, seeds), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

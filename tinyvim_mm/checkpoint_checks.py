@@ -1,0 +1,94 @@
+"""What a checkpoint file must not claim, and values that no weight should have.
+
+A few bytes can claim a tensor of any size: a compressed record, or a shape whose
+strides are 0. Whoever then copies it runs out of memory, far from the file.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any, Iterator, List, Tuple
+
+from torch import Tensor
+
+# Repeated values may be stored once (an expanded tensor): up to this size, nobody is hurt.
+_HARMLESS_BYTES = 2**26
+
+
+class ImpossibleSizeError(ValueError):
+    """A file claims more than it can hold."""
+
+
+def check_archive(file: Path) -> None:
+    """Refuse zip archives whose records are larger than the file; torch compresses none.
+
+    Raises:
+        ImpossibleSizeError: It names the record.
+    """
+    if not zipfile.is_zipfile(file):
+        return
+    size = file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        for record in archive.infolist():
+            if record.file_size > max(size, record.compress_size):
+                raise ImpossibleSizeError(
+                    f'its record {record.filename} unpacks to {record.file_size:,} bytes, more '
+                    f'than the {size:,} of the file'
+                )
+
+
+def check_sizes(content: Any, size: int) -> None:
+    """Refuse tensors that are far larger than their file.
+
+    Args:
+        content: What was read: tensors in mappings and sequences.
+        size: Bytes of the file.
+
+    Raises:
+        ImpossibleSizeError: It names the tensor and its shape.
+    """
+    for key, tensor in tensors_in(content):
+        claimed = tensor.numel() * tensor.element_size()
+        if claimed > size + _HARMLESS_BYTES:
+            raise ImpossibleSizeError(
+                f'its tensor {key} claims the shape {tuple(tensor.shape)}, {claimed:,} bytes, in a '
+                f'file of {size:,}'
+            )
+
+
+def not_finite(content: Any) -> List[str]:
+    """Names of the tensors that hold NaN or infinity.
+
+    Args:
+        content: What was read, or a state dict.
+    """
+    return [
+        key
+        for key, tensor in tensors_in(content)
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+
+
+def tensors_in(content: Any) -> Iterator[Tuple[str, Tensor]]:
+    """Tensors in nested mappings and sequences, with the path to each; no object is visited twice.
+
+    Args:
+        content: Anything.
+    """
+    pending: List[Tuple[str, Any]] = [('', content)]
+    seen = set()
+    while pending:  # not recursive: a file may be nested to any depth, or hold itself
+        path, value = pending.pop()
+        if isinstance(value, Tensor):
+            yield path or 'the only one', value
+            continue
+        if isinstance(value, dict):
+            items = list(value.items())
+        elif isinstance(value, (list, tuple)):
+            items = list(enumerate(value))
+        else:
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        start = '' if path in ('', 'state_dict', 'model') else f'{path}.'
+        pending += [(f'{start}{key}', item) for key, item in reversed(items)]
