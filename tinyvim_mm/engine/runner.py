@@ -5,11 +5,12 @@ from typing import Any, Dict, Optional, Union
 
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
 from .checkpoints import KeepingCheckpointHook, put_in_place
+from .data_check import datasets_of
 from .errors import UsageError
 from .paths import shown
 from .sample_guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
@@ -25,6 +26,7 @@ class ToolRunner(Runner):
     """
 
     skip_log: Optional[SkipLog] = None
+    _building_train_loop = False
 
     def skip_bad_samples(self, resumed: bool) -> None:
         """Train without the samples that cannot be used, and list them at the end.
@@ -69,11 +71,20 @@ class ToolRunner(Runner):
             # What mmengine's data set makes of an empty list.
             if 'need at least one array to concatenate' not in str(error):
                 raise
-            dataset = dataloader['dataset']
-            name, ann_file = dataset.get('type'), dataset.get('ann_file', '')
-            raise UsageError(empty_dataset(str(name), ann_file)) from error
-        guard_samples(loader.dataset, self.skip_log)
+            part = next(datasets_of(dataloader['dataset']))
+            raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
+        guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
         return loader
+
+    def build_train_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        """Build it with the loader of the training samples."""
+        # Nothing that build_dataloader gets tells what the samples are for:
+        # mmseg and mmpretrain leave test_mode unset for those of a test.
+        self._building_train_loop = True
+        try:
+            return super().build_train_loop(loop)
+        finally:
+            self._building_train_loop = False
 
     def register_default_hooks(self, hooks: Optional[Dict[str, Union[Hook, Dict]]] = None) -> None:
         """Register them, with :class:`KeepingCheckpointHook` for mmengine's."""

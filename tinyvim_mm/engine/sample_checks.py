@@ -110,7 +110,9 @@ def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
             return fault
         if _png_depth(path) == 16:
             return 'the label map has 16 bits, of which the toolbox would keep the lower 8'
-    if labels.ndim != 2:
+    if labels.ndim < 2:
+        return 'a side of the label map has one pixel, and the toolbox drops such a side'
+    if labels.ndim > 2:
         return f'the label map has {labels.shape[-1]} channels and needs one, of class numbers'
     if labels.shape != shape:
         return (

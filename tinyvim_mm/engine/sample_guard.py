@@ -97,12 +97,14 @@ class SampleGuard:
 
     Args:
         dataset: One of mmengine's.
+        training: Whether another sample may stand in.
         log: Where skipped samples are noted; ``None`` skips none.
     """
 
-    def __init__(self, dataset: BaseDataset, log: Optional[SkipLog]) -> None:
+    def __init__(self, dataset: BaseDataset, training: bool, log: Optional[SkipLog]) -> None:
         self.dataset = dataset
-        self.log = log
+        self.training = training
+        self.log = log if training else None
 
     def __call__(self, index: int) -> Any:
         """Prepare a sample, or the next one that can be used in its place.
@@ -123,7 +125,7 @@ class SampleGuard:
             try:
                 return prepare(dataset, index)
             except BadSampleError as error:
-                raise BadSampleError(_explained(error, dataset)) from error
+                raise BadSampleError(self._explained(error)) from error
         for turn in range(MOST_IN_A_ROW):
             try:
                 return prepare(dataset, (index + turn) % len(dataset))
@@ -135,14 +137,23 @@ class SampleGuard:
             'accident: look at the pipeline of the config and at the folder'
         ) from last
 
+    def _explained(self, error: BadSampleError) -> str:
+        rest = (
+            '; --on-bad-sample skip trains without such samples, and lists them'
+            if self.training
+            else ': an evaluation that lacks pictures would compare with no other'
+        )
+        return f'bad sample of {type(self.dataset).__name__}: {error}\n{_CURES}{rest}'
 
-def guard_samples(dataset: 'Dataset', log: Optional[SkipLog] = None) -> None:
+
+def guard_samples(dataset: 'Dataset', training: bool, log: Optional[SkipLog] = None) -> None:
     """Let a data set name the files of samples that cannot be used, and skip them on request.
 
     Args:
         dataset: Changed in place, through all wrappers.
-        log: Training samples are skipped and noted there. Those of a test never
-            are: scores over fewer pictures compare with no others.
+        training: Whether it is trained on. Samples of a test are never skipped:
+            scores over fewer pictures compare with no others.
+        log: Skipped samples are noted there; ``None`` skips none.
 
     Raises:
         UsageError: The data set is empty.
@@ -150,7 +161,7 @@ def guard_samples(dataset: 'Dataset', log: Optional[SkipLog] = None) -> None:
     for part in _plain_datasets(dataset):
         if len(part) == 0:
             raise UsageError(empty_dataset(type(part).__name__, part.ann_file))
-        part.prepare_data = SampleGuard(part, None if part.test_mode else log)
+        part.prepare_data = SampleGuard(part, training, log)
 
 
 def empty_dataset(name: str, ann_file: str) -> str:
@@ -201,12 +212,3 @@ def _failure(
 def _short(error: Exception) -> str:
     words = str(error).strip().splitlines()
     return type(error).__name__ + (f': {words[0]}' if words else '')
-
-
-def _explained(error: BadSampleError, dataset: BaseDataset) -> str:
-    rest = (
-        ': an evaluation that lacks pictures would compare with no other'
-        if dataset.test_mode
-        else '; --on-bad-sample skip trains without such samples, and lists them'
-    )
-    return f'bad sample of {type(dataset).__name__}: {error}\n{_CURES}{rest}'

@@ -1,0 +1,252 @@
+"""Killed trainings and damaged checkpoints."""
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('mmengine')
+
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from tool_runs import forget_runs
+from torch import nn
+from torch.utils.data import DataLoader
+
+from tinyvim_mm.checkpoint import load_file
+from tinyvim_mm.engine import UsageError
+from tinyvim_mm.engine.checkpoints import KeepingCheckpointHook, latest_checkpoint
+from tinyvim_mm.engine.hooks import EpochSeedHook
+from tinyvim_mm.engine.runner import ToolRunner
+from tinyvim_mm.reliability.resume import compare, differences
+
+# ----------------------------------------------------------------------------
+# Which checkpoint is resumed
+# ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    """Three checkpoints of a training."""
+    for epoch in (1, 2, 10):
+        torch.save({'weights': torch.randn(100)}, tmp_path / f'epoch_{epoch}.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_10.pth'))
+    return tmp_path
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def change_a_byte(path):
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.load(path)['weights'].numpy().tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def found(folder):
+    return Path(latest_checkpoint(str(folder))).name
+
+
+def test_nothing_to_resume(tmp_path):
+    assert latest_checkpoint(str(tmp_path)) is None
+
+
+def test_the_latest_is_resumed(work_dir, capsys):
+    assert found(work_dir) == 'epoch_10.pth'
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
+    assert found(work_dir) == 'epoch_1.pth'
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('damage', 'words'),
+    [
+        (cut_off, 'is damaged or cut off'),
+        (change_a_byte, 'is damaged: wrong checksum of '),
+        (lambda path: path.write_bytes(b''), 'is empty'),
+        (lambda path: path.write_bytes(b'not a checkpoint'), 'cannot be read'),
+        (Path.unlink, 'does not exist'),
+    ],
+    ids=['cut-off', 'changed', 'empty', 'foreign', 'missing'],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_resumed(
+    work_dir, damage, words, capsys
+):
+    damage(work_dir / 'epoch_10.pth')
+    assert found(work_dir) == 'epoch_2.pth'
+    output = capsys.readouterr().out
+    assert f'{work_dir}/epoch_10.pth {words}' in output
+    assert f'resuming from {work_dir}/epoch_2.pth' in output
+
+
+def test_a_half_written_note_is_no_obstacle(work_dir, capsys):
+    (work_dir / 'last_checkpoint').write_text('')
+    assert found(work_dir) == 'epoch_10.pth'
+    assert 'last_checkpoint is empty' in capsys.readouterr().out
+    (work_dir / 'last_checkpoint').write_text(str(work_dir)[:-2])
+    assert found(work_dir) == 'epoch_10.pth'
+
+
+def test_a_work_dir_may_be_moved(work_dir, tmp_path):
+    moved = tmp_path / 'moved'
+    moved.mkdir()
+    for path in work_dir.glob('*.pth'):
+        path.rename(moved / path.name)
+    (work_dir / 'last_checkpoint').rename(moved / 'last_checkpoint')
+    assert found(moved) == 'epoch_10.pth'
+
+
+def test_without_a_whole_checkpoint_nothing_starts_anew(work_dir):
+    for path in work_dir.glob('*.pth'):
+        cut_off(path)
+    with pytest.raises(UsageError, match=r'no checkpoint in .* is whole') as caught:
+        latest_checkpoint(str(work_dir))
+    assert all(f'epoch_{n}.pth is damaged' in str(caught.value) for n in (1, 2, 10))
+
+
+# ----------------------------------------------------------------------------
+# A training that is killed
+# ----------------------------------------------------------------------------
+
+EPOCHS, STEPS = 4, 3
+
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 1))
+
+    def forward(self, x, mode='tensor'):
+        # Noise, as augmentation has.
+        return {'loss': self.layers(x + 0.1 * torch.randn_like(x)).square().mean()}
+
+
+class KillInEpoch(Hook):
+    """Kill the process in the middle of an epoch, counted from 0."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if (runner.epoch, batch_idx) == (self.epoch, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_while_writing(number):
+    """Kill the process when half of its checkpoint of that number (from 1) is written."""
+    put, left = LocalBackend.put, [number]
+
+    def half(self, content, path):
+        left[0] -= 1
+        if left[0]:
+            put(self, content, path)
+        else:
+            put(self, content[: len(content) // 2], path)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    LocalBackend.put = half
+
+
+def train(work_dir, kill_in_epoch=None, kill_in_checkpoint=None):
+    torch.set_num_threads(1)
+    forget_runs()
+    data = torch.linspace(-1, 1, 36).reshape(12, 3)
+    data_set = [dict(x=row) for row in data]
+    loader = DataLoader(data_set, batch_size=4, sampler=DefaultSampler(data_set, seed=0))
+    start = latest_checkpoint(str(work_dir))
+    runner = ToolRunner(
+        Toy(),
+        str(work_dir),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
+        optim_wrapper=dict(
+            constructor='tinyvim_mm.RecipeOptimWrapperConstructor',
+            type='OptimWrapper',
+            optimizer=dict(type='AdamW', lr=0.01),
+            clip_grad=dict(type='agc', clip_factor=0.02),
+        ),
+        param_scheduler=dict(type='CosineAnnealingLR', T_max=EPOCHS * STEPS, by_epoch=False),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)),
+        custom_hooks=[dict(type='EMAHook', momentum=0.1)],
+        randomness=dict(seed=0),
+        load_from=start,
+        resume=start is not None,
+    )
+    runner.register_hook(EpochSeedHook(0))
+    if kill_in_epoch is not None:
+        runner.register_hook(KillInEpoch(kill_in_epoch))
+    if kill_in_checkpoint is not None:
+        kill_while_writing(kill_in_checkpoint)
+    runner.train()
+
+
+def in_a_process(work_dir, **kills):
+    # A fork has everything imported already.
+    process = multiprocessing.get_context('fork').Process(
+        target=train, args=(work_dir,), kwargs=kills
+    )
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system cannot fork')
+def test_a_training_that_was_killed_ends_like_one_that_was_not(tmp_path):
+    work_dir, undisturbed = tmp_path / 'killed', tmp_path / 'undisturbed'
+    assert in_a_process(work_dir, kill_in_epoch=1) == -signal.SIGKILL
+    assert found(work_dir) == 'epoch_1.pth'
+    # The one checkpoint that is kept is removed when the next is complete, not before.
+    assert in_a_process(work_dir, kill_in_checkpoint=2) == -signal.SIGKILL
+    assert (work_dir / '.epoch_3.pth.part').is_file()
+    assert [path.name for path in work_dir.glob('*.pth')] == ['epoch_2.pth']
+    assert found(work_dir) == 'epoch_2.pth'
+    assert in_a_process(work_dir) == 0
+    assert in_a_process(undisturbed) == 0
+    last = f'epoch_{EPOCHS}.pth'
+    tensors, where = compare(undisturbed / last, work_dir / last)
+    assert tensors > 30
+    assert where == []
+    state = load_file(str(work_dir / last))
+    assert not torch.equal(
+        state['state_dict']['layers.0.weight'],
+        state['ema_state_dict']['module.layers.0.weight'],
+    )
+    assert not list(work_dir.glob('*.part'))
+    assert [path.name for path in work_dir.glob('*.pth')] == [last]
+
+
+def test_differences_are_found():
+    one = {'a': [torch.zeros(2), 1.0], 'b': torch.ones(1)}
+    assert list(differences(one, {'a': [torch.zeros(2), 1.0], 'b': torch.ones(1)})) == []
+    other = {'a': [torch.tensor([0.0, 1e-30]), 1.5], 'c': None}
+    assert list(differences(one, other)) == ['.a.0', '.a.1', '.b', '.c']
+
+
+@pytest.mark.parametrize('keep', [1, 2, 5, -1])
+def test_the_number_of_checkpoints_kept_is_mmengines(keep, tmp_path):
+    from collections import deque
+    from types import SimpleNamespace
+
+    class Runner(SimpleNamespace):
+        def save_checkpoint(self, out_dir, name, *_, **__):
+            assert before == {path.name for path in tmp_path.glob('*.pth')}
+            (Path(out_dir) / name).touch()
+
+    hook = KeepingCheckpointHook(max_keep_ckpts=keep, out_dir=str(tmp_path))
+    hook.file_backend, hook.filename_tmpl = LocalBackend(), 'epoch_{}.pth'
+    hook.keep_ckpt_ids = deque(maxlen=max(keep, 0))
+    hub = SimpleNamespace(update_info=lambda *_: None)
+    runner = Runner(message_hub=hub, work_dir=str(tmp_path))
+    before = set()
+    for step in range(1, 8):
+        hook._save_checkpoint_with_step(runner, step, {})
+        before = {path.name for path in tmp_path.glob('*.pth')}
+    first = 8 - keep if keep > 0 else 1
+    assert before == {f'epoch_{step}.pth' for step in range(first, 8)}

@@ -1,0 +1,1 @@
+"""Checks that anyone can repeat: what a training withstands, and what it repeats exactly."""
