@@ -1,4 +1,4 @@
-"""Backbones and heads; they need torch and mmengine only.
+"""Backbones, necks and heads; they need torch and mmengine only.
 
 Those of :mod:`.classifiers` need mmpretrain, once they are built.
 """
@@ -8,6 +8,7 @@ from .backbones import MobileMamba, TinyViM
 from .cuda_graphs import CUDAGraphs
 from .heads import DistillationClassifier
 from .layers import LaplaceMixer
+from .necks import UpsamplingFPN
 from .reparameterize import reparameterize
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     'LaplaceMixer',
     'MobileMamba',
     'TinyViM',
+    'UpsamplingFPN',
     'reparameterize',
 ]
