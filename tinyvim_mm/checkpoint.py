@@ -19,11 +19,18 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Seque
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from . import checkpoint_checks, safetensors_file
 from .integrations import hub
+
+try:
+    from mmengine.runner.checkpoint import CheckpointLoader
+except ModuleNotFoundError as error:
+    # mmengine's runner needs OpenCV, the networks do not.
+    if error.name != 'cv2':
+        raise
+    CheckpointLoader = None
 
 #: Rewrites of released keys: (pattern, replacement) of :func:`re.sub`, all applied in turn.
 KeyRules = Sequence[Tuple[str, Any]]
@@ -67,6 +74,11 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         except hub.HubError as error:
             raise CheckpointError(str(error)) from error
     if '://' in path:
+        if CheckpointLoader is None:
+            raise CheckpointError(
+                f'{path}: addresses are fetched by mmengine, which needs OpenCV for that: '
+                'pip install opencv-python-headless, or name a local file'
+            )
         with _weights_only(forced=not trust):
             return _read(path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust)
     file = Path(path).expanduser()
@@ -119,7 +131,8 @@ def _load_from_hub(filename: str, map_location: Any = None) -> Any:
 
 
 # For the parts of a model that mmengine initialises, in processes without the tools too.
-CheckpointLoader.register_scheme(hub.SCHEME, _load_from_hub, force=True)
+if CheckpointLoader is not None:
+    CheckpointLoader.register_scheme(hub.SCHEME, _load_from_hub, force=True)
 
 
 def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:

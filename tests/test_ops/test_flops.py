@@ -4,6 +4,8 @@ import pytest
 import torch
 from scan_cases import needs_library, ss2d_arguments
 
+pytest.importorskip('mmengine')
+
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.ops import flops, ss2d
 

@@ -6,6 +6,8 @@ import torch
 from scan_cases import needs_library, scan_arguments, ss2d_arguments
 from torch.library import opcheck
 
+pytest.importorskip('mmengine')
+
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.models.layers import SS2D
 from tinyvim_mm.ops import available_backends
