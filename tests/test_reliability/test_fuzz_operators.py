@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scan_cases import RUNNABLE, scan_arguments, ss2d_arguments
+from scan_cases import RUNNABLE, needs_library, scan_arguments, ss2d_arguments
 
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
@@ -141,14 +141,14 @@ def resident():
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
-@pytest.mark.parametrize('backend', RUNNABLE)
-def test_no_memory_is_lost_over_many_calls(backend, record_property):
+@needs_library
+def test_no_memory_is_lost_over_many_calls():
     # At the default size of a profile 1,000 calls, at the thorough one 10,000.
     calls = max(1000, settings.default.max_examples)
-    arguments = [a.requires_grad_() for a in ss2d_arguments(8, 8, d=16)]
+    arguments = [a.requires_grad_() for a in ss2d_arguments(5, 5, d=16)]
 
     def call():
-        ss2d(*arguments, backend=backend).sum().backward()
+        ss2d(*arguments, backend='cpu').sum().backward()
         for argument in arguments:
             argument.grad = None
 
@@ -158,8 +158,7 @@ def test_no_memory_is_lost_over_many_calls(backend, record_property):
     for _ in range(calls):
         call()
     grown = resident() - before
-    record_property('grown_bytes', grown)
-    print(f'{backend}: {grown / 2**20:.2f} MiB more after {calls:,} calls')
+    print(f'{grown / 2**20:.2f} MiB more after {calls:,} calls')
     assert grown < 8 * 2**20  # the gradients of one call, left behind, would make 10 times that
 
 
