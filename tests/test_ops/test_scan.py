@@ -151,3 +151,20 @@ def test_empty_maps_give_empty_results(batch, height, backend):
 def test_the_default_paths_are_the_four_directions():
     arguments = ss2d_arguments(5, 4)
     assert torch.equal(ss2d(*arguments), ss2d(*arguments, paths=CROSS_SCAN))
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+@pytest.mark.parametrize('backend', RUNNABLE)
+def test_ten_runs_are_bit_identical(backend, threads):
+    arguments = [a.requires_grad_() for a in ss2d_arguments(7, 11, d=24)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        runs = []
+        for _ in range(10):
+            y = ss2d(*arguments, backend=backend)
+            runs.append([y, *torch.autograd.grad(y.square().sum(), arguments)])
+    finally:
+        torch.set_num_threads(before)
+    for run in runs[1:]:
+        assert all(torch.equal(first, later) for first, later in zip(runs[0], run, strict=True))
