@@ -17,7 +17,7 @@ from tinyvim_mm.engine.configs import load_config
 from tinyvim_mm.engine.paths import PROJECT_ROOT
 from tinyvim_mm.models import TinyViM
 
-CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmpretrain').glob('*.py'))
+CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmpretrain').glob('tinyvim_*.py'))
 NAMES = [path.stem for path in CONFIGS]
 TEACHER = {
     'type': 'ImageClassifier',

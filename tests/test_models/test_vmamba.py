@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from functools import cache
 
 import golden
 import pytest
@@ -40,6 +41,7 @@ PARAMETERS = {
 both = pytest.mark.parametrize('cls', [VMamba, EfficientVMamba])
 
 
+@cache
 def released_state(name, dense_norms=True):
     """A released checkpoint filled with golden values."""
     keys = json.loads((golden.FOLDER / f'{name}_keys.json').read_text())
