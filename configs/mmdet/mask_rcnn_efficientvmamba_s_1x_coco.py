@@ -1,4 +1,4 @@
-"""Mask R-CNN with EfficientVMamba-S and FPN on COCO, 1x schedule: 39.3 box AP, 36.7 mask AP published.
+"""Mask R-CNN with EfficientVMamba-S and FPN on COCO, 1x: 39.3 box AP, 36.7 mask AP published.
 
 Published with mixed precision (`--amp`). Drop path is that of the released config; the paper says
 0.2, a learning rate of 1e-5, and steps at 9 and 11.
