@@ -1,5 +1,6 @@
 """Heads that belong to no toolbox."""
 
 from .distillation_classifier import DistillationClassifier
+from .ssd_head import build_ssd_head
 
-__all__ = ['DistillationClassifier']
+__all__ = ['DistillationClassifier', 'build_ssd_head']
