@@ -17,7 +17,7 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/mobilemamba_b1_300e.pth'),
     ),
     neck=dict(in_channels=(200, 376), out_channels=(200, 376, 512, 256, 256, 128)),
-    bbox_head=dict(in_channels=(200, 376, 512, 256, 256, 128)),
+    bbox_head=dict(type='tinyvim_mm.SSDHead', in_channels=(200, 376, 512, 256, 256, 128)),
 )
 
 optim_wrapper = dict(

@@ -64,6 +64,7 @@ test_dataloader = val_dataloader
 # 8 GPUs with 128 images each.
 auto_scale_lr = dict(base_batch_size=1024)
 optim_wrapper = dict(
+    constructor='tinyvim_mm.RecipeOptimWrapperConstructor',
     type='AmpOptimWrapper',  # single precision where there is no accelerator
     optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=5.0),
