@@ -43,6 +43,17 @@ PUBLISHED = {
     'mobilemamba_b1_300e_in1k': {'Top 1 Accuracy': 79.9},
     'mobilemamba_b2_300e_in1k': {'Top 1 Accuracy': 81.6},
     'mobilemamba_b4_300e_in1k': {'Top 1 Accuracy': 82.5},
+    'mask_rcnn_vmamba_t_1x_coco': {'box AP': 47.3, 'mask AP': 42.7},
+    'mask_rcnn_efficientvmamba_s_1x_coco': {'box AP': 39.3, 'mask AP': 36.7},
+    'mask_rcnn_efficientvmamba_b_1x_coco': {'box AP': 43.7, 'mask AP': 40.2},
+    'upernet_vmamba_t_160k_ade20k': {'mIoU': 47.9},
+    'vmamba_t_300e_in1k': {'Top 1 Accuracy': 82.6},
+    'vmamba_t_s2l5_300e_in1k': {'Top 1 Accuracy': 82.5},
+    'vmamba_s_300e_in1k': {'Top 1 Accuracy': 83.6},
+    'vmamba_b_300e_in1k': {'Top 1 Accuracy': 83.9},
+    'efficientvmamba_t_300e_in1k': {'Top 1 Accuracy': 76.5},
+    'efficientvmamba_s_300e_in1k': {'Top 1 Accuracy': 78.7},
+    'efficientvmamba_b_300e_in1k': {'Top 1 Accuracy': 81.8},
 }
 
 
