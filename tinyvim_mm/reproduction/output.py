@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -136,9 +137,11 @@ def _cell(record: Dict[str, Any]) -> str:
         return DASH if published is None and not record['note'] else f'{first} / {MISSING}'
     if metric.digits > 6:
         return f'{first} / {measured:.0e}'
-    spread = f' ± {record["spread"]:.1f}' if record['spread'] is not None else ''
-    cell = f'{first} / {measured:.{metric.digits}f}{spread}'
+    cell = f'{first} / {measured:.{metric.digits}f}'
     if metric.relative:
+        # Three digits, from a fraction of an image a second to thousands of them.
+        digits = max(0, 2 - math.floor(math.log10(measured)))
+        cell = f'{first} / {measured:.{digits}f} ± {record["spread"]:.{digits}f}'
         pair = (record['published_relative'], record['measured_relative'])
         there, here = (DASH if value is None else f'{value:.2f}' for value in pair)
         return cell if here == DASH else f'{cell} ({there} → {here})'

@@ -105,6 +105,7 @@ def check_per_stage(
     for i, value in enumerate(values):
         check(f'{name}[{i}]', value, *limits)
 
+
 def check_shared(in_channels: Any, normalize_outputs: Any, ssm_backend: Any, d_state: Any) -> None:
     """Check the arguments that every backbone takes and hands on."""
     check_integer('in_channels', in_channels, 1)
