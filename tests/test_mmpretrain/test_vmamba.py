@@ -38,6 +38,7 @@ RECIPES = {
     'efficientvmamba_b': Recipe('81.8', 0.1, 1024, *_EFFICIENT),
 }
 SMALLEST = ['vmamba_t_s2l5', 'efficientvmamba_t']
+ARCH = {'embed_dims': (8, 16, 24, 32), 'depths': (1, 1, 1, 1)}
 TINY = [
     'train_dataloader.dataset.pipeline.1.scale=64',
     'train_dataloader.dataset.indices=4',
@@ -119,6 +120,8 @@ def test_policies_without_increasing_strength():
 def test_a_step_of_training(network):
     cfg = load(network)
     cfg.model.data_preprocessor = cfg.data_preprocessor
+    cfg.model.backbone.arch = ARCH
+    cfg.model.head.in_channels = 32
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     names = {id(p): name for name, p in model.named_parameters()}
@@ -149,10 +152,13 @@ def test_training_and_inference_on_the_shipped_pictures(network, tmp_path, monke
     from mmpretrain import ImageClassificationInferencer
 
     monkeypatch.chdir(tmp_path)
-    config = f'{network}_300e_in1k'
-    run_sample(train.main, config, '--work-dir', 'trained', options=TINY)
+    config = tmp_path / 'tiny.py'
+    base = find_config(f'{network}_300e_in1k')
+    model = f'dict(backbone=dict(arch=dict({ARCH}, _delete_=True)), head=dict(in_channels=32))'
+    config.write_text(f'_base_ = {str(base)!r}\nmodel = {model}\n')
+    run_sample(train.main, str(config), '--work-dir', 'trained', options=TINY)
     checkpoint = tmp_path / 'trained' / 'epoch_1.pth'
-    run_sample(test_tool.main, config, checkpoint, '--work-dir', 'tested', options=TINY)
+    run_sample(test_tool.main, str(config), checkpoint, '--work-dir', 'tested', options=TINY)
     trained, tested = (
         json.loads((tmp_path / folder / 'metrics.json').read_text())['metrics']
         for folder in ('trained', 'tested')
@@ -160,7 +166,7 @@ def test_training_and_inference_on_the_shipped_pictures(network, tmp_path, monke
     assert tested == trained
     picture = sorted((SAMPLE_IMAGENET / 'val' / 'dog').iterdir())[0]
     inferencer = ImageClassificationInferencer(
-        str(tmp_path / 'trained' / f'{config}.py'), pretrained=str(checkpoint), device='cpu'
+        str(tmp_path / 'trained' / 'tiny.py'), pretrained=str(checkpoint), device='cpu'
     )
     (found,) = inferencer(str(picture))
     assert found['pred_scores'].sum() == pytest.approx(1, abs=1e-5)

@@ -4,6 +4,7 @@ They compute with the channels last. What they return lies so in memory, so that
 chain of them, of depthwise convolutions and of scans copies nothing.
 """
 
+import torch
 from torch import Tensor, nn
 
 from ...ops.skip_scan import pad_to_even
@@ -55,9 +56,10 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/2), ceil(W/2))``."""
-        cells = pad_to_even(x).unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
-        # The column of a pixel in its cell counts before its row.
-        cells = cells.permute(0, 2, 4, 5, 3, 1).flatten(3)
+        x = pad_to_even(x).permute(0, 2, 3, 1)
+        # The column of a pixel in its cell counts before its row. Slices, since ONNX's tracing
+        # exporter fixes the sizes behind `unflatten` to those of its example.
+        cells = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], -1)
         return self.reduction(self.norm(cells)).permute(0, 3, 1, 2)
 
 
