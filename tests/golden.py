@@ -1,8 +1,8 @@
-"""Numbers of the released network to compare with, and how its weights were filled.
+"""Numbers of the released networks to compare with, and how their weights were filled.
 
-The stored outputs were computed by the released network in float32 with a
-float64 scan. Its weights are no trained ones: each tensor is a function of its
-released key and its shape, which :func:`golden_tensor` repeats.
+The stored outputs were computed by the released networks, TinyViM in float32 with
+a float64 scan, MobileMamba in float64. The weights are no trained ones: each tensor
+is a function of its released key and its shape, which :func:`golden_tensor` repeats.
 """
 
 import json
@@ -25,17 +25,17 @@ def load(name):
         return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
 
 
-def released_keys(arch, part='classification'):
+def released_keys(arch, part='classification', family='tinyvim'):
     """Released key to shape; ``part`` is ``'classification'`` or ``'dense_norms'``."""
-    keys = json.loads((FOLDER / f'tinyvim_{arch}_keys.json').read_text())
-    return {key: tuple(shape) for key, shape in keys[part].items()}
+    keys = json.loads((FOLDER / f'{family}_{arch}_keys.json').read_text())
+    return {key: tuple(shape) for key, shape in keys.get(part, {}).items()}
 
 
-def released_state_dict(arch, dense_norms=True):
+def released_state_dict(arch, dense_norms=True, family='tinyvim'):
     """A checkpoint in the released layout, filled with golden values."""
-    keys = released_keys(arch)
+    keys = released_keys(arch, family=family)
     if dense_norms:
-        keys.update(released_keys(arch, 'dense_norms'))
+        keys.update(released_keys(arch, 'dense_norms', family))
     return {key: torch.from_numpy(golden_tensor(key, shape)) for key, shape in keys.items()}
 
 
@@ -62,6 +62,16 @@ def golden_tensor(key, shape):
     elif leaf == 'dt_projs_bias':
         dt = np.exp(rng.uniform(np.log(0.05), np.log(1.0), shape))
         value = dt + np.log(-np.expm1(-dt))
+    elif leaf in ('wt_filter', 'iwt_filter'):  # constants of MobileMamba, from the Haar wavelet
+        pairs = [[1, 1], [1, -1]]
+        filters = [0.5 * np.outer(rows, columns) for columns in pairs for rows in pairs]
+        value = np.tile(np.stack(filters)[:, None], (shape[0] // 4, 1, 1, 1))
+    elif '.base_scale.' in key:
+        value = 1 + 0.3 * rng.standard_normal(shape)
+    elif '.wavelet_scale.' in key:
+        value = 0.2 + 0.1 * rng.standard_normal(shape)
+    elif key.endswith('.global_atten.in_proj.bn.weight'):
+        value = rng.uniform(1.0, 2.5, shape)
     elif leaf == 'layer_scale':
         value = rng.uniform(0.2, 0.6, shape)
     elif leaf == 'bias':

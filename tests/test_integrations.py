@@ -292,3 +292,22 @@ def test_what_timm_reads_of_a_model(timm):
     assert grouped == len(list(model.parameters()))
     # The stem, and each block; the last norm goes with the last block.
     assert len({group['lr_scale'] for group in groups}) == 1 + 3 + 3 + 9 + 6
+
+
+@torch.no_grad()
+def test_mobilemamba_is_there_too(timm, tmp_path):
+    path = tmp_path / 'mobilemamba_t2.pth'
+    torch.save({'net_E': golden.released_state_dict('t2', family='mobilemamba')}, path)
+    model = timm.create_model('mobilemamba_t2', checkpoint_path=path).eval()
+    assert timm.data.resolve_model_data_config(model)['input_size'] == (3, 192, 192)
+    expected = golden.load('mobilemamba_t2_evaluation')
+    image = golden.golden_input('image-a', (1, 3, 192, 192))
+    golden.assert_close('logits', model(image), expected['logits_a'], golden.FEATURE_LIMIT)
+    deployed = reparameterize(model)
+    golden.assert_close('deployed', deployed(image), expected['logits_a'], golden.FEATURE_LIMIT)
+    extractor = timm.create_model('mobilemamba_t2', features_only=True, checkpoint_path=path)
+    assert extractor.feature_info.reduction() == [16, 32, 64]
+    for i, found in enumerate(extractor.eval()(image)):
+        golden.assert_close(f'map {i}', found, expected[f'feat_a_{i}'], golden.FEATURE_LIMIT)
+    model.reset_classifier(4)
+    assert model(image).shape == (1, 4)

@@ -123,8 +123,8 @@ class Conversion:
             for verb in ('renamed', 'kept', 'dropped')
         ]
         return (
-            f'{self.backbone.title(self.arch)}, {self.task}, from the {self.source_layout} to the {self.target_layout} '
-            f'layout: {len(self.fates)} entries, {", ".join(counts)}'
+            f'{self.backbone.title(self.arch)}, {self.task}, from the {self.source_layout} to the '
+            f'{self.target_layout} layout: {len(self.fates)} entries, {", ".join(counts)}'
         )
 
 
@@ -209,9 +209,9 @@ def convert(
     if unknown and not keep_unknown:
         shown = ''.join(f'\n  {key}' for key in unknown)
         raise CheckpointError(
-            f'{origin} has {len(unknown)} keys that belong to no part of a {cls.__name__} '
-            f'for {task} ({", ".join(("backbone", *parts))}); --keep-unknown keeps them under their '
-            f'names:{shown}'
+            f'{origin} has {len(unknown)} keys that belong to no part of a '
+            f'{cls.__name__} for {task} ({", ".join(("backbone", *parts))}); --keep-unknown keeps '
+            f'them under their names:{shown}'
         )
     _account_other_entries(checkpoint, conversion)
     conversion.meta.update(

@@ -1,4 +1,4 @@
-"""Latency of TinyViM in all its forms; ``--help`` lists the options."""
+"""Latency of the backbones in all their forms; ``--help`` lists the options."""
 
 from tinyvim_mm.benchmarks.latency import main
 

@@ -9,7 +9,7 @@ from tinyvim_mm.engine.paths import PROJECT_ROOT
 from tinyvim_mm.models import TinyViM
 
 NAME = 'mask_rcnn_tinyvim_b_1x_coco'
-MMDET_CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmdet').glob('mask_rcnn_*.py'))
+MMDET_CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmdet').glob('mask_rcnn_tinyvim_*.py'))
 
 
 @pytest.fixture(autouse=True)

@@ -254,10 +254,15 @@ def _from_config(name: str, args: argparse.Namespace) -> Network:
 
 
 def _from_arch(arch: str, args: argparse.Namespace) -> Network:
-    from ..models import TinyViM
+    from ..models.catalogue import build_network
 
     del args
-    backbone = TinyViM(arch, normalize_outputs=False)
+    try:
+        backbone = build_network(
+            arch if '_' in arch else f'tinyvim_{arch}', normalize_outputs=False
+        )
+    except ValueError as error:
+        raise UsageError(f'--arch: {error}') from error
     return _network(backbone.describe(), backbone)
 
 

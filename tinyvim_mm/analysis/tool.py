@@ -71,8 +71,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         '--arch',
         nargs='+',
         default=[],
-        choices=['s', 'b', 'l'],
-        help='bare TinyViM backbones instead of, or beside, those of configs',
+        metavar='NAME',
+        help='bare backbones instead of, or beside, those of configs: tinyvim_s, mobilemamba_t2; '
+        's, b and l are short for those of TinyViM',
     )
     add(
         '--checkpoint',

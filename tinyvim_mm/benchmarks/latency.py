@@ -1,4 +1,4 @@
-"""Latency of the backbone in all its forms, in one run."""
+"""Latency of backbones in all their forms, in one run."""
 
 import argparse
 import copy
@@ -31,12 +31,12 @@ Run = Callable[[], Any]
 
 
 def forms(
-    arch: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path
+    name: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path
 ) -> Dict[str, Tuple[Run, Optional[float]]]:
     """Functions that run a backbone, and each one's error against the form that trains.
 
     Args:
-        arch: ``'s'``, ``'b'`` or ``'l'``.
+        name: Of :func:`tinyvim_mm.models.catalogue.network_names`.
         size: Height and width of the image.
         wanted: Of :data:`FORMS`.
         folder: For the exported files.
@@ -45,10 +45,11 @@ def forms(
         By name. The error is ``None`` for the form without a scan, which computes
         something else.
     """
-    from ..models import TinyViM, reparameterize
+    from ..models import reparameterize
+    from ..models.catalogue import build_network
 
     torch.manual_seed(0)
-    model = _with_statistics(TinyViM(arch)).eval()
+    model = _with_statistics(build_network(name)).eval()
     image = torch.rand(1, 3, *size)
     deployed = reparameterize(model)
     with torch.no_grad():
@@ -74,10 +75,10 @@ def forms(
         'onnxruntime, no scan': lambda: _onnxruntime(deployed, image, folder / 'b.onnx', True),
     }
     result = {}
-    for name in FORMS:
-        if name in wanted:
-            run = makers[name]()
-            result[name] = (run, None if 'no scan' in name else _error(run(), truth))
+    for form in FORMS:
+        if form in wanted:
+            run = makers[form]()
+            result[form] = (run, None if 'no scan' in form else _error(run(), truth))
     return result
 
 
@@ -109,19 +110,21 @@ def _error(outputs: Sequence[Any], truth: Sequence[Tensor]) -> float:
     return max(relative_error(a.numpy(), b.numpy()) for a, b in pairs)
 
 
-def measure(arch: str, size: Tuple[int, int], wanted: Sequence[str], rounds: int) -> Dict[str, Any]:
+def measure(name: str, size: Tuple[int, int], wanted: Sequence[str], rounds: int) -> Dict[str, Any]:
     """Verify and time one backbone at one size."""
     with tempfile.TemporaryDirectory() as folder:
-        found = forms(arch, size, wanted, Path(folder))
-        correct = {n: run for n, (run, error) in found.items() if (error or 0.0) <= ERROR_LIMIT}
+        found = forms(name, size, wanted, Path(folder))
+        correct = {
+            form: run for form, (run, error) in found.items() if (error or 0.0) <= ERROR_LIMIT
+        }
         # Long turns: the waiting threads of one library spin into the start of the next's.
         times = time_in_turns(correct, torch.device('cpu'), rounds, 0.5)
     return {
-        'arch': arch,
+        'name': name,
         'size': size,
         'results': {
-            name: {'error': error, **(asdict(times[name]) if name in times else {})}
-            for name, (_, error) in found.items()
+            form: {'error': error, **(asdict(times[form]) if form in times else {})}
+            for form, (_, error) in found.items()
         },
     }
 
@@ -130,7 +133,7 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
     """Milliseconds of each form, and how many times faster than the deployed one it is."""
     lines = []
     for row in rows:
-        lines.append(f'TinyViM-{row["arch"].upper()} at {row["size"][0]}x{row["size"][1]}')
+        lines.append(f'{row["name"]} at {row["size"][0]}x{row["size"][1]}')
         deployed = row['results'].get('deployed', {}).get('median')
         for name, found in row['results'].items():
             if 'median' not in found:
@@ -149,7 +152,7 @@ def markdown(rows: Sequence[Dict[str, Any]], facts: Dict[str, Any]) -> str:
     """The table as a page, with what it was measured on."""
     names = [name for name in FORMS if any(name in row['results'] for row in rows)]
     lines = [
-        '# Latency of the backbone',
+        '# Latency of backbones',
         '',
         'Milliseconds for one image, median of the rounds, and in brackets how many times as fast '
         'as `deployed`. Every form but the one without the scan was compared with the form that '
@@ -161,7 +164,7 @@ def markdown(rows: Sequence[Dict[str, Any]], facts: Dict[str, Any]) -> str:
     for row in rows:
         reference = row['results'].get('deployed', {}).get('median')
         cells = [_cell(row['results'].get(name, {}), reference) for name in names]
-        title = f'TinyViM-{row["arch"].upper()}, {row["size"][0]}x{row["size"][1]}'
+        title = f'{row["name"]}, {row["size"][0]}x{row["size"][1]}'
         lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
     lines += ['', *(f'- {name}: {value}' for name, value in facts.items()), '']
     return '\n'.join(lines)
@@ -181,12 +184,21 @@ def _sizes(text: str) -> Tuple[int, int]:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Entry of ``tools/benchmark_latency.py``."""
+    from ..models.catalogue import network_names
+
     parser = argparse.ArgumentParser(
         prog='tools/benchmark_latency.py',
-        description='Verify, then time, the backbone on a CPU: the form that trains, '
+        description='Verify, then time, backbones on a CPU: the form that trains, '
         're-parameterised, compiled, and in ONNX Runtime. Ratios are to the deployed form.',
     )
-    parser.add_argument('--arch', nargs='+', default=['s', 'b', 'l'], choices=['s', 'b', 'l'])
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=['tinyvim_s', 'tinyvim_b', 'tinyvim_l'],
+        choices=network_names(),
+        metavar='MODEL',
+        help=f'of {", ".join(network_names())}',
+    )
     parser.add_argument('--sizes', nargs='+', type=_sizes, default=[(224, 224), (800, 1344)])
     parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=FORMS)
     parser.add_argument('--rounds', type=int, default=15, help='turns of each form')
@@ -196,10 +208,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: List[Dict[str, Any]] = []
-    for arch in args.arch:
+    for name in args.models:
         for size in args.sizes:
-            print(f'TinyViM-{arch.upper()} at {size[0]}x{size[1]} ...', flush=True)
-            rows.append(measure(arch, size, args.forms, args.rounds))
+            print(f'{name} at {size[0]}x{size[1]} ...', flush=True)
+            rows.append(measure(name, size, args.forms, args.rounds))
     facts = provenance(torch.device('cpu'))
     if any('onnxruntime' in form for form in args.forms):
         facts['onnxruntime'] = importlib.metadata.version('onnxruntime')

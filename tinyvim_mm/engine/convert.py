@@ -30,8 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--arch',
         default='auto',
-        help="architecture, such as 's' (default: recognised by its widths); 'custom' renames keys without "
-        'looking at shapes, for networks that differ from the released ones',
+        help="architecture, such as 's' (default: recognised by its widths); 'custom' renames keys "
+        'without looking at shapes, for networks that differ from the released ones',
     )
     parser.add_argument(
         '--task',

@@ -1,15 +1,15 @@
-"""TinyViM in timm's registry: ``import tinyvim_mm.integrations.timm``, then ``timm.create_model``.
+"""Networks in timm's registry: ``import tinyvim_mm.integrations.timm``, then ``timm.create_model``.
 
-There are ``tinyvim_s``, ``tinyvim_b`` and ``tinyvim_l``, as classifiers and, with
-``features_only=True``, as feature extractors whose maps have strides 4, 8, 16 and 32. These are
-the raw maps of the stages; the batch norms that detectors and segmentors put behind them are
-part of :class:`tinyvim_mm.models.TinyViM`.
+There are ``tinyvim_s``, ``mobilemamba_t2`` and all others of
+:func:`tinyvim_mm.models.catalogue.network_names` that this module has a page of settings for, as
+classifiers and, with ``features_only=True``, as feature extractors. Their maps are the raw ones of
+the stages; norms that detectors and segmentors put behind them are part of the backbones.
 
 ``checkpoint_path`` takes files of the release and of this project: classifiers, and for feature
 extractors detectors and segmentors too.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
 
@@ -23,10 +23,10 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import FeatureGetterNet, feature_take_indices  # noqa: E402
 
 from ..checkpoint import account_keys, allow_training_state, extract_state_dict  # noqa: E402
-from ..models import DistillationClassifier, TinyViM  # noqa: E402
+from ..models import DistillationClassifier  # noqa: E402
+from ..models.catalogue import build_network, find_network  # noqa: E402
 from .keys import BACKBONE, project_keys  # noqa: E402
 
-_STRIDES = (4, 8, 16, 32)
 _Indices = Union[int, Sequence[int], None]
 
 
@@ -38,21 +38,20 @@ class _Head(DistillationClassifier):
             super().fuse_parts()
 
 
-class TinyViMClassifier(nn.Module):
-    """TinyViM with the interface of timm's models.
+class BackboneClassifier(nn.Module):
+    """A backbone and its classifier with the interface of timm's models.
 
     Its keys are those of this project's classifiers for mmpretrain.
 
     Args:
-        arch: See :class:`tinyvim_mm.models.TinyViM`.
+        network: See :func:`tinyvim_mm.models.catalogue.network_names`.
         num_classes: Classes; 0 leaves the linear layers out.
         in_chans: Channels of the image.
         global_pool: ``'avg'``, or ``''`` for maps in place of logits.
         drop_rate: Dropout before the linear layers.
-        distillation: Whether there is a second linear layer, as in the release,
-            see :meth:`set_distilled_training`.
-        backbone: Other arguments of :class:`tinyvim_mm.models.TinyViM`, such as
-            ``drop_path_rate``.
+        distillation: Whether there is a second linear layer, see
+            :meth:`set_distilled_training`; ``None`` takes what was published.
+        backbone: Other arguments of the backbone, such as ``drop_path_rate``.
 
     Raises:
         ValueError: An argument is out of range.
@@ -60,23 +59,28 @@ class TinyViMClassifier(nn.Module):
 
     def __init__(
         self,
-        arch: str = 'b',
+        network: str = 'tinyvim_b',
         num_classes: int = 1000,
         in_chans: int = 3,
         global_pool: str = 'avg',
         drop_rate: float = 0.0,
-        distillation: bool = True,
+        distillation: Optional[bool] = None,
         **backbone: Any,
     ) -> None:
         super().__init__()
-        self.backbone = TinyViM(arch, in_channels=in_chans, normalize_outputs=False, **backbone)
-        widths = self.backbone.embed_dims
+        self.backbone = build_network(
+            network, in_channels=in_chans, normalize_outputs=False, **backbone
+        )
+        widths, strides = self.backbone.embed_dims, self.backbone.strides
         self.num_features = self.head_hidden_size = widths[-1]
         self.feature_info = [
             {'num_chs': width, 'reduction': stride, 'module': f'{BACKBONE}stages.{i}'}
-            for i, (width, stride) in enumerate(zip(widths, _STRIDES, strict=True))
+            for i, (width, stride) in enumerate(zip(widths, strides, strict=True))
         ]
-        self.head = _Head(widths[-1], max(num_classes, 1), distillation)
+        self.head_options = {k: v for k, v in self.backbone.classifier.items() if k != 'type'}
+        if distillation is not None:
+            self.head_options['distillation'] = distillation
+        self.head = _Head(widths[-1], max(num_classes, 1), **self.head_options)
         self.head_drop = nn.Dropout(drop_rate)
         self.distilled_training = False
         if num_classes == 0:
@@ -89,8 +93,12 @@ class TinyViMClassifier(nn.Module):
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised map of the last stage, ``(batch, num_features, H / 32, W / 32)``."""
-        return self.head.norm(self.backbone(x)[-1])
+        """Map of the last stage, ``(batch, num_features, h, w)``.
+
+        It is normalised, unless the classifier's norm comes after the pooling.
+        """
+        x = self.backbone(x)[-1]
+        return x if self.head.norm_after_pool else self.head.norm(x)
 
     def forward_head(
         self, x: Tensor, pre_logits: bool = False
@@ -109,11 +117,16 @@ class TinyViMClassifier(nn.Module):
         x = self.head_drop(x.mean((2, 3)) if pooled else x)
         if pre_logits or self.head.head is None:
             return x
-        if not pooled:
+        if pooled:
+            layers = self.head.label_logits, self.head.teacher_logits
+        elif self.head.norm_after_pool:
+            raise ValueError("global_pool='' does not go with a classifier that pools, then norms")
+        else:
             x = x.movedim(1, -1)
-        logits = self.head.head(x)
+            layers = self.head.head, self.head.dist_head
+        logits = layers[0](x)
         if self.head.dist_head is not None:
-            distilled = self.head.dist_head(x)
+            distilled = layers[1](x)
             if self.training and self.distilled_training:
                 return logits, distilled
             logits = (logits + distilled) / 2
@@ -188,7 +201,8 @@ class TinyViMClassifier(nn.Module):
             self.head.head = self.head.dist_head = None
             return
         like = next(self.backbone.parameters())
-        fresh = DistillationClassifier(self.num_features, num_classes).to(like.device, like.dtype)
+        fresh = DistillationClassifier(self.num_features, num_classes, **self.head_options)
+        fresh = fresh.to(like.device, like.dtype)
         self.head.head, self.head.dist_head = fresh.head, fresh.dist_head
 
     def set_distilled_training(self, enable: bool = True) -> None:
@@ -229,20 +243,20 @@ class TinyViMClassifier(nn.Module):
         self.global_pool = global_pool
 
 
-class TinyViMFeatures(FeatureGetterNet):
-    """timm's feature extractor around a :class:`TinyViMClassifier`; it loads the same files."""
+class BackboneFeatures(FeatureGetterNet):
+    """timm's feature extractor around a :class:`BackboneClassifier`; it loads the same files."""
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As :meth:`TinyViMClassifier.load_state_dict`; heads are left aside."""
+        """As :meth:`BackboneClassifier.load_state_dict`; heads are left aside."""
         own = {key.removeprefix('model.'): value for key, value in state_dict.items()}
         aside = ((rf'(?!{BACKBONE})', 'no part of the features'),)
         return _load(self.model, own, strict, assign, aside)
 
 
 def _load(
-    model: TinyViMClassifier,
+    model: BackboneClassifier,
     state_dict: Mapping[str, Any],
     strict: bool,
     assign: bool,
@@ -267,38 +281,60 @@ def _load(
 def translate(
     state_dict: Mapping[str, Any], model: Optional[nn.Module] = None
 ) -> Dict[str, Tensor]:
-    """From the keys of any checkpoint of TinyViM to those of :class:`TinyViMClassifier`.
+    """From the keys of any checkpoint of a backbone here to those of :class:`BackboneClassifier`.
 
     Args:
         state_dict: As timm reads it from a file.
         model: Ignored; timm passes it.
 
     Raises:
-        CheckpointError: It holds no TinyViM, or a part of one.
+        CheckpointError: It holds none, or a part of one.
     """
     del model
     return project_keys(extract_state_dict(state_dict, 'the checkpoint'), 'the checkpoint')
 
 
-def _cfg() -> Dict[str, Any]:
+#: By the beginning of the networks' names: what timm wants to know of a paper, and its recipe.
+_PAPERS: Dict[str, Dict[str, Any]] = {
+    'tinyvim': {
+        'crop_pct': 0.9,
+        'paper_ids': 'arXiv:2411.17473',
+        'paper_name': 'TinyViM: Frequency Decoupling for Tiny Hybrid Vision Mamba',
+    },
+    'mobilemamba': {
+        'crop_pct': 0.875,
+        'paper_ids': 'arXiv:2411.15941',
+        'paper_name': 'MobileMamba: Lightweight Multi-Receptive Visual Mamba Network',
+    },
+}
+#: Height and width of the images that a network was trained with.
+_SIZES = {
+    **{f'tinyvim_{arch}': 224 for arch in 'sbl'},
+    **{'mobilemamba_t2': 192, 'mobilemamba_t4': 192, 'mobilemamba_s6': 224},
+    **{'mobilemamba_b1': 256, 'mobilemamba_b2': 384, 'mobilemamba_b4': 512},
+}
+
+
+def _cfg(name: str) -> Dict[str, Any]:
+    cls, _ = find_network(name)
+    size, grid = _SIZES[name], -(-_SIZES[name] // cls.strides[-1])
+    second = cls.classifier.get('distillation', True)
     return {
         'url': '',
         'num_classes': 1000,
-        'input_size': (3, 224, 224),
-        'min_input_size': (3, TinyViM.min_size, TinyViM.min_size),
-        'pool_size': (7, 7),
-        'crop_pct': 0.9,
+        'input_size': (3, size, size),
+        'min_input_size': (3, cls.min_size, cls.min_size),
+        'pool_size': (grid, grid),
         'interpolation': 'bicubic',
         'mean': IMAGENET_DEFAULT_MEAN,
         'std': IMAGENET_DEFAULT_STD,
         'first_conv': 'backbone.stem.0.conv',
-        'classifier': ('head.head', 'head.dist_head'),
-        'paper_ids': 'arXiv:2411.17473',
-        'paper_name': 'TinyViM: Frequency Decoupling for Tiny Hybrid Vision Mamba',
+        'classifier': ('head.head', 'head.dist_head') if second else 'head.head',
+        **_PAPERS[name.partition('_')[0]],
     }
 
 
-default_cfgs = generate_default_cfgs({f'tinyvim_{arch}': _cfg() for arch in TinyViM.arch_settings})
+default_cfgs = generate_default_cfgs({name: _cfg(name) for name in _SIZES})
 
 
 def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
@@ -311,30 +347,28 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             f'{name}: no weights are hosted for pretrained=True; give a file of the release or of '
             'this project with checkpoint_path=FILE'
         )
+    stages = range(len(find_network(name)[0].strides))
     return build_model_with_cfg(
-        TinyViMClassifier,
+        BackboneClassifier,
         name,
         pretrained,
         pretrained_filter_fn=translate,
-        feature_cfg={'out_indices': (0, 1, 2, 3), 'feature_cls': TinyViMFeatures},
-        arch=name.removeprefix('tinyvim_'),
+        feature_cfg={'out_indices': tuple(stages), 'feature_cls': BackboneFeatures},
+        network=name,
         **kwargs,
     )
 
 
-@register_model
-def tinyvim_s(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """TinyViM-S, 5.9 M parameters with both linear layers."""
-    return _create('tinyvim_s', pretrained, **kwargs)
+def _entrypoint(name: str) -> Callable[..., nn.Module]:
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _create(name, pretrained, **kwargs)
+
+    # timm takes names and module of an entry from the function.
+    create.__name__ = create.__qualname__ = name
+    cls, arch = find_network(name)
+    create.__doc__ = f'{cls.title(arch)} for images of {_SIZES[name]} pixels.'
+    return register_model(create)
 
 
-@register_model
-def tinyvim_b(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """TinyViM-B, 11.5 M parameters with both linear layers."""
-    return _create('tinyvim_b', pretrained, **kwargs)
-
-
-@register_model
-def tinyvim_l(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """TinyViM-L, 32.4 M parameters with both linear layers."""
-    return _create('tinyvim_l', pretrained, **kwargs)
+for _name in _SIZES:
+    globals()[_name] = _entrypoint(_name)

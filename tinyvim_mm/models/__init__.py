@@ -1,4 +1,4 @@
-"""Backbones and heads; they need torch and mmengine only.
+"""Backbones, necks and heads; they need torch and mmengine only.
 
 Those of :mod:`.classifiers` need mmpretrain, once they are built.
 """
@@ -8,6 +8,7 @@ from .backbones import EfficientVMamba, MobileMamba, TinyViM, VMamba
 from .cuda_graphs import CUDAGraphs
 from .heads import DistillationClassifier, NormClassifier
 from .layers import LaplaceMixer
+from .necks import UpsamplingFPN
 from .reparameterize import reparameterize
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     'MobileMamba',
     'NormClassifier',
     'TinyViM',
+    'UpsamplingFPN',
     'VMamba',
     'reparameterize',
 ]

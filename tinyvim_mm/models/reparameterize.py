@@ -9,7 +9,10 @@ training form                                  deployed form
 =============================================  ==================================
 ``ConvBN``: convolution, batch norm            biased convolution
 ``RepDWConv``: ``BN(ConvBN(x) + 1x1(x) + x)``  biased depthwise convolution
+``ResidualDWConv``: ``x + ConvBN(x)``          biased depthwise convolution
 ``layer_scale`` of a ``LocalBlock``            in the second convolution of its FFN
+``base_scale`` of a ``WTEMamba``               in its output projection
+``scale`` of a ``WaveletConv``                 in its convolution
 ``DistillationClassifier``: batch norm, two    one linear layer, their mean
 linear layers
 =============================================  ==================================
@@ -25,7 +28,7 @@ Keys of a deployed state dict: a folded convolution has ``weight`` and ``bias``
 where the training form has the group (``stem.0.conv.weight``, ``stem.0.bn.*``
 become ``stem.0.weight``, ``stem.0.bias``; ``dwconv.conv.conv.weight``,
 ``dwconv.conv1x1.*``, ``dwconv.bn.*`` become ``dwconv.weight``,
-``dwconv.bias``); there is no ``layer_scale``, and a classifier has ``head.weight``
+``dwconv.bias``); there are no factors of their own, and a classifier has ``head.weight``
 and ``head.bias`` only. Everything else keeps its name. One form's state dict
 does not load into the other: that is an error which says what to do.
 """

@@ -73,11 +73,14 @@ def _classifier(network: Dict[str, Any]) -> nn.Module:
     if 'timm' in network:
         return _timm(network['timm'])
     cfg = dict(network)
-    head = cfg.pop('head', {'type': 'tinyvim_mm.DistillationClassifier'})
+    head = cfg.pop('head', None)
     backbone = _backbone({**cfg, 'normalize_outputs': False, 'out_indices': (-1,)})
     from mmengine.registry import MODELS
 
-    return Classifier(backbone, MODELS.build({**head, 'in_channels': backbone.embed_dims[-1]}))
+    return Classifier(
+        backbone,
+        MODELS.build({**(head or backbone.classifier), 'in_channels': backbone.embed_dims[-1]}),
+    )
 
 
 def _backbone(cfg: Dict[str, Any]) -> nn.Module:

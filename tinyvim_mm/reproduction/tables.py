@@ -1,8 +1,8 @@
 """What the paper publishes, and from what each row is built: data, no figures of this project.
 
 Figures are those of TinyViM (ICCV 2025, arXiv 2411.17473), also for the
-networks that it compares with. Throughput is of a V100 at batch 2048 for
-classification, and as given for Mask R-CNN.
+networks that it compares with, unless a table says otherwise. Throughput is of a
+V100 at batch 2048 for classification, and as given for Mask R-CNN.
 """
 
 from dataclasses import dataclass, field
@@ -61,7 +61,8 @@ class Row:
     Attributes:
         name: As the table shows it.
         network: ``{'timm': NAME}``, or the config of a backbone for mmengine's
-            registry; ``head`` in it is the config of its classifier.
+            registry; ``head`` in it is the config of its classifier, if that is
+            not the one that the backbone's class names.
         published: Metric to figure.
         scores: Metric to where its measured value comes from.
         deployed: Whether it is re-parameterised.
@@ -134,6 +135,16 @@ def _mamba(kind: str, arch: str) -> Dict[str, Any]:
     return {'type': f'tinyvim_mm.{kind}', 'arch': arch}
 
 
+def _mobilemamba(arch: str, **published: float) -> Row:
+    """Published figures are of its own paper; accuracies at the size of its recipe."""
+    return Row(
+        f'MobileMamba-{arch.upper()}',
+        _mamba('MobileMamba', arch),
+        published,
+        {'top1_300': Score(f'mobilemamba_{arch}_300e_in1k', 'accuracy/top1')},
+    )
+
+
 CLASSIFICATION = Table(
     'ImageNet-1K classification',
     'classification',
@@ -201,9 +212,14 @@ CLASSIFICATION = Table(
             throughput=383,
             top1_300=82.6,
         ),
+        _mobilemamba('t2', params=8.8, top1_300=73.6),
+        _mobilemamba('t4', params=14.2, top1_300=76.1),
+        _mobilemamba('s6', params=15.0, gmacs_all=0.652, top1_300=78.0),
+        _mobilemamba('b1', params=17.1, top1_300=79.9),
     ),
     'Parameters with one classifier of 1000 classes. Published GMACs of TinyViM leave the scan '
-    'out, those of the other Mamba networks count it.',
+    'out, those of the other Mamba networks count it. Figures of MobileMamba are of its own paper '
+    '(arXiv 2411.15941), whose accuracies are at 192 (T2, T4), 224 (S6) and 256 pixels (B1).',
 )
 
 

@@ -84,9 +84,8 @@ def sample_changes(cfg: 'Config', config_path: Path) -> Iterator[Change]:
 
 def _smaller_pictures(cfg: 'Config') -> Iterator[Change]:
     for split in ('train', 'test'):
-        key = f'{split}_dataloader.dataset.pipeline'
-        for index, transform in enumerate(cfg[f'{split}_dataloader'].dataset.pipeline):
-            place = f'{key}.{index}'
+        pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+        for place, transform in _steps(pipeline, f'{split}_dataloader.dataset.pipeline'):
             if transform.type == 'RandomResizedCrop':
                 yield Change(f'{place}.scale', CROP_SIZE, 'what a CPU can process')
             elif transform.type == 'ResizeEdge':
@@ -97,6 +96,17 @@ def _smaller_pictures(cfg: 'Config') -> Iterator[Change]:
                 yield Change(f'{place}.magnitude_level', 2, 'too few steps for more variety')
             elif transform.type == 'RandomErasing':
                 yield Change(f'{place}.erase_prob', 0.0, 'as above')
+
+
+def _steps(pipeline: List[Any], place: str) -> Iterator[Tuple[str, Any]]:
+    """Transforms of a pipeline with their places, those among which one is drawn too."""
+    for index, step in enumerate(pipeline):
+        if isinstance(step, list):
+            yield from _steps(step, f'{place}.{index}')
+        elif 'transforms' in step:
+            yield from _steps(step['transforms'], f'{place}.{index}.transforms')
+        else:
+            yield f'{place}.{index}', step
 
 
 def _shorter_schedule(cfg: 'Config') -> Iterator[Change]:

@@ -66,6 +66,8 @@ class StagedBackbone(Deployable, BaseModule):
 
     #: Named architectures, with ``embed_dims`` among the settings of each.
     arch_settings: Dict[str, Dict[str, Any]] = {}
+    #: Pixels of the image per position, of each stage's output.
+    strides: Tuple[int, ...] = (4, 8, 16, 32)
     #: Smallest height and width of an image.
     min_size = 1
     #: Config of the classifier that is trained on top, but for the number of channels.

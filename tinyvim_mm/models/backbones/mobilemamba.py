@@ -115,6 +115,7 @@ class MobileMamba(StagedBackbone):
         's6': {'embed_dims': (192, 384, 448), 'depths': (1, 2, 2)},
         **{f'b{i}': {'embed_dims': (200, 376, 448), 'depths': (2, 3, 2)} for i in (1, 2, 4)},
     }
+    strides = (16, 32, 64)
     classifier = {
         'type': 'tinyvim_mm.DistillationClassifier',
         'distillation': False,

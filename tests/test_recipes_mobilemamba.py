@@ -1,0 +1,157 @@
+"""MobileMamba's configs of mmdet and mmseg: the numbers of its recipes, its neck, and a step."""
+
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from test_recipes import SIZE, detection_sample, load, segmentation_sample, transform
+
+from tinyvim_mm.models import UpsamplingFPN
+
+WIDTHS = [200, 376, 448]
+# Type of the model, learning rate, images on each of 8 devices, and pretrained weights.
+RECIPES = {
+    'mask_rcnn_mobilemamba_b1_1x_coco': ('MaskRCNN', 2e-4, 2, 'b1'),
+    'retinanet_mobilemamba_b1_1x_coco': ('RetinaNet', 2e-4, 2, 'b1'),
+    'ssdlite_mobilemamba_b1_120e_coco': ('SingleStageDetector', 2.4e-3, 24, 'b1'),
+    'fpn_mobilemamba_b4_160k_ade20k': ('EncoderDecoder', 1.2e-4, 4, 'b4'),
+}
+DETECTORS = [name for name in RECIPES if name.endswith('coco')]
+all_recipes = pytest.mark.parametrize('name', RECIPES)
+
+
+@all_recipes
+def test_the_recipe_is_the_published_one(name):
+    cfg, (kind, lr, images, arch) = load(name), RECIPES[name]
+    assert cfg.model.type == kind
+    assert cfg.model.backbone.type == 'tinyvim_mm.MobileMamba'
+    assert cfg.model.backbone.arch == arch
+    assert cfg.model.backbone.drop_path_rate == 0.03
+    checkpoint = f'checkpoints/mobilemamba_{arch}_300e.pth'
+    assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint=checkpoint)
+    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=lr, weight_decay=0.05)
+    assert cfg.train_dataloader.batch_size == images
+    assert cfg.auto_scale_lr.base_batch_size == 8 * images
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.type, cosine.type, cosine.eta_min) == ('LinearLR', 'CosineAnnealingLR', 0)
+    if name in DETECTORS:
+        assert cfg.optim_wrapper.clip_grad == dict(max_norm=0.1)
+        assert cfg.model.backbone.norm_eval is True
+        assert (warm_up.end, warm_up.by_epoch) == (500, False)
+        epochs = 120 if 'ssdlite' in name else 12
+        assert cfg.train_cfg.max_epochs == cosine.end == epochs == 2 * cosine.begin
+        size = (320, 320) if 'ssdlite' in name else (1333, 800)
+        assert transform(cfg.test_dataloader, 'Resize').scale == size
+        assert cosine.convert_to_iter_based
+    else:
+        assert cfg.optim_wrapper.get('clip_grad') is None
+        assert warm_up.end == 1500
+        assert cfg.train_cfg.max_iters == cosine.end == 160000 == 2 * cosine.begin
+        assert not cosine.by_epoch
+        assert cfg.model.decode_head.feature_strides == [16, 32, 64]
+        assert cfg.model.decode_head.channels == 128
+
+
+def test_ssdlite_is_the_published_one():
+    model = load('ssdlite_mobilemamba_b1_120e_coco').model
+    assert model.backbone.out_indices == (0, 1)
+    assert tuple(model.neck.out_channels) == (200, 376, 512, 256, 256, 128)
+    assert model.neck.norm_cfg == dict(type='BN', eps=0.001, momentum=0.03)
+    anchors = model.bbox_head.anchor_generator
+    assert anchors.strides == [16, 32, 64, 107, 160, 320]
+    assert [*anchors.min_sizes, anchors.max_sizes[-1]] == [48, 100, 150, 202, 253, 304, 320]
+    dataset = load('ssdlite_mobilemamba_b1_120e_coco').train_dataloader.dataset
+    assert (dataset.type, dataset.times) == ('RepeatDataset', 5)
+
+
+@all_recipes
+def test_the_published_result_is_named(name):
+    from tinyvim_mm.engine.configs import find_config
+
+    assert 'published' in find_config(name).read_text().split('"""')[1]
+
+
+@pytest.fixture(scope='module', params=RECIPES)
+def built(request):
+    """Name, config and network; one network is alive at a time."""
+    cfg = load(request.param).copy()
+    init_default_scope(cfg.default_scope)
+    if 'rpn_proposal' in (cfg.model.get('train_cfg') or {}):
+        cfg.model.train_cfg.rpn_proposal.max_per_img = 20
+        cfg.model.test_cfg.rpn.max_per_img = 20
+    return request.param, cfg, MODELS.build(cfg.model)
+
+
+def test_weight_decay_spares_the_norm_of_the_scan_only(built):
+    _, cfg, model = built
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    spared = {names[id(p)] for g in groups for p in g['params'] if g['weight_decay'] == 0}
+    expected = {name for name in names.values() if '.out_norm.' in name}
+    assert spared == expected
+    assert len(spared) >= 10
+    rates = {names[id(p)]: g['lr'] for g in groups for p in g['params']}
+    lr = cfg.optim_wrapper.optimizer.lr
+    for name, rate in rates.items():
+        assert rate == pytest.approx(lr * (10 if name.startswith('decode_head') else 1)), name
+
+
+def test_a_step_and_a_prediction(built):
+    name, _, model = built
+    detects = name in DETECTORS
+    samples = [detection_sample() if detects else segmentation_sample() for _ in range(2)]
+    images = [torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8) for _ in samples]
+    if not detects:
+        model.data_preprocessor.size = (SIZE, SIZE)
+    model.train()
+    data = model.data_preprocessor({'inputs': images, 'data_samples': samples}, True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    assert loss.isfinite()
+    loss.backward()
+    assert [key for key, p in model.named_parameters() if p.grad is None] == []
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    model.zero_grad()
+    data = model.data_preprocessor({'inputs': images[:1], 'data_samples': samples[:1]}, False)
+    with torch.no_grad():
+        (found,) = model.eval()(**data, mode='predict')
+    if detects:
+        assert found.pred_instances.bboxes.shape[1] == 4
+    else:
+        assert found.pred_sem_seg.data.shape == (1, SIZE, SIZE)
+
+
+# -- the neck ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('levels', 'parameters', 'strides'),
+    [((2, 0), 3_738_112, (4, 8, 16, 32, 64)), ((1, 1), 3_918_080, (8, 16, 32, 64, 128))],
+    ids=['Mask R-CNN', 'RetinaNet'],
+)
+def test_the_neck_has_the_published_size_and_strides(levels, parameters, strides):
+    with torch.device('meta'):
+        neck = UpsamplingFPN(WIDTHS, 256, *levels)
+        sizes = [(16, 24), (8, 12), (4, 6)]  # of an image of 256x384
+        maps = neck([torch.zeros(1, c, *s) for c, s in zip(WIDTHS, sizes, strict=True)])
+    assert sum(p.numel() for p in neck.parameters()) == parameters
+    assert [tuple(m.shape[-2:]) for m in maps] == [(256 // s, 384 // s) for s in strides]
+
+
+def test_finer_levels_start_from_the_sum():
+    neck = UpsamplingFPN([2, 2], 2, finer_levels=1).requires_grad_(False)
+    fine, coarse = torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2)
+    lateral, lower = neck.laterals[0](fine), neck.laterals[1](coarse)
+    total = lateral + lower.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = neck.outputs[0](neck.upsamplings[0](total))
+    torch.testing.assert_close(neck([fine, coarse])[0], expected)
+
+
+def test_the_neck_names_what_is_wrong():
+    with pytest.raises(ValueError, match='finer_levels=-1'):
+        UpsamplingFPN([2], finer_levels=-1)
+    with pytest.raises(ValueError, match='built for 2 maps and got 1'):
+        UpsamplingFPN([2, 2])([torch.zeros(1, 2, 4, 4)])
