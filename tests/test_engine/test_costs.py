@@ -1,8 +1,7 @@
 """What a training costs, from the times in its log."""
 
 import pytest
-
-from work_dirs import write_work_dir
+from recorded_logs import write_work_dir
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')

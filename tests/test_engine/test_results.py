@@ -7,8 +7,7 @@ import re
 
 import pytest
 import yaml
-
-from work_dirs import write_work_dir
+from recorded_logs import write_work_dir
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
