@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import describe_choice
+from .statistics import randomise_statistics
 from .timing import compile_whole, provenance, time_in_turns
 
 #: Forms in the order of the table; ratios are to ``'deployed'``.
@@ -49,7 +50,7 @@ def forms(
     from ..models.catalogue import build_network
 
     torch.manual_seed(0)
-    model = _with_statistics(build_network(name)).eval()
+    model = randomise_statistics(build_network(name)).eval()
     image = torch.rand(1, 3, *size)
     deployed = reparameterize(model)
     with torch.no_grad():
@@ -80,16 +81,6 @@ def forms(
             run = makers[form]()
             result[form] = (run, None if 'no scan' in form else _error(run(), truth))
     return result
-
-
-def _with_statistics(model: nn.Module) -> nn.Module:
-    # Fresh batch norms are identities, whose folding would prove nothing.
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
-    return model
 
 
 def _onnxruntime(model: nn.Module, image: Tensor, path: Path, leave_out_scan: bool) -> Run:

@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from ..benchmarks.statistics import randomise_statistics
 from .tables import Row, Table
 
 
@@ -57,16 +58,6 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
         if 'timm' not in row.network:
             raise
         raise UnavailableError(f'{row.network["timm"]} of timm does not run: {error}') from error
-
-
-def randomise_statistics(model: nn.Module) -> nn.Module:
-    """Give batch norms statistics that are not the identity's, whose folding proves nothing."""
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
-            module.running_mean.normal_(0, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
-    return model
 
 
 def _classifier(network: Dict[str, Any]) -> nn.Module:
