@@ -8,6 +8,8 @@ import torch
 from scan_cases import RUNNABLE, needs_library, ss2d_arguments
 from torch.library import opcheck
 
+pytest.importorskip('mmengine')
+
 from tinyvim_mm.export import scan as exported
 from tinyvim_mm.ops import available_backends, scan_skipping, selective_scan, ss2d
 
