@@ -20,9 +20,14 @@ from typing import Dict, List, Optional, Tuple
 ROOT = Path(__file__).resolve().parents[1]
 
 
-SCAN = ('tests/test_ops', 'tests/test_package.py')
+SCAN = ('tests/test_ops',)
 NETWORK = (*SCAN, 'tests/test_models', 'tests/test_optim', 'tests/test_convert.py')
-TOOLBOXES = (*NETWORK, 'tests/test_toolboxes.py', 'tests/test_train_end_to_end.py')
+TOOLBOXES = (
+    *NETWORK,
+    'tests/test_package.py',
+    'tests/test_toolboxes.py',
+    'tests/test_train_end_to_end.py',
+)
 TOOLS_OF_TESTS = ('pytest', 'hypothesis', 'setuptools<81', 'wheel', 'ninja')
 MARKERS = ('<!-- test matrix -->', '<!-- end -->')
 
