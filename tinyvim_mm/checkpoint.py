@@ -8,6 +8,7 @@ may fall back to full unpickling), hence :func:`install_safe_loader`.
 import argparse
 import contextlib
 import difflib
+import hashlib
 import logging
 import os
 import pickle
@@ -103,6 +104,15 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
     content = _read(str(file), read, trust)
     _warn_of_values(content, str(file))
     return content
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def install_safe_loader(trust: bool = False) -> None:

@@ -7,7 +7,6 @@ backbone and classifier come from ``released_key_pairs`` and
 surrounds it in other tasks is in :data:`TASK_PARTS`.
 """
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from .checkpoint import (
     LoadReport,
     account_keys,
     extract_state_dict,
+    file_sha256,
     load_file,
     translate_key,
     unwrap,
@@ -237,11 +237,7 @@ def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversio
         CheckpointError: See :func:`convert`.
     """
     conversion = convert(load_file(str(path), trust=trust), str(path), **arguments)
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    conversion.meta.update(source=path.name, source_sha256=digest.hexdigest())
+    conversion.meta.update(source=path.name, source_sha256=file_sha256(path))
     return conversion
 
 

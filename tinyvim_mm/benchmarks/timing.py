@@ -49,12 +49,12 @@ def time_in_turns(
     for name, function in contenders.items():
         for _ in range(2):  # warm-up: compilation, caches, allocator
             function()
-        once = _measure(function, 1, device)
+        once = seconds_per_call(function, 1, device)
         repeats[name] = max(1, min(1000, int(seconds_per_turn / max(once, 1e-7))))
     turns: Dict[str, List[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, function in contenders.items():
-            turns[name].append(_measure(function, repeats[name], device))
+            turns[name].append(seconds_per_call(function, repeats[name], device))
     return {name: _summary(values) for name, values in turns.items()}
 
 
@@ -68,7 +68,8 @@ def compile_whole(model: nn.Module) -> nn.Module:
     return torch.compile(model, fullgraph=True)
 
 
-def _measure(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
+def seconds_per_call(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
+    """Mean time of a call over ``repeats`` calls, with the device synchronised around them."""
     _synchronize(device)
     start = time.perf_counter()
     for _ in range(repeats):

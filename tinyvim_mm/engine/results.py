@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import hashlib
 import io
 import json
 import math
@@ -138,7 +137,9 @@ def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
         row.state = FINISHED + (', on the sample photographs' if log.on_sample else '')
     checkpoint = _last_checkpoint(Path(work_dir))
     if checkpoint:
-        row.checkpoint, row.sha256 = checkpoint.name, sha256(checkpoint)[:8]
+        from ..checkpoint import file_sha256  # loads torch
+
+        row.checkpoint, row.sha256 = checkpoint.name, file_sha256(checkpoint)[:8]
     return row, log
 
 
@@ -174,15 +175,6 @@ def _last_checkpoint(work_dir: Path) -> Optional[Path]:
     # The folder may have moved since the pointer was written.
     checkpoint = work_dir / Path(pointer.read_text(encoding='utf-8').strip()).name
     return checkpoint if checkpoint.is_file() else None
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def render(rows: Sequence[Row], name: str) -> str:

@@ -100,11 +100,10 @@ def _timm(name: str, **options: Any) -> nn.Module:
 class _Maps(nn.Module):
     """What ``infer`` of a dense network does, as a module of one tensor."""
 
-    def __init__(self, model: nn.Module, task: str, size: Tuple[int, int]) -> None:
+    def __init__(self, model: nn.Module, task: str) -> None:
         super().__init__()
         self.model = model
         self.task = task
-        self.size = size
 
     def forward(self, x: Tensor) -> Any:
         """Images ``(batch, 3, H, W)`` to what the toolbox predicts before it resizes."""
@@ -151,7 +150,7 @@ def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
         warnings.simplefilter('ignore')
         model = MODELS.build(cfg)
     model.backbone = backbone
-    return _Maps(model, table.task, table.size)
+    return _Maps(model, table.task)
 
 
 class _Last(nn.Module):

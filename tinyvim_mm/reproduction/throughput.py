@@ -1,7 +1,6 @@
 """Images per second of several networks, taking turns in one process."""
 
 import copy
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
@@ -9,7 +8,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..benchmarks.timing import Timing, compile_whole, time_in_turns
+from ..benchmarks.timing import Timing, compile_whole, seconds_per_call, time_in_turns
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 FORMS = ('eager', 'compiled', 'cuda-graph')
@@ -132,17 +131,7 @@ def _prepare(model: nn.Module, x: Tensor, setting: Setting) -> Callable[[], obje
         return run
     other = eager(torch.contiguous_format)
     other()
-    return min((run, other), key=lambda f: min(_once(f, x.device) for _ in range(2)))
-
-
-def _once(function: Callable[[], object], device: torch.device) -> float:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    function()
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return min((run, other), key=lambda f: min(seconds_per_call(f, 1, x.device) for _ in range(2)))
 
 
 @contextmanager
