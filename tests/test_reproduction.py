@@ -295,6 +295,8 @@ def test_other_versions_are_not_resumed(small, tmp_path, capsys):
         (['--checkpoint', 'tinyvim_x=a.pth'], "there is no config 'tinyvim_x'"),
         (['--checkpoint', 'tinyvim_s_300e_in1k=a.pth'], 'there is no file a.pth'),
         (['--rows', 'nobody'], 'no table has such a network'),
+        (['--batch', '0'], '0 is less than 1'),
+        (['--rounds', '0'], '0 is less than 1'),
     ],
 )
 def test_options_that_do_not_fit(small, tmp_path, capsys, options, text):

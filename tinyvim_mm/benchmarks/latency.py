@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from ..engine.option_types import count
 from ..ops import describe_choice
 from .statistics import randomise_statistics
 from .timing import compile_whole, provenance, time_in_turns
@@ -192,8 +193,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     parser.add_argument('--sizes', nargs='+', type=_sizes, default=[(224, 224), (800, 1344)])
     parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=FORMS)
-    parser.add_argument('--rounds', type=int, default=15, help='turns of each form')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--rounds', type=count, default=15, help='turns of each form')
+    parser.add_argument('--threads', type=count, help='CPU threads')
     parser.add_argument('--out', default='work_dirs/benchmark_latency', help='folder for results')
     args = parser.parse_args(argv)
     if args.threads:

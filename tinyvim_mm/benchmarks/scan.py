@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
+from ..engine.option_types import count
 from ..ops import BIDIRECTIONAL, CROSS_SCAN, available_backends, selective_scan, ss2d
 from ..ops.scan_paths import ScanPath, cross_merge, cross_scan
 from .timing import provenance, time_in_turns
@@ -286,12 +287,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     default = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=default, help=f'default here: {default}')
-    parser.add_argument('--batch', type=int, default=1, help='images in a batch')
-    parser.add_argument('--rounds', type=int, default=9, help='turns of each contender')
+    parser.add_argument('--batch', type=count, default=1, help='images in a batch')
+    parser.add_argument('--rounds', type=count, default=9, help='turns of each contender')
     parser.add_argument('--filter', default='', help='only shapes whose name contains this')
     parser.add_argument('--backends', nargs='+', help=f'only these; "{USUAL}" is one of them')
     parser.add_argument('--no-backbone', action='store_true', help='leave out the whole backbone')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--threads', type=count, help='CPU threads')
     parser.add_argument('--out', default='work_dirs/benchmark_scan', help='folder for the results')
     args = parser.parse_args(argv)
     if args.threads:

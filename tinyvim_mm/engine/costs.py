@@ -10,6 +10,7 @@ from ..compat import apply as apply_compat
 from . import cli
 from .configs import find_config, load_config
 from .errors import UsageError
+from .option_types import count
 from .recipe import recipe_of
 from .toolboxes import toolbox_of
 from .training_log import LogError, TrainingLog, read_log
@@ -37,15 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
         'a run with --sample, its recipe)',
     )
     parser.add_argument(
-        '--devices', type=_count, nargs='+', default=list(DEVICES), help='default: %(default)s'
+        '--devices', type=count, nargs='+', default=list(DEVICES), help='default: %(default)s'
     )
     parser.add_argument(
         '--batch-per-gpu',
-        type=_count,
+        type=count,
         help='images of one device in one step (default: the total batch of the recipe, divided)',
     )
     parser.add_argument(
-        '--images', type=_count, help='images of an epoch (default: those of the log or the data)'
+        '--images', type=count, help='images of an epoch (default: those of the log or the data)'
     )
     parser.add_argument(
         '--efficiency',
@@ -56,13 +57,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--price-per-gpu-hour', type=float, metavar='P', help='adds the cost')
     return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is less than 1')
-    return value
 
 
 def _share(text: str) -> float:

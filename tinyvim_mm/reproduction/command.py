@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ..engine import cli
 from ..engine.errors import UsageError
+from ..engine.option_types import count
 from ..engine.paths import shown
 from .tables import METRICS, TABLES, Row, Table
 
@@ -37,11 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_trust_option(parser)
     parser.add_argument('--device', help='cpu or cuda (default: cuda where there is one)')
-    parser.add_argument('--batch', nargs='+', type=int, help='batch sizes of the throughput')
+    parser.add_argument('--batch', nargs='+', type=count, help='batch sizes of the throughput')
     parser.add_argument('--precisions', nargs='+', choices=['fp32', 'tf32', 'bf16'])
     parser.add_argument('--forms', nargs='+', choices=['eager', 'compiled', 'cuda-graph'])
-    parser.add_argument('--rounds', type=int, default=7, help='turns of each network')
-    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--rounds', type=count, default=7, help='turns of each network')
+    parser.add_argument('--threads', type=count, help='CPU threads')
     parser.add_argument('--no-throughput', action='store_true', help='measure no speeds')
     parser.add_argument(
         '--rows',
@@ -237,11 +238,11 @@ def _columns(table: Table, settings: Sequence[Any]) -> List[str]:
 
 
 def _count(table: Table, row: Row, model: Any, error: Optional[float], store: Store) -> None:
-    from .cost import count
+    from . import cost as costs
 
     wanted = [m for m in ('params', 'gmacs', 'gmacs_all') if m in table.metrics]
     if not all(store.has(row, metric) for metric in wanted):
-        cost = count(model, table.size, macs='gmacs' in wanted)
+        cost = costs.count(model, table.size, macs='gmacs' in wanted)
         values = {'params': cost.parameters / 1e6}
         if 'gmacs' in wanted and cost.macs is None:
             for metric in wanted[1:]:

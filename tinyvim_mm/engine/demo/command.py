@@ -9,6 +9,7 @@ from typing import Dict, Iterator, Optional, Sequence, Tuple, Union
 from .. import cli
 from ..configs import find_config, load_config
 from ..errors import UsageError
+from ..option_types import count
 from ..paths import shown
 from .exported import SUFFIX, ExportedPredictor, load_exported
 from .outputs import Outputs
@@ -53,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--top-k',
-        type=_positive,
+        type=count,
         default=5,
         metavar='K',
         help='how many classes a classifier names (default: %(default)s)',
@@ -193,11 +194,4 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
     return value
