@@ -14,6 +14,9 @@ from tinyvim_mm import compat
 
 compat.apply()  # before any test module imports a toolbox
 
+# The same cases each time, so that a failure is of the change that shows it.
+settings.register_profile('repeatable', derandomize=True, print_blob=True)
+settings.load_profile('repeatable')  # `--hypothesis-profile` comes later, and prevails
 #: `make fuzz`: as many cases as a night allows, others each time.
 settings.register_profile('thorough', max_examples=10_000, print_blob=True)
 
