@@ -3,6 +3,7 @@
 Each error names the argument.
 """
 
+import math
 from numbers import Integral, Real
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -81,9 +82,11 @@ def check_integer(name: str, value: Any, least: Optional[int] = None) -> None:
 
 
 def check_number(name: str, value: Any) -> None:
-    """Require a real number."""
+    """Require a finite real number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f'{name} must be a number, got {value!r}')
+    if not math.isfinite(value):
+        raise ValueError(f'{name} must be finite, got {value!r}')
 
 
 def check_per_stage(
