@@ -1,15 +1,20 @@
-"""Any values for the arguments of the backbone: built, or refused with the argument's name."""
+"""Any values for the arguments of the backbones: built, or refused with the argument's name."""
 
 import inspect
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinyvim_mm.models import TinyViM
+from tinyvim_mm.models import EfficientVMamba, MobileMamba, TinyViM, VMamba
 
-TINY = {'embed_dims': (8, 8, 8, 8), 'depths': (1, 1, 1, 1)}
-ARGUMENTS = [name for name in inspect.signature(TinyViM).parameters if name != 'init_cfg']
+TINY = {
+    TinyViM: {'embed_dims': (8, 8, 8, 8), 'depths': (1, 1, 1, 1)},
+    MobileMamba: {'embed_dims': (40, 48, 64), 'depths': (1, 1, 1)},
+    EfficientVMamba: {'embed_dims': (8, 8, 8, 8), 'depths': (1, 1, 1, 1)},
+    VMamba: {'embed_dims': (8, 8, 8, 8), 'depths': (1, 1, 1, 1)},
+}
 
 scalars = st.one_of(
     st.none(),
@@ -29,16 +34,20 @@ values = st.one_of(
 )
 
 
+@pytest.mark.parametrize('backbone', TINY)
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
-@given(name=st.sampled_from(ARGUMENTS), value=values)
-def test_a_wrong_value_is_refused_with_its_name(name, value):
+@given(data=st.data(), value=values)
+def test_a_wrong_value_is_refused_with_its_name(backbone, data, value):
+    names = [name for name in inspect.signature(backbone).parameters if name != 'init_cfg']
+    name = data.draw(st.sampled_from(names), 'argument')
     try:
-        model = TinyViM(**{'arch': TINY, name: value})
+        model = backbone(**{'arch': TINY[backbone], name: value})
     except (TypeError, ValueError) as error:
         message = str(error)
     else:
+        channels = value if name == 'in_channels' else 3
         with torch.no_grad():
-            outputs = model.eval()(torch.zeros(1, model.stem[0].conv.in_channels, 32, 32))
+            outputs = model.eval()(torch.zeros(1, channels, 32, 32))
         assert len(outputs) == len(model.out_indices)
         return
     singular = name.removesuffix('s')

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ...checkpoint import KeyRules, literal_rules
 from ...registry import MODELS
 from ..layers import ChannelNorm, EVSSBlock, InvertedResidual, PatchMerging, init_linear
-from .arguments import check_shared, linear_drop_paths, read_arch
+from .arguments import check_integer, check_shared, linear_drop_paths, read_arch
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -130,6 +130,7 @@ class EfficientVMamba(StagedBackbone):
     ) -> None:
         self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
         check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
+        check_integer('expansion', expansion, 1)
         super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
         mixer = {'expansion': expansion, 'd_state': d_state, 'ssm_backend': ssm_backend}
         self.stem = nn.Sequential(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...checkpoint import literal_rules
 from ...registry import MODELS
 from ..layers import ChannelNorm, VSSBlock, init_linear
-from .arguments import check_shared, linear_drop_paths, read_arch
+from .arguments import check_integer, check_shared, linear_drop_paths, read_arch
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -111,12 +111,11 @@ class VMamba(StagedBackbone):
     ) -> None:
         self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
         check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
+        if expansion is None:
+            expansion = 1 if self.arch == 't' else 2
+        check_integer('expansion', expansion, 1)
         super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        mixer = {
-            'expansion': expansion or (1 if self.arch == 't' else 2),
-            'd_state': d_state,
-            'ssm_backend': ssm_backend,
-        }
+        mixer = {'expansion': expansion, 'd_state': d_state, 'ssm_backend': ssm_backend}
         width = self.embed_dims[0]
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width // 2, 3, stride=2, padding=1),
