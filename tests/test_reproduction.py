@@ -11,6 +11,7 @@ from torch import nn
 from tinyvim_mm import list_models
 from tinyvim_mm.engine.errors import UsageError
 from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.models.catalogue import network_names
 from tinyvim_mm.reproduction import command, cost, networks, output, throughput
 from tinyvim_mm.reproduction.tables import METRICS, TABLES, Row, Score, Table, tinyvim
 
@@ -142,6 +143,35 @@ def test_dense_networks_run(task, package):
         assert result.shape == (1, 150, 16, 24)
     else:
         assert len(result[0].pred_instances) > 0  # else the mask head would be left out
+
+
+def test_backbones_are_all_networks_without_classifiers():
+    names = {
+        f'{row.network["type"].rpartition(".")[2].lower()}_{row.network["arch"]}'
+        for row in TABLES['backbones-800x1344'].rows
+    }
+    assert names == set(network_names())
+    table = dataclasses.replace(TABLES['backbones-224x224'], size=(64, 96))
+    model, error = networks.build(table, Row('x', tinyvim(TINY)))
+    assert error < 1e-5
+    assert [len(x[0]) for x in model(torch.rand(1, 3, 64, 96))] == TINY['embed_dims']
+
+
+def test_latency_has_a_column_where_one_image_runs(monkeypatch, tmp_path, capsys):
+    table = dataclasses.replace(
+        SMALL, metrics=('latency', 'throughput'), rows=SMALL.rows[:2], batches=(1, 3)
+    )
+    monkeypatch.setattr(command, 'TABLES', {'small': table})
+    run('small', '--out', tmp_path, '--rounds', 1, '--device', 'cpu')
+    cells = json.loads((tmp_path / 'small.json').read_text())['cells']['one']
+    assert set(cells) == {
+        'latency: batch 1, fp32, eager',
+        'throughput: batch 1, fp32, eager',
+        'throughput: batch 3, fp32, eager',
+    }
+    speed = cells['throughput: batch 1, fp32, eager']['measured']
+    assert cells['latency: batch 1, fp32, eager']['measured'] == pytest.approx(1e3 / speed)
+    assert '| ms, batch 1, fp32, eager | images/s, batch 1' in capsys.readouterr().out
 
 
 # -- cost ------------------------------------------------------------------------------

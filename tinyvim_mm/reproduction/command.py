@@ -213,7 +213,7 @@ def measure_table(table: Table, store: Store, device: Any, args: argparse.Namesp
     settings = []
     if 'throughput' in table.metrics and not args.no_throughput:
         settings = throughput.settings_for(
-            device, table.task, args.batch, args.precisions, args.forms
+            device, table.task, args.batch, args.precisions, args.forms, table.batches
         )
     models: Dict[str, Any] = {}
     for row in table.rows:
@@ -297,15 +297,21 @@ def _time(
     """Measure one setting for all networks together: they are compared, so they take turns."""
     from . import throughput
 
-    column = f'throughput: {setting}'
+    columns = [
+        column for column in _columns(table, [setting]) if METRICS[column.partition(':')[0]].timed
+    ]
     rows = {row.name: row for row in table.rows if row.name in models}
-    if all(store.has(row, column) for row in rows.values()):
+    if all(store.has(row, column) for row in rows.values() for column in columns):
         return
     times, failed = throughput.measure(
         models, table.size, setting, device, rounds, lambda line: print(f'    {line}', flush=True)
     )
     for name, timing in times.items():
-        speed = setting.batch / timing.median
-        store.put(rows[name], column, measured=speed, spread=speed * timing.spread / timing.median)
+        share = timing.spread / timing.median
+        values = {'throughput': setting.batch / timing.median, 'latency': timing.median * 1e3}
+        for column in columns:
+            value = values[column.partition(':')[0]]
+            store.put(rows[name], column, measured=value, spread=value * share)
     for name, reason in failed.items():
-        store.put(rows[name], column, reason=f'{METRICS["throughput"].title}, {setting}: {reason}')
+        for column in columns:
+            store.put(rows[name], column, reason=f'{setting}: {reason}')

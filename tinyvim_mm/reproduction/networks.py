@@ -46,6 +46,8 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
     torch.manual_seed(0)
     if table.task == 'classification':
         model = _classifier(row.network)
+    elif table.task == 'backbone':
+        model = _backbone(row.network)
     else:
         model = _dense(table, row.network)
     model = randomise_statistics(model).eval()

@@ -30,11 +30,15 @@ def agrees(published: float, measured: float) -> bool:
 
 
 def columns_of(table: Table, settings: List[str]) -> List[str]:
-    """Metrics of a table, throughput once for each setting."""
+    """Metrics of a table, those of speed once for each setting, latency where one image runs."""
     names: List[str] = []
     for metric in table.metrics:
-        if METRICS[metric].relative:
-            names += [f'{metric}: {setting}' for setting in settings]
+        if METRICS[metric].timed:
+            names += [
+                f'{metric}: {setting}'
+                for setting in settings
+                if metric != 'latency' or setting.startswith('batch 1,')
+            ]
         else:
             names.append(metric)
     return names
@@ -93,13 +97,21 @@ def to_csv(records: List[Dict[str, Any]]) -> str:
 
 
 def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, Any]) -> str:
-    """A table as people read it; each cell is ``published / measured (ratio)``."""
+    """A table as people read it; each cell is ``published / measured (ratio)``.
+
+    Columns of which nothing is published hold what was measured alone.
+    """
     columns = list(dict.fromkeys((r['metric'], r['setting']) for r in records))
-    head = ['published / measured (ratio)']
+    compared = {r['metric'] for r in records if r['published'] is not None}
+    head = ['published / measured (ratio)' if compared else 'measured']
     head += [METRICS[m].title + (f', {setting}' if setting else '') for m, setting in columns]
     lines = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
     for row in table.rows:
-        mine = [_cell(record) for record in records if record['network'] == row.name]
+        mine = [
+            _cell(record, record['metric'] in compared)
+            for record in records
+            if record['network'] == row.name
+        ]
         lines.append('| ' + ' | '.join([row.name, *mine]) + ' |')
     notes = [f'- {table.remark}'] if table.remark else []
     reasons: Dict[str, List[str]] = {}
@@ -111,16 +123,16 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
     every = len(table.rows)
     for reason, networks in reasons.items():
         notes.append(f'- {"All" if len(networks) == every else ", ".join(networks)}: {reason}')
-    compared = [record for record in records if record['agrees'] is not None]
-    if compared:
-        off = [r for r in compared if not r['agrees']]
+    checked = [record for record in records if record['agrees'] is not None]
+    if checked:
+        off = [r for r in checked if not r['agrees']]
         names = ', '.join(f'{r["network"]} ({METRICS[r["metric"]].title})' for r in off)
         notes.append(
-            f'- {len(compared) - len(off)} of {len(compared)} figures that are both published and '
+            f'- {len(checked) - len(off)} of {len(checked)} figures that are both published and '
             f'measured, speed aside, agree within {AGREEMENT:.0%} or the rounding of what is '
             f'published{"; not " + names if off else ""}.'
         )
-    if any(r['setting'] and r['measured'] for r in records):
+    if any(METRICS[r['metric']].relative and r['measured'] for r in records):
         notes.append(
             '- Speed depends on the machine. In brackets: how fast relative to '
             f'{table.reference}, published → measured.'
@@ -129,22 +141,24 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
     return '\n'.join([f'## {table.title}', '', *lines, '', *notes, where, ''])
 
 
-def _cell(record: Dict[str, Any]) -> str:
+def _cell(record: Dict[str, Any], compared: bool) -> str:
     metric = METRICS[record['metric']]
     published, measured = record['published'], record['measured']
-    first = DASH if published is None else f'{published:g}'
+    first = f'{DASH if published is None else f"{published:g}"} / ' if compared else ''
     if measured is None:
-        return DASH if published is None and not record['note'] else f'{first} / {MISSING}'
+        return DASH if published is None and not record['note'] else f'{first}{MISSING}'
     if metric.digits > 6:
-        return f'{first} / {measured:.0e}'
-    cell = f'{first} / {measured:.{metric.digits}f}'
-    if metric.relative:
+        return f'{first}{measured:.0e}'
+    cell = f'{first}{measured:.{metric.digits}f}'
+    if metric.timed:
         # Three digits, from a fraction of an image a second to thousands of them.
         digits = max(0, 2 - math.floor(math.log10(measured)))
-        cell = f'{first} / {measured:.{digits}f} ± {record["spread"]:.{digits}f}'
-        pair = (record['published_relative'], record['measured_relative'])
-        there, here = (DASH if value is None else f'{value:.2f}' for value in pair)
-        return cell if here == DASH else f'{cell} ({there} → {here})'
+        cell = f'{first}{measured:.{digits}f} ± {record["spread"]:.{digits}f}'
+    if metric.relative:
+        there, here = record['published_relative'], record['measured_relative']
+        if here is None:
+            return cell
+        return f'{cell} ({f"{there:.2f} → " if there is not None else ""}{here:.2f})'
     return cell if record['ratio'] is None else f'{cell} ({record["ratio"]:.3f})'
 
 

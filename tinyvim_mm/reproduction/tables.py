@@ -17,18 +17,21 @@ class Metric:
         title: With its unit, as the head of the column.
         relative: Whether only ratios between rows mean something across machines.
         digits: After the point.
+        timed: Whether it has a column for each setting of the measurement of speed.
     """
 
     title: str
     relative: bool = False
     digits: int = 1
+    timed: bool = False
 
 
 METRICS: Dict[str, Metric] = {
     'params': Metric('params, M', digits=2),
     'gmacs': Metric('GMACs, without the scan', digits=2),
     'gmacs_all': Metric('GMACs with the scan', digits=2),
-    'throughput': Metric('images/s', relative=True),
+    'latency': Metric('ms', timed=True),
+    'throughput': Metric('images/s', relative=True, timed=True),
     'top1_300': Metric('top-1 %, 300 epochs'),
     'top1_1000': Metric('top-1 %, 1000 epochs'),
     'box_ap': Metric('box AP'),
@@ -81,13 +84,15 @@ class Table:
 
     Attributes:
         title: What it shows.
-        task: ``'classification'``, ``'detection'`` or ``'segmentation'``.
+        task: ``'classification'``, ``'detection'``, ``'segmentation'`` or
+            ``'backbone'``, whose networks are backbones with all their outputs.
         size: Height and width of the images whose throughput is measured.
         reference: Row to which relative columns refer.
         metrics: Columns, of :data:`METRICS`.
         rows: Rows.
         remark: Stands below the table.
         base: Config whose neck and head surround the backbone, for dense tasks.
+        batches: Batch sizes on a CPU, instead of those of the task.
     """
 
     title: str
@@ -98,6 +103,7 @@ class Table:
     rows: Tuple[Row, ...]
     remark: str = ''
     base: Optional[str] = None
+    batches: Optional[Tuple[int, ...]] = None
 
 
 def tinyvim(arch: str, **options: Any) -> Dict[str, Any]:
@@ -380,6 +386,32 @@ REPARAM = Table(
     'latter is published.',
 )
 
+
+def _backbones(size: Tuple[int, int], *batches: int) -> Table:
+    """All networks without classifiers, for the claims about Mamba networks' speed."""
+    families = {
+        'TinyViM': ('s', 'b', 'l'),
+        'MobileMamba': ('t2', 't4', 's6', 'b1', 'b2', 'b4'),
+        'EfficientVMamba': ('t', 's', 'b'),
+        'VMamba': ('t', 't_s2l5', 's', 'b'),
+    }
+    return Table(
+        f'Backbones with scans, {size[0]}x{size[1]}',
+        'backbone',
+        size,
+        'TinyViM-B',
+        ('params', 'gmacs', 'gmacs_all', 'latency', 'throughput'),
+        tuple(
+            Row(f'{kind}-{arch.upper()}', _mamba(kind, arch))
+            for kind, archs in families.items()
+            for arch in archs
+        ),
+        'Without classifiers, with the outputs of all stages. MobileMamba begins at stride 16, the '
+        'others at 4; its B1, B2 and B4 are one network, whose weights differ.',
+        batches=batches,
+    )
+
+
 #: By the name that ``tools/reproduce.py`` takes.
 TABLES: Dict[str, Table] = {
     'classification': CLASSIFICATION,
@@ -389,4 +421,6 @@ TABLES: Dict[str, Table] = {
     'ablation-ramp': RAMP,
     'ablation-kernel': KERNEL,
     'reparam': REPARAM,
+    'backbones-224x224': _backbones((224, 224), 1, 16),
+    'backbones-800x1344': _backbones((800, 1344), 1, 2),
 }

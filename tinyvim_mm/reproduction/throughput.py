@@ -3,7 +3,7 @@
 import copy
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ def settings_for(
     batches: Optional[List[int]] = None,
     precisions: Optional[List[str]] = None,
     forms: Optional[List[str]] = None,
+    on_cpu: Optional[Sequence[int]] = None,
 ) -> List[Setting]:
     """What is measured by default: much on a GPU, little on a CPU.
 
@@ -47,13 +48,14 @@ def settings_for(
         batches: Instead of the usual batch sizes.
         precisions: Instead of the usual ones, of :data:`PRECISIONS`.
         forms: Instead of the usual ones, of :data:`FORMS`.
+        on_cpu: Usual batch sizes on a CPU, if not those of the task.
     """
     if device.type == 'cuda':
         batches = batches or ([1, 256] if task == 'classification' else [1, 8])
         precisions = precisions or list(PRECISIONS)
         forms = forms or list(FORMS if task == 'classification' else FORMS[:1])
     else:
-        batches = batches or ([1, 16] if task == 'classification' else [1])
+        batches = batches or on_cpu or ([1, 16] if task == 'classification' else [1])
         precisions, forms = precisions or ['fp32'], forms or ['eager']
     return [
         Setting(batch, precision, form)
