@@ -1,14 +1,6 @@
 """Look inside a network: ``python tools/analyze.py --help``."""
 
-try:
-    from tinyvim_mm.analysis.tool import main
-except ModuleNotFoundError as error:
-    if error.name != 'tinyvim_mm':
-        raise
-    raise SystemExit(
-        'tinyvim_mm is not installed in this Python: run `make env` in the clone and use '
-        '.venv/bin/python, or `pip install --no-build-isolation -e .` in your own environment.'
-    ) from None
+from _start import start
 
 if __name__ == '__main__':
-    main()
+    start('tinyvim_mm.analysis.tool')

@@ -1,6 +1,6 @@
 """Latency of the backbones in all their forms; ``--help`` lists the options."""
 
-from tinyvim_mm.benchmarks.latency import main
+from _start import start
 
 if __name__ == '__main__':
-    main()
+    start('tinyvim_mm.benchmarks.latency')

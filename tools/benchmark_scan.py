@@ -1,6 +1,6 @@
 """Verify and time the scan backends; ``--help`` lists the options."""
 
-from tinyvim_mm.benchmarks.scan import main
+from _start import start
 
 if __name__ == '__main__':
-    main()
+    start('tinyvim_mm.benchmarks.scan')

@@ -1,6 +1,6 @@
 """Train twice with the same seed and compare, bit by bit; see ``--help``."""
 
-from tinyvim_mm.reliability.determinism import main
+from _start import start
 
 if __name__ == '__main__':
-    main()
+    start('tinyvim_mm.reliability.determinism')

@@ -1,6 +1,6 @@
 """Kill and resume a training, and compare it with one that ran through; see ``--help``."""
 
-from tinyvim_mm.reliability.resume import main
+from _start import start
 
 if __name__ == '__main__':
-    main()
+    start('tinyvim_mm.reliability.resume')

@@ -1,6 +1,6 @@
 """Measure the paper's tables; ``--help`` lists the options."""
 
-from tinyvim_mm.reproduction.command import main
+from _start import start
 
 if __name__ == '__main__':
-    main()
+    start('tinyvim_mm.reproduction.command')
