@@ -279,7 +279,7 @@ def test_weights_have_to_be_named(picture, checkpoint, capsys):
     ('path', 'expected'),
     [
         ('in/peple.jpg', 'did you mean people.jpg?'),
-        ('notes.txt', 'of no known type: the demo reads pictures (.jpg'),
+        ('notes.txt', 'of no known type; read are pictures (.jpg'),
         ('empty', 'holds no pictures'),
     ],
 )

@@ -49,7 +49,7 @@ def find_sources(path: Path) -> List[Source]:
             raise UsageError(f'the folder {path} holds no {_KNOWN.replace(" and ", " or ")}')
     elif path.is_file():
         if path.suffix.lower() not in PICTURES + VIDEOS:
-            raise UsageError(f'{path} is of no known type: the demo reads {_KNOWN}')
+            raise UsageError(f'{path} is of no known type; read are {_KNOWN}')
         files = [path]
     else:
         siblings = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
