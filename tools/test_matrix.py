@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the package need not be installed
 
+from tinyvim_mm.environment import STACKS, TORCH  # noqa: E402
 
 _SCAN = ('tests/test_ops',)
 _NETWORKS = (*_SCAN, 'tests/test_models', 'tests/test_optim', 'tests/test_convert.py')
@@ -66,17 +69,27 @@ ENTRIES = (
     Entry('openmmlab', '3.11', 'toolboxes', stack='openmmlab'),
     Entry('onedl-python3.10', '3.10', 'toolboxes', stack='onedl'),
     Entry('onedl-python3.12', '3.12', 'toolboxes', stack='onedl'),
-    Entry('mmengine-only', '3.11', 'networks', packages=('torch==2.13.0', 'onedl-mmengine')),
-    Entry('torch-only', '3.11', 'scan', packages=('torch==2.13.0', 'numpy')),
+    Entry('mmengine-only', '3.11', 'networks', packages=(TORCH, STACKS['onedl']['mmengine'])),
+    Entry('torch-only', '3.11', 'scan', packages=(TORCH, 'numpy')),
     Entry(
         'no-compiled-scan',
         '3.11',
         'networks',
-        packages=('torch==2.13.0', 'onedl-mmengine'),
+        packages=(TORCH, STACKS['onedl']['mmengine']),
         variables={'TINYVIM_EXTENSION': 'off'},
     ),
-    Entry('oldest-torch', '3.10', 'scan', packages=('torch==2.1.0', 'numpy<2')),
-    Entry('torch-2.4', '3.11', 'networks', packages=('torch==2.4.1', 'numpy<2', 'onedl-mmengine')),
+    Entry(
+        'oldest-torch',
+        '3.10',
+        'networks',
+        packages=('torch==2.1.0', 'numpy<2', STACKS['openmmlab']['mmengine']),
+    ),
+    Entry(
+        'torch-2.4',
+        '3.11',
+        'networks',
+        packages=('torch==2.4.1', 'numpy<2', STACKS['onedl']['mmengine']),
+    ),
 )
 
 
