@@ -39,6 +39,7 @@ KeyRules = Sequence[Tuple[str, Any]]
 _FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _ASKS_TO_RUN_CODE = re.compile(r'GLOBAL|Unsupported (class|global)|add_safe_globals')
 _DAMAGED = '{path} is damaged or no PyTorch checkpoint ({why}); copy or download it again'
+_NEEDS_OPENCV = 'Its runner needs OpenCV: pip install opencv-python-headless'
 _MAX_KEYS_SHOWN = 4
 
 
@@ -77,8 +78,7 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
     if '://' in path:
         if CheckpointLoader is None:
             raise CheckpointError(
-                f'{path}: addresses are fetched by mmengine, which needs OpenCV for that: '
-                'pip install opencv-python-headless, or name a local file'
+                f'{path}: addresses are fetched by mmengine. {_NEEDS_OPENCV}, or name a local file'
             )
         with _weights_only(forced=not trust):
             return _read(path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust)
@@ -123,7 +123,12 @@ def install_safe_loader(trust: bool = False) -> None:
 
     Args:
         trust: Let checkpoints execute code, see :func:`load_file`.
+
+    Raises:
+        CheckpointError: mmengine's runner cannot be imported, for want of OpenCV.
     """
+    if CheckpointLoader is None:
+        raise CheckpointError(f'mmengine can read no checkpoints. {_NEEDS_OPENCV}')
 
     def load_from_local(filename: str, map_location: Any = None) -> Any:
         return load_file(filename, map_location, trust)

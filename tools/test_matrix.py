@@ -7,26 +7,37 @@ second run goes on with what is there; --fresh starts anew.
 import argparse
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the package need not be installed
 
+from tinyvim_mm.environment import STACKS, TORCH  # noqa: E402
 
-SCAN = ('tests/test_ops',)
-NETWORK = (*SCAN, 'tests/test_models', 'tests/test_optim', 'tests/test_convert.py')
-TOOLBOXES = (
-    *NETWORK,
+_SCAN = ('tests/test_ops',)
+_NETWORKS = (*_SCAN, 'tests/test_models', 'tests/test_optim', 'tests/test_convert.py')
+_TOOLBOXES = (
+    *_NETWORKS,
     'tests/test_package.py',
     'tests/test_toolboxes.py',
     'tests/test_train_end_to_end.py',
+)
+TESTS = {'scan': _SCAN, 'networks': _NETWORKS, 'toolboxes': _TOOLBOXES}
+LEGEND = (
+    'Tests, each with those before: `scan`, the operator in every form that runs without a GPU; '
+    '`networks`, backbones, weights, optimizers, conversion; `toolboxes`, training and testing '
+    'with mmdet, mmseg and mmpretrain. Why which tests were skipped: `docs/matrix.json`.'
 )
 TOOLS_OF_TESTS = ('pytest', 'hypothesis', 'setuptools<81', 'wheel', 'ninja')
 MARKERS = ('<!-- test matrix -->', '<!-- end -->')
@@ -39,7 +50,7 @@ class Entry:
     Attributes:
         name: Of its folder.
         python: Version of the interpreter.
-        tests: What pytest runs.
+        tests: Which of :data:`TESTS` pytest runs.
         stack: Family of OpenMMLab packages, set up by ``make env``.
         packages: What pip installs instead of a stack.
         variables: Of the process environment, while building and testing.
@@ -47,28 +58,38 @@ class Entry:
 
     name: str
     python: str
-    tests: Tuple[str, ...]
+    tests: str
     stack: Optional[str] = None
     packages: Tuple[str, ...] = ()
     variables: Dict[str, str] = field(default_factory=dict)
 
 
 ENTRIES = (
-    Entry('onedl', '3.11', TOOLBOXES, stack='onedl'),
-    Entry('openmmlab', '3.11', TOOLBOXES, stack='openmmlab'),
-    Entry('onedl-python3.10', '3.10', TOOLBOXES, stack='onedl'),
-    Entry('onedl-python3.12', '3.12', TOOLBOXES, stack='onedl'),
-    Entry('mmengine-only', '3.11', NETWORK, packages=('torch==2.13.0', 'onedl-mmengine')),
-    Entry('torch-only', '3.11', SCAN, packages=('torch==2.13.0', 'numpy')),
+    Entry('onedl', '3.11', 'toolboxes', stack='onedl'),
+    Entry('openmmlab', '3.11', 'toolboxes', stack='openmmlab'),
+    Entry('onedl-python3.10', '3.10', 'toolboxes', stack='onedl'),
+    Entry('onedl-python3.12', '3.12', 'toolboxes', stack='onedl'),
+    Entry('mmengine-only', '3.11', 'networks', packages=(TORCH, STACKS['onedl']['mmengine'])),
+    Entry('torch-only', '3.11', 'scan', packages=(TORCH, 'numpy')),
     Entry(
         'no-compiled-scan',
         '3.11',
-        NETWORK,
-        packages=('torch==2.13.0', 'onedl-mmengine'),
+        'networks',
+        packages=(TORCH, STACKS['onedl']['mmengine']),
         variables={'TINYVIM_EXTENSION': 'off'},
     ),
-    Entry('oldest-torch', '3.10', SCAN, packages=('torch==2.1.2', 'numpy<2')),
-    Entry('torch-2.4', '3.11', NETWORK, packages=('torch==2.4.1', 'numpy<2', 'onedl-mmengine')),
+    Entry(
+        'oldest-torch',
+        '3.10',
+        'networks',
+        packages=('torch==2.1.0', 'numpy<2', STACKS['openmmlab']['mmengine']),
+    ),
+    Entry(
+        'torch-2.4',
+        '3.11',
+        'networks',
+        packages=('torch==2.4.1', 'numpy<2', STACKS['onedl']['mmengine']),
+    ),
 )
 
 
@@ -97,10 +118,14 @@ def main() -> None:
             continue
         results[entry.name] = run(entry, Path(args.folder).resolve(), args.fresh)
         out.parent.mkdir(parents=True, exist_ok=True)
+        results = {each.name: results[each.name] for each in ENTRIES if each.name in results}
         out.write_text(json.dumps(results, indent=1) + '\n', encoding='utf-8')
         print(table({entry.name: results[entry.name]}), flush=True)
     if args.fill:
         fill(Path(args.fill), table(results))
+    for name, result in results.items():
+        for failure in result['failures']:
+            print(f'{name}: failed {failure}')
     failed = [name for name, result in results.items() if result['failed'] or result['error']]
     print(f'{len(results) - len(failed)} of {len(results)} environments without a failure')
     raise SystemExit(1 if failed else 0)
@@ -113,14 +138,19 @@ def run(entry: Entry, folder: Path, fresh: bool) -> Dict[str, object]:
     result: Dict[str, object] = {
         'date': date.today().isoformat(),
         'python': entry.python,
-        'tests': list(entry.tests),
+        'system': f'{platform.system()} {platform.machine()}',
+        'tests': entry.tests,
         **dict.fromkeys(('passed', 'failed', 'skipped', 'seconds'), 0),
+        'failures': [],
+        'skips': {},
+        'compiled': False,
         'versions': {},
         'error': '',
     }
     try:
         python = prepare(entry, home, fresh)
         result['versions'] = versions(python)
+        result['compiled'] = has_compiled_scan(python, home)
         result.update(test(entry, home, python))
     except MatrixError as error:
         result['error'] = str(error)
@@ -177,8 +207,9 @@ def call(
         command, cwd=folder, env=variables, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ['no output']
-        raise MatrixError(f'{name} failed: {last[0][:200]}')
+        output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        telling = [line for line in output if not line.startswith('make: ')]  # "Error 1"
+        raise MatrixError(f'{name} failed: {(telling or ["no output"])[-1][:200]}')
 
 
 def versions(python: Path) -> Dict[str, str]:
@@ -194,56 +225,95 @@ def versions(python: Path) -> Dict[str, str]:
     return {row['name']: row['version'] for row in rows if re.fullmatch(wanted, row['name'])}
 
 
+def has_compiled_scan(python: Path, home: Path) -> bool:
+    """Whether the compiled operator runs in an environment."""
+    code = 'import tinyvim_mm.ops as ops; print(ops.available_backends("cpu")["cpu"])'
+    done = subprocess.run(
+        [str(python), '-c', code], cwd=home, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise MatrixError(f'import failed: {done.stderr.strip().splitlines()[-1][:200]}')
+    return done.stdout.strip() == 'None'
+
+
 def test(entry: Entry, home: Path, python: Path) -> Dict[str, object]:
     """Run the tests and count."""
     report = home / 'matrix.xml'
     report.unlink(missing_ok=True)
+    command = [str(python), '-m', 'pytest', '-m', 'not gpu', '-rs', f'--junitxml={report}']
     start = time.monotonic()
     with (home / 'matrix.log').open('w', encoding='utf-8') as log:
-        subprocess.run(
-            [str(python), '-m', 'pytest', '-m', 'not gpu', f'--junitxml={report}', *entry.tests],
+        done = subprocess.run(
+            [*command, *TESTS[entry.tests]],
             cwd=home,
             env={**os.environ, **entry.variables},
             stdout=log,
             stderr=subprocess.STDOUT,
             check=False,
         )
-    if not report.is_file():
-        raise MatrixError(f'pytest did not run; see {home / "matrix.log"}')
-    suites = ElementTree.parse(report).getroot().iter('testsuite')
-    counts = {key: 0 for key in ('tests', 'failures', 'errors', 'skipped')}
-    for suite in suites:
-        for key in counts:
-            counts[key] += int(suite.get(key, 0))
-    failed = counts['failures'] + counts['errors']
-    return {
-        'passed': counts['tests'] - failed - counts['skipped'],
-        'failed': failed,
-        'skipped': counts['skipped'],
-        'seconds': round(time.monotonic() - start),
-    }
+    result = read_report(report) if report.is_file() else {'failed': 0}
+    if done.returncode and not result['failed']:
+        raise MatrixError(f'pytest ended with {done.returncode}; see {entry.name}/matrix.log')
+    return {**result, 'seconds': round(time.monotonic() - start)}
 
 
 test.__test__ = False  # no test of pytest's
 
 
+def read_report(report: Path) -> Dict[str, object]:
+    """Counts of a report of pytest, names of failed tests, and the reasons of skips."""
+    counts: Counter = Counter()
+    reasons: Counter = Counter()
+    failures = []
+    for case in ElementTree.parse(report).getroot().iter('testcase'):
+        skip = case.find('skipped')
+        if case.find('failure') is not None or case.find('error') is not None:
+            counts['failed'] += 1
+            failures.append(f'{case.get("classname")}.{case.get("name")}'.lstrip('.'))
+        elif skip is not None:
+            counts['skipped'] += 1
+            # Of a whole file, the reason is the end of a tuple's text.
+            reason = re.search(r'Skipped: (.*)[\'"]\)$', skip.text or '')
+            reasons[reason.group(1) if reason else skip.get('message')] += 1
+        else:
+            counts['passed'] += 1
+    return {
+        **{key: counts[key] for key in ('passed', 'failed', 'skipped')},
+        'failures': failures,
+        'skips': dict(reasons.most_common()),
+    }
+
+
 def table(results: Dict[str, Dict[str, object]]) -> str:
     """Results as Markdown."""
     lines = [
-        '| environment | Python | packages | passed | failed | skipped | date |',
-        '|---|---|---|---|---|---|---|',
+        '| environment | Python | torch | OpenMMLab | compiled scan | tests | passed | failed '
+        '| skipped | date |',
+        '|---|---|---|---|---|---|---|---|---|---|',
     ]
     for name, result in results.items():
-        packages = ', '.join(f'{key} {value}' for key, value in result['versions'].items())
+        found = result['versions']
+        torch = f'{found.get("torch", "–")}, numpy {found.get("numpy", "–")}'
+        compiled = 'yes' if result['compiled'] else 'no'
+        outcome = [str(result[key]) for key in ('passed', 'failed', 'skipped')]
         if result['error']:
-            lines.append(
-                f'| {name} | {result["python"]} | {packages} | not run: {result["error"]} | | | '
-                f'{result["date"]} |'
-            )
-            continue
-        counts = ' | '.join(str(result[key]) for key in ('passed', 'failed', 'skipped'))
-        lines.append(f'| {name} | {result["python"]} | {packages} | {counts} | {result["date"]} |')
-    return '\n'.join(lines)
+            compiled, outcome = '–', [f'not run: {result["error"]}', '–', '–']
+        cells = [name, result['python'], torch, openmmlab(found), compiled, result['tests']]
+        lines.append('| ' + ' | '.join([*cells, *outcome, str(result['date'])]) + ' |')
+    systems = sorted({str(result['system']) for result in results.values()})
+    return '\n'.join([*lines, '', f'On {", ".join(systems)}. {LEGEND}'])
+
+
+def openmmlab(found: Dict[str, str]) -> str:
+    """The packages of OpenMMLab among those found, the family's name once."""
+    names = {'mmdetection': 'mmdet', 'mmsegmentation': 'mmseg'}
+    family = 'onedl: ' if any(name.startswith('onedl-') for name in found) else ''
+    packages = [
+        f'{names.get(short, short)} {version}'
+        for short, version in ((key[6:] if family else key, found[key]) for key in found)
+        if short.startswith('mm')
+    ]
+    return family + ', '.join(packages) if packages else 'none'
 
 
 def fill(page: Path, text: str) -> None:

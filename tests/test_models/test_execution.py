@@ -36,6 +36,7 @@ def with_neck(config):
     """Backbone and neck of a recipe, with its real neck and a small backbone."""
     from mmengine.registry import MODELS
 
+    pytest.importorskip('mmdet.models' if 'mask_rcnn' in config else 'mmseg.models')
     cfg = tinyvim_mm.get_config(config)
     backbone = {**cfg.model.backbone, 'arch': TINY, 'init_cfg': None}
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -72,6 +73,7 @@ def test_backbone_and_neck_train_compiled():
 
 @pytest.mark.parametrize('form', FORMS)
 def test_classifier_compiles_without_a_break(form):
+    pytest.importorskip('mmpretrain.models')
     from mmpretrain.registry import MODELS
 
     cfg = tinyvim_mm.get_config('tinyvim_s_300e_in1k')

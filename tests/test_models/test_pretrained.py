@@ -7,6 +7,7 @@ import golden
 import pytest
 import torch
 
+from tinyvim_mm import checkpoint
 from tinyvim_mm.checkpoint import CheckpointError, install_safe_loader, load_file
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.models.backbones import base
@@ -221,6 +222,7 @@ def test_trusted_checkpoint_may_hold_any_object(forced, tmp_path, monkeypatch):
 
 
 def test_mmengine_refuses_code_too_once_the_safe_loader_is_installed(tmp_path, monkeypatch):
+    pytest.importorskip('cv2', reason="mmengine's runner needs OpenCV")
     from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint
 
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
@@ -229,6 +231,12 @@ def test_mmengine_refuses_code_too_once_the_safe_loader_is_installed(tmp_path, m
     path = save({'state_dict': {}, 'meta': Hostile()}, tmp_path)
     with pytest.raises(CheckpointError, match='could execute code'):
         load_checkpoint(torch.nn.Linear(2, 2), path)
+
+
+def test_safe_loader_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr(checkpoint, 'CheckpointLoader', None)  # no OpenCV
+    with pytest.raises(CheckpointError, match='pip install opencv-python-headless'):
+        install_safe_loader()
 
 
 def test_training_state_of_mmengine_loads_safely(tmp_path):

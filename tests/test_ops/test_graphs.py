@@ -3,8 +3,7 @@
 import golden
 import pytest
 import torch
-from scan_cases import needs_library, scan_arguments, ss2d_arguments
-from torch.library import opcheck
+from scan_cases import needs_library, needs_opcheck, scan_arguments, ss2d_arguments
 
 pytest.importorskip('mmengine')
 
@@ -17,18 +16,22 @@ TRACEABLE = [name for name in ('cpu', 'parallel') if available_backends('cpu')[n
 
 
 @needs_library
+@needs_opcheck
 @pytest.mark.parametrize('channels_last', [False, True])
 def test_opcheck_of_ss2d(channels_last):
     x, *weights = ss2d_arguments(4, 5)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
     arguments = [t.requires_grad_() for t in (x, *weights)]
-    opcheck(torch.ops.tinyvim_mm.ss2d.default, (*arguments, [0, 1, 2, 3]))
+    torch.library.opcheck(torch.ops.tinyvim_mm.ss2d.default, (*arguments, [0, 1, 2, 3]))
     detached = [t.detach() for t in arguments]
-    opcheck(torch.ops.tinyvim_mm.ss2d_backward.default, (torch.randn(x.shape), *detached, [0] * 4))
+    torch.library.opcheck(
+        torch.ops.tinyvim_mm.ss2d_backward.default, (torch.randn(x.shape), *detached, [0] * 4)
+    )
 
 
 @needs_library
+@needs_opcheck
 @pytest.mark.parametrize('options', [True, False])
 def test_opcheck_of_selective_scan(options):
     a = scan_arguments(9)
@@ -36,7 +39,7 @@ def test_opcheck_of_selective_scan(options):
     tensors = [a[name].requires_grad_() for name in names]
     if not options:
         tensors[5:] = [None, None]
-    opcheck(torch.ops.tinyvim_mm.selective_scan.default, (*tensors, True))
+    torch.library.opcheck(torch.ops.tinyvim_mm.selective_scan.default, (*tensors, True))
 
 
 @pytest.mark.parametrize('backend', TRACEABLE)

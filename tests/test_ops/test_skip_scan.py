@@ -5,8 +5,7 @@ from functools import partial
 import golden
 import pytest
 import torch
-from scan_cases import RUNNABLE, needs_library, ss2d_arguments
-from torch.library import opcheck
+from scan_cases import RUNNABLE, needs_library, needs_opcheck, ss2d_arguments
 
 pytest.importorskip('mmengine')
 
@@ -78,9 +77,10 @@ def test_the_exported_form(size, dynamic_size):
 
 
 @needs_library
+@needs_opcheck
 def test_opcheck_with_one_path():
     arguments = [t.requires_grad_() for t in ss2d_arguments(4, 5, K=1)]
-    opcheck(torch.ops.tinyvim_mm.ss2d.default, (*arguments, [1]))
+    torch.library.opcheck(torch.ops.tinyvim_mm.ss2d.default, (*arguments, [1]))
     detached = [t.detach() for t in arguments]
     cotangent = torch.randn(arguments[0].shape)
-    opcheck(torch.ops.tinyvim_mm.ss2d_backward.default, (cotangent, *detached, [1]))
+    torch.library.opcheck(torch.ops.tinyvim_mm.ss2d_backward.default, (cotangent, *detached, [1]))
