@@ -13,7 +13,8 @@ from tinyvim_mm.engine.errors import UsageError
 from tinyvim_mm.engine.paths import PROJECT_ROOT
 from tinyvim_mm.models.catalogue import network_names
 from tinyvim_mm.reproduction import command, cost, networks, output, throughput
-from tinyvim_mm.reproduction.tables import METRICS, TABLES, Row, Score, Table, tinyvim
+from tinyvim_mm.reproduction.schema import METRICS, Row, Score, Table
+from tinyvim_mm.reproduction.tables import TABLES, tinyvim
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [1, 1, 1, 1]}
 HEAD = {'type': 'tinyvim_mm.DistillationClassifier', 'num_classes': 5}
@@ -172,6 +173,65 @@ def test_latency_has_a_column_where_one_image_runs(monkeypatch, tmp_path, capsys
     speed = cells['throughput: batch 1, fp32, eager']['measured']
     assert cells['latency: batch 1, fp32, eager']['measured'] == pytest.approx(1e3 / speed)
     assert '| ms, batch 1, fp32, eager | images/s, batch 1' in capsys.readouterr().out
+
+
+#: Published parameters that the networks do not have: the remark of the table says why.
+MISFITS = {
+    'SSDLite at 320 pixels, MobileMamba-B1',
+    'SSDLite at 512 pixels, MobileMamba-B1',
+    'Mask R-CNN, EfficientVMamba-T',
+    'RetinaNet, EfficientVMamba-T',
+    'RetinaNet, EfficientVMamba-S',
+    'UPerNet, EfficientVMamba-T',
+    'UPerNet, EfficientVMamba-S',
+}
+
+
+@pytest.mark.parametrize(
+    ('name', 'package'), [('detection-mamba', 'mmdet'), ('segmentation-mamba', 'mmseg')]
+)
+def test_recipes_have_about_the_published_size(name, package):
+    pytest.importorskip(package)
+    table = TABLES[name]
+    off = set()
+    for row in table.rows:
+        with torch.device('meta'):
+            model = networks._recipe(table.task, row.network)
+        params = sum(p.numel() for p in model.parameters()) / 1e6
+        if abs(params / row.published['params'] - 1) > 0.05:
+            off.add(row.name)
+    assert off == MISFITS & {row.name for row in table.rows}
+
+
+def test_a_recipe_counts_as_a_whole_and_at_its_own_size():
+    pytest.importorskip('mmseg')
+    options = {
+        'backbone.arch': 't2',
+        'decode_head.in_channels': 368,
+        'decode_head.channels': 8,
+        'auxiliary_head.in_channels': 272,
+    }
+    network = {'config': 'pspnet_mobilemamba_b4_80k_ade20k', 'options': options}
+    row = Row('x', network, deployed=False, size=(64, 128))
+    model, error = networks.build(TABLES['segmentation-mamba'], row)
+    assert error is None
+    assert model.model.decode_head.in_channels == 368
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, *row.size)).shape == (1, 150, 1, 2)
+
+
+def test_a_row_of_another_size_is_counted_there(tmp_path, monkeypatch):
+    seen = []
+
+    def count(model, size, macs):
+        seen.append(size)
+        return cost.Cost(1, 1.0, 1.0)
+
+    monkeypatch.setattr(cost, 'count', count)
+    rows = (SMALL.rows[0], dataclasses.replace(SMALL.rows[1], size=(96, 32)))
+    monkeypatch.setattr(command, 'TABLES', {'small': dataclasses.replace(SMALL, rows=rows)})
+    run('small', '--out', tmp_path, '--no-throughput', '--device', 'cpu')
+    assert seen == [(64, 64), (96, 32)]
 
 
 # -- cost ------------------------------------------------------------------------------

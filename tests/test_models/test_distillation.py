@@ -1,4 +1,4 @@
-"""Hard distillation, and the classifier for mmpretrain."""
+"""Hard and soft distillation, and the classifier for mmpretrain."""
 
 import copy
 
@@ -71,6 +71,10 @@ def hard(checkpoint, **changes):
     return {'type': 'hard', 'alpha': 0.5, 'teacher': TEACHER, 'checkpoint': checkpoint, **changes}
 
 
+def soft(checkpoint, **changes):
+    return {'type': 'soft', 'weight': 5.0, 'teacher': TEACHER, 'checkpoint': checkpoint, **changes}
+
+
 def batch(size=4, mixed=False):
     images = torch.randn(size, 3, 64, 64)
     labels = torch.arange(size) % CLASSES
@@ -101,6 +105,72 @@ def test_the_loss_is_the_one_of_hard_distillation(mixed, alpha, checkpoint):
     by_teacher = -distilled.log_softmax(1)[range(4), labels].mean()
     torch.testing.assert_close(total.detach(), (1 - alpha) * by_labels + alpha * by_teacher)
     assert set(logged) == {'loss', 'loss_label', 'loss_teacher'}
+
+
+@pytest.mark.parametrize('mixed', [False, True])
+@pytest.mark.parametrize('weight', [5.0, 0.5])
+def test_the_loss_is_the_one_of_soft_distillation(mixed, weight, checkpoint):
+    images, samples, scores = batch(mixed=mixed)
+    model = build(soft(checkpoint, weight=weight)).train()
+    assert model.head.dist_head is None
+    # Of random weights, the teacher finds all classes alike.
+    opinions = 2 * torch.randn(len(images), CLASSES)
+    model.teacher.logits = lambda *_: opinions
+    total, logged = model.parse_losses(model(images, samples, mode='loss'))
+    with torch.no_grad():
+        found = model.head(model.backbone(images)).softmax(1)
+    # By hand: each image's divergence, a sum over the classes, then their mean.
+    divergences = [
+        sum(q * (q / p).log() for p, q in zip(mine, theirs, strict=True))
+        for mine, theirs in zip(found, opinions.softmax(1), strict=True)
+    ]
+    by_teacher = sum(divergences) / len(images)
+    assert by_teacher > 0.1
+    smoothed = 0.9 * scores + 0.1 / CLASSES
+    by_labels = -(smoothed * found.log()).sum(1).mean()
+    torch.testing.assert_close(total.detach(), by_labels + weight * by_teacher)
+    assert logged['loss_label'].item() == pytest.approx(by_labels.item(), rel=1e-5)
+    assert logged['loss_teacher'].item() == pytest.approx(weight * by_teacher.item(), rel=1e-4)
+
+
+def test_a_student_that_agrees_with_the_teacher_has_the_plain_loss(checkpoint):
+    images, samples, _ = batch()
+    model = build(soft(checkpoint)).train()
+    model.teacher.logits = lambda *_: model.head(model.backbone(images)).detach() + 3
+    _, logged = model.parse_losses(model(images, samples, mode='loss'))
+    assert logged['loss_teacher'].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_all_of_a_softly_taught_student_learns(checkpoint):
+    images, samples, _ = batch()
+    model = build(soft(checkpoint)).train()
+    sum(model(images, samples, mode='loss').values()).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    assert not any(p.grad is not None for p in model.teacher.model.parameters())
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_the_divergence_is_of_single_precision_under_autocast(dtype, checkpoint):
+    images, samples, _ = batch()
+    model = build(soft(checkpoint)).train()
+    with torch.autocast('cpu', dtype):
+        losses = model(images, samples, mode='loss')
+    assert losses['loss_teacher'].dtype == torch.float32
+    assert losses['loss_teacher'].isfinite()
+
+
+@pytest.mark.parametrize('size', [(64, 64), (40, 72)])
+def test_the_teacher_gets_images_of_its_size(size, checkpoint):
+    model = build(soft(checkpoint, image_size=48))
+    model.teacher.load()
+    seen = []
+    model.teacher.model.forward = lambda x: seen.append(x) or torch.zeros(len(x), CLASSES)
+    flat = torch.full((2, 3, *size), 0.25)
+    model.teacher.logits(flat, model, CLASSES)
+    torch.testing.assert_close(seen[0], torch.full((2, 3, 48, 48), 0.25))
+    own = torch.randn(2, 3, 48, 48)
+    model.teacher.logits(own, model, CLASSES)
+    assert seen[1] is own
 
 
 def test_both_layers_and_the_backbone_learn(checkpoint):
@@ -268,7 +338,11 @@ def test_a_teacher_of_other_classes_is_named(checkpoint):
 @pytest.mark.parametrize(
     ('distillation', 'message'),
     [
-        ({'type': 'soft', 'teacher': TEACHER}, "type must be 'hard', got 'soft'"),
+        ({'type': 'feature', 'teacher': TEACHER}, "must be 'hard' or 'soft', got 'feature'"),
+        ({'type': 'soft', 'alpha': 0.5, 'teacher': TEACHER}, "soft distillation takes 'type', 'we"),
+        ({'type': 'soft', 'weight': 0, 'teacher': TEACHER}, 'weight must be positive, got 0'),
+        ({'type': 'soft', 'weight': 'x', 'teacher': TEACHER}, "must be positive, got 'x'"),
+        ({'image_size': 0, 'teacher': TEACHER}, 'image_size must be a number of pixels, got 0'),
         ({'alpha': 0.0, 'teacher': TEACHER}, r'alpha must be in \(0, 1\], got 0.0'),
         ({'alpha': 0.5}, "'teacher' .needed."),
         ({'teacher': TEACHER, 'weights': 'x.pth'}, "got 'teacher', 'weights'"),

@@ -7,6 +7,7 @@ it is timed; one that errs is reported and left out.
 import argparse
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -14,7 +15,15 @@ import torch
 from torch import Tensor
 
 from ..engine.option_types import count
-from ..ops import BIDIRECTIONAL, CROSS_SCAN, available_backends, selective_scan, ss2d
+from ..ops import (
+    BIDIRECTIONAL,
+    CROSS_SCAN,
+    SKIP_SCAN,
+    available_backends,
+    scan_skipping,
+    selective_scan,
+    ss2d,
+)
 from ..ops.scan_paths import ScanPath, cross_merge, cross_scan
 from .timing import provenance, time_in_turns
 
@@ -26,7 +35,10 @@ USUAL = 'usual'
 
 @dataclass(frozen=True)
 class Case:
-    """One shape: ``batch`` maps of ``d`` channels and ``height * width`` positions."""
+    """One shape: ``batch`` maps of ``d`` channels and ``height * width`` positions.
+
+    With ``skips`` each path scans a grid of its own, as in EfficientVMamba.
+    """
 
     name: str
     d: int
@@ -36,6 +48,13 @@ class Case:
     width: int
     paths: Tuple[ScanPath, ...] = CROSS_SCAN
     batch: int = 1
+    skips: bool = False
+
+    def scan(self, operator: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+        """What the case asks for, computed by an operator with the arguments of ``ss2d``."""
+        if self.skips:
+            return scan_skipping(operator, *arguments, self.paths)
+        return operator(*arguments, self.paths)
 
     def arguments(self, device: torch.device) -> List[Tensor]:
         """Arguments of ``ss2d`` with trained-looking values."""
@@ -59,8 +78,9 @@ class Case:
 
     @property
     def exponentials(self) -> int:
-        """Of one forward pass: one per image, path, position, channel and state."""
-        positions = self.batch * len(self.paths) * self.height * self.width
+        """Of one forward pass: one per image, position that a path reads, channel and state."""
+        readings = 1 if self.skips else len(self.paths)
+        positions = self.batch * readings * self.height * self.width
         return positions * self.d * self.d_state
 
 
@@ -75,12 +95,14 @@ def _tinyvim_b(batch: int) -> List[Case]:
 
 
 def cases(batch: int) -> List[Case]:
-    """All shapes: TinyViM-B, VMamba-T's first stage in both forms, MobileMamba."""
+    """All shapes: TinyViM-B, and the first stages of the other networks."""
     return [
         *_tinyvim_b(batch),
         Case('VMamba-T stage 1, N = 1', 96, 6, 1, 56, 56, batch=batch),
         Case('VMamba-T stage 1, N = 16', 192, 6, 16, 56, 56, batch=batch),
-        Case('MobileMamba, 14x14', 160, 10, 1, 14, 14, BIDIRECTIONAL, batch=batch),
+        Case('MobileMamba-S6 stage 1, 224x224', 320, 10, 1, 14, 14, BIDIRECTIONAL, batch=batch),
+        Case('MobileMamba-B1 stage 1, 800x1344', 320, 10, 1, 50, 84, BIDIRECTIONAL, batch=batch),
+        Case('EfficientVMamba-T stage 1', 96, 3, 16, 56, 56, SKIP_SCAN, batch=batch, skips=True),
     ]
 
 
@@ -132,9 +154,11 @@ def contenders(
         if obstacle is not None:
             absent[name] = obstacle
             continue
-        functions[name] = lambda *a, name=name: ss2d(*a, paths=case.paths, backend=name)
+        functions[name] = partial(case.scan, partial(ss2d, backend=name))
     strongest = 'mamba_ssm' if 'mamba_ssm' in functions else 'parallel'
-    functions[f'{USUAL} ({strongest} scan)'] = lambda *a: usual_ss2d(*a, case.paths, strongest)
+    functions[f'{USUAL} ({strongest} scan)'] = partial(
+        case.scan, partial(usual_ss2d, scan_backend=strongest)
+    )
     if wanted is not None:
         functions = {n: f for n, f in functions.items() if n.split()[0] in wanted}
     return functions, absent
@@ -147,7 +171,7 @@ def largest_error(function: Callable[..., Tensor], case: Case, device: torch.dev
     cotangent = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(device)
     y.backward(cotangent)
     truth = [argument.detach().double().requires_grad_() for argument in arguments]
-    expected = ss2d(*truth, paths=case.paths, backend='reference')
+    expected = case.scan(partial(ss2d, backend='reference'), *truth)
     expected.backward(cotangent.double())
     pairs = [(y, expected), *((a.grad, t.grad) for a, t in zip(arguments, truth, strict=True))]
     return max(

@@ -11,7 +11,8 @@ from ..engine import cli
 from ..engine.errors import UsageError
 from ..engine.option_types import count
 from ..engine.paths import shown
-from .tables import METRICS, TABLES, Row, Table
+from .schema import METRICS, Row, Table
+from .tables import TABLES
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -242,7 +243,7 @@ def _count(table: Table, row: Row, model: Any, error: Optional[float], store: St
 
     wanted = [m for m in ('params', 'gmacs', 'gmacs_all') if m in table.metrics]
     if not all(store.has(row, metric) for metric in wanted):
-        cost = costs.count(model, table.size, macs='gmacs' in wanted)
+        cost = costs.count(model, row.size or table.size, macs='gmacs' in wanted)
         values = {'params': cost.parameters / 1e6}
         if 'gmacs' in wanted and cost.macs is None:
             for metric in wanted[1:]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmarks.statistics import randomise_statistics
-from .tables import Row, Table
+from .schema import Row, Table
 
 
 class UnavailableError(Exception):
@@ -48,6 +48,8 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
         model = _classifier(row.network)
     elif table.task == 'backbone':
         model = _backbone(row.network)
+    elif 'config' in row.network:
+        model = _recipe(table.task, row.network)
     else:
         model = _dense(table, row.network)
     model = randomise_statistics(model).eval()
@@ -122,18 +124,44 @@ class _Maps(nn.Module):
         return self.model.predict(x, [DetDataSample(metainfo=dict(meta)) for _ in x])
 
 
-def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
+def _toolbox(task: str) -> str:
+    """The toolbox of a dense task, which has to be usable."""
     from .. import environment
 
-    scope = {'detection': 'mmdet', 'segmentation': 'mmseg'}[table.task]
+    scope = {'detection': 'mmdet', 'segmentation': 'mmseg'}[task]
     try:
         environment.require('mmcv', scope, purpose='this row')
     except environment.MissingPackageError as error:
         raise UnavailableError(f'{scope} is not usable here: {error}') from None
+    return scope
+
+
+def _build_dense(cfg: Dict[str, Any], scope: str) -> nn.Module:
     from mmengine.registry import MODELS, DefaultScope
 
+    cfg.backbone = {**cfg.backbone, 'init_cfg': None}
+    if 'rcnn' in (cfg.get('test_cfg') or {}):
+        # With random weights hardly a score passes the usual threshold; so all keep 100.
+        cfg.test_cfg.rcnn.score_thr = 0.0
+    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        return MODELS.build(cfg)
+
+
+def _recipe(task: str, network: Dict[str, Any]) -> nn.Module:
     from .. import get_config
 
+    scope = _toolbox(task)
+    cfg = get_config(network['config'])
+    options = network.get('options', {})
+    cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
+    return _Maps(_build_dense(cfg.model, scope), task)
+
+
+def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
+    from .. import get_config
+
+    scope = _toolbox(table.task)
     cfg = get_config(table.base).model
     if 'timm' in network:
         backbone = _timm(network['timm'], features_only=True)
@@ -144,13 +172,7 @@ def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
         backbone = _backbone({key: v for key, v in network.items() if key != 'head'})
         channels = list(backbone.embed_dims)
     cfg.neck.in_channels = channels
-    cfg.backbone = {**cfg.backbone, 'init_cfg': None}
-    if table.task == 'detection':
-        # With random weights hardly a score passes the usual threshold; so all keep 100.
-        cfg.test_cfg.rcnn.score_thr = 0.0
-    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        model = MODELS.build(cfg)
+    model = _build_dense(cfg, scope)
     model.backbone = backbone
     return _Maps(model, table.task)
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 
 from ..engine.errors import UsageError
 from .cost import METHOD
-from .tables import METRICS, Table
+from .schema import METRICS, Table
 
 MISSING = 'not measured'
 DASH = '–'

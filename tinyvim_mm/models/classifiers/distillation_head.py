@@ -67,3 +67,33 @@ class DistillationHead(DistillationClassifier, ClsHead):
         by_labels = self._get_loss(self.label_logits(pooled), data_samples)['loss']
         by_teacher = F.cross_entropy(self.teacher_logits(pooled), teacher_labels)
         return {'loss_label': (1 - alpha) * by_labels, 'loss_teacher': alpha * by_teacher}
+
+    def soft_loss(
+        self,
+        feats: Sequence[Tensor],
+        data_samples: List[DataSample],
+        teacher_logits: Tensor,
+        weight: float,
+    ) -> Dict[str, Tensor]:
+        """Losses of a training step in which the one layer learns from labels and teacher.
+
+        Args:
+            feats: Outputs of the backbone.
+            data_samples: With ``gt_label``, or ``gt_score`` where images are mixed.
+            teacher_logits: ``(batch, num_classes)``.
+            weight: Of the teacher's loss; that of the labels has 1.
+
+        Returns:
+            ``loss_label`` and ``loss_teacher``, which are to be added: the loss against
+            the labels, and ``weight`` times the Kullback-Leibler divergence, in nats, of
+            the layer's distribution from the teacher's, the mean over the images.
+        """
+        logits = self(feats)
+        by_labels = self._get_loss(logits, data_samples)['loss']
+        by_teacher = F.kl_div(
+            logits.float().log_softmax(1),
+            teacher_logits.float().log_softmax(1),
+            reduction='batchmean',
+            log_target=True,
+        )
+        return {'loss_label': by_labels, 'loss_teacher': weight * by_teacher}

@@ -1,5 +1,6 @@
 """Classifier of mmpretrain that can learn from a teacher."""
 
+import math
 from typing import Dict, Iterable, List, Optional
 
 from mmpretrain.models.classifiers import ImageClassifier
@@ -12,7 +13,7 @@ from .teacher import Teacher
 
 
 class DistilledClassifier(Deployable, ImageClassifier):
-    """mmpretrain's ImageClassifier with hard distillation and released weights.
+    """mmpretrain's ImageClassifier with distillation and released weights.
 
     Hard distillation (Touvron et al., "Training data-efficient image
     transformers & distillation through attention", 2021): the head's second
@@ -20,6 +21,11 @@ class DistilledClassifier(Deployable, ImageClassifier):
     sees it, mixed and cropped. The loss is ``(1 - alpha)`` times that of the
     first layer against the labels, plus ``alpha`` times the cross entropy of
     the second against the teacher's classes.
+
+    Soft distillation (Hinton et al., "Distilling the knowledge in a neural network",
+    2015, at temperature 1): the head's only layer learns the labels, and the
+    probabilities that the teacher gives to the classes. The loss is that against the
+    labels plus ``weight`` times the Kullback-Leibler divergence from the teacher.
 
     A checkpoint in the released layout loads wherever a state dict does, be it
     bare or wrapped.
@@ -29,11 +35,12 @@ class DistilledClassifier(Deployable, ImageClassifier):
     Args:
         backbone: Config of a backbone with raw outputs (``normalize_outputs=False``).
         head: Config of a :class:`DistillationHead`, which has a second layer if
-            there is ``distillation``; without it, of any head.
-        distillation: ``dict(type='hard', alpha=0.5, teacher=..., checkpoint=...)``,
-            see :class:`~tinyvim_mm.models.classifiers.teacher.Teacher`, or
-            ``None`` to train on the labels alone. The teacher is loaded when the
-            training begins.
+            there is hard ``distillation``; without any, of any head.
+        distillation: ``dict(type='hard', alpha=0.5, teacher=..., checkpoint=...)`` or
+            ``dict(type='soft', weight=1.0, teacher=..., checkpoint=...)``, either with
+            ``image_size``, see
+            :class:`~tinyvim_mm.models.classifiers.teacher.Teacher`; or ``None`` to
+            train on the labels alone. The teacher is loaded when the training begins.
         kwargs: Arguments of mmpretrain's ImageClassifier (``neck``,
             ``train_cfg``, ``data_preprocessor``, ``init_cfg``, ``pretrained``).
 
@@ -47,12 +54,14 @@ class DistilledClassifier(Deployable, ImageClassifier):
         settings = _read_distillation(distillation)
         head = {key: value for key, value in head.items() if key != 'distillation'}
         if settings is not None:  # other heads than a DistillationHead do not know it
-            head['distillation'] = True
+            head['distillation'] = settings['type'] == 'hard'
         super().__init__(backbone, head=head, **kwargs)
         self.teacher: Optional[Teacher] = None
         if settings is not None:
-            self.alpha = settings['alpha']
-            self.teacher = Teacher(settings['teacher'], settings.get('checkpoint'))
+            self.distillation = settings
+            self.teacher = Teacher(
+                settings['teacher'], settings.get('checkpoint'), settings.get('image_size')
+            )
 
     def init_weights(self) -> None:
         """Initialise, and load the teacher.
@@ -76,12 +85,18 @@ class DistilledClassifier(Deployable, ImageClassifier):
             data_samples: Their labels.
 
         Returns:
-            See :meth:`DistillationHead.loss`.
+            See :meth:`DistillationHead.loss` and :meth:`DistillationHead.soft_loss`.
         """
         if self.teacher is None:
             return super().loss(inputs, data_samples)
-        labels = self.teacher.label(inputs, self, self.head.head.out_features)
-        return self.head.loss(self.extract_feat(inputs), data_samples, labels, self.alpha)
+        classes = self.head.head.out_features
+        if self.distillation['type'] == 'soft':
+            logits = self.teacher.logits(inputs, self, classes)
+            feats = self.extract_feat(inputs)
+            return self.head.soft_loss(feats, data_samples, logits, self.distillation['weight'])
+        labels = self.teacher.label(inputs, self, classes)
+        feats = self.extract_feat(inputs)
+        return self.head.loss(feats, data_samples, labels, self.distillation['alpha'])
 
     def fuse_parts(self) -> None:
         """Fold backbone and head, and let the teacher go."""
@@ -115,18 +130,31 @@ class DistilledClassifier(Deployable, ImageClassifier):
         return f'backbone.{released}'  # which translates the rest
 
 
+#: What says how much the teacher counts, and its default, by type.
+_STRENGTH = {'hard': ('alpha', 0.5), 'soft': ('weight', 1.0)}
+
+
 def _read_distillation(distillation: Optional[dict]) -> Optional[dict]:
     if distillation is None:
         return None
     settings = dict(distillation)
-    unknown = set(settings) - {'type', 'alpha', 'teacher', 'checkpoint'}
+    kind = settings.setdefault('type', 'hard')
+    if kind not in _STRENGTH:
+        raise ValueError(f"distillation.type must be 'hard' or 'soft', got {kind!r}")
+    strength, default = _STRENGTH[kind]
+    unknown = set(settings) - {'type', strength, 'teacher', 'checkpoint', 'image_size'}
     if unknown or 'teacher' not in settings:
         raise ValueError(
-            "distillation takes 'type', 'alpha', 'teacher' (needed) and 'checkpoint', "
-            f'got {", ".join(map(repr, distillation))}'
+            f"{kind} distillation takes 'type', '{strength}', 'teacher' (needed), 'checkpoint' "
+            f"and 'image_size', got {', '.join(map(repr, distillation))}"
         )
-    if settings.setdefault('type', 'hard') != 'hard':
-        raise ValueError(f"distillation.type must be 'hard', got {settings['type']!r}")
-    if not 0 < settings.setdefault('alpha', 0.5) <= 1:
-        raise ValueError(f'distillation.alpha must be in (0, 1], got {settings["alpha"]!r}')
+    value = settings.setdefault(strength, default)
+    number = isinstance(value, (int, float))
+    if kind == 'hard' and not (number and 0 < value <= 1):
+        raise ValueError(f'distillation.alpha must be in (0, 1], got {value!r}')
+    if kind == 'soft' and not (number and 0 < value < math.inf):
+        raise ValueError(f'distillation.weight must be positive, got {value!r}')
+    side = settings.get('image_size')
+    if side is not None and (not isinstance(side, int) or side < 1):
+        raise ValueError(f'distillation.image_size must be a number of pixels, got {side!r}')
     return settings

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from typing import Any, Optional
 
 import torch
+import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ _OPTION = '--cfg-options model.distillation'
 
 
 class Teacher:
-    """A classifier of mmpretrain or timm that labels the student's images.
+    """A classifier of mmpretrain or timm that judges the student's images.
 
     It is no module, and thus no part of the student: not of its state dict, its
     checkpoints, its moving average, its optimizer or its training mode. The
@@ -29,9 +30,13 @@ class Teacher:
             model_name='regnety_160')``. Without a ``data_preprocessor`` it takes
             images normalised as the student's.
         checkpoint: File with its weights.
+        image_size: Side in pixels of the squares that it gets, if the student's
+            images have another size; ``None`` leaves them as they are.
     """
 
-    def __init__(self, model: dict, checkpoint: Optional[str]) -> None:
+    def __init__(
+        self, model: dict, checkpoint: Optional[str], image_size: Optional[int] = None
+    ) -> None:
         if not isinstance(model, dict) or 'type' not in model:
             raise ValueError(
                 'distillation.teacher must be the config of a classifier, such as '
@@ -39,6 +44,7 @@ class Teacher:
             )
         self.cfg = model
         self.checkpoint = checkpoint
+        self.image_size = image_size
         self.model: Optional[nn.Module] = None
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
@@ -74,9 +80,13 @@ class Teacher:
         model.load_state_dict({key: state[key] for key in report.used}, strict=False)
         self.model = model.requires_grad_(False).eval()
 
-    @torch.no_grad()
     def label(self, inputs: Tensor, student: nn.Module, num_classes: int) -> Tensor:
-        """The teacher's decisions.
+        """The teacher's decisions, ``(batch,)``, indices of classes; see :meth:`logits`."""
+        return self.logits(inputs, student, num_classes).argmax(1)
+
+    @torch.no_grad()
+    def logits(self, inputs: Tensor, student: nn.Module, num_classes: int) -> Tensor:
+        """The teacher's judgement.
 
         Args:
             inputs: ``(batch, channels, H, W)``, as the student takes them.
@@ -84,7 +94,7 @@ class Teacher:
             num_classes: Classes of the student.
 
         Returns:
-            ``(batch,)``, indices of classes.
+            ``(batch, num_classes)``.
 
         Raises:
             ValueError: The teacher distinguishes another number of classes.
@@ -92,14 +102,21 @@ class Teacher:
         self.load()
         if next(self.model.parameters()).device != inputs.device:
             self.model.to(inputs.device)
-        logits = self.model(self._normalise(inputs, student.data_preprocessor))
+        images = self._resize(self._normalise(inputs, student.data_preprocessor))
+        logits = self.model(images)
         if logits.shape[1] != num_classes:
             raise ValueError(
                 f'the teacher {self._name()} distinguishes {logits.shape[1]} classes and the '
                 f'student {num_classes}: take another teacher, or train without one with '
                 f'`{_OPTION}=None`'
             )
-        return logits.argmax(1)
+        return logits
+
+    def _resize(self, images: Tensor) -> Tensor:
+        side = self.image_size
+        if side is None or tuple(images.shape[-2:]) == (side, side):
+            return images
+        return F.interpolate(images, size=(side, side), mode='bilinear', antialias=True)
 
     def _normalise(self, inputs: Tensor, given: nn.Module) -> Tensor:
         if self.cfg.get('data_preprocessor') is None:
