@@ -23,6 +23,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from . import checkpoint_checks, safetensors_file
+from .environment import with_hint
 from .integrations import hub
 
 try:
@@ -80,8 +81,10 @@ def load_file(
     if '://' in path:
         if CheckpointLoader is None:
             raise CheckpointError(
-                f'{path}: addresses are fetched by mmengine, which needs OpenCV for that: '
-                'pip install opencv-python-headless, or name a local file'
+                with_hint(
+                    f'{path}: addresses are fetched by mmengine, which needs OpenCV for that: '
+                    'pip install opencv-python-headless, or name a local file'
+                )
             )
         with _weights_only(forced=not trust):
             content = _read(

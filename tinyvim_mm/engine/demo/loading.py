@@ -17,7 +17,7 @@ from ...checkpoint import (
 )
 from ...integrations.keys import project_keys
 from ...models.backbones.base import StagedBackbone
-from ..errors import UsageError
+from ..errors import MachineError
 from ..fit import backbone_part, recognise
 from .predictor import Predictor
 
@@ -33,7 +33,7 @@ def load_predictor(cfg: 'Config', args: argparse.Namespace) -> Predictor:
         args: Of the command.
 
     Raises:
-        UsageError: The device is not there.
+        MachineError: The device is not there.
         CheckpointError: The checkpoint cannot be read, or does not fit.
     """
     from mmengine.registry import init_default_scope
@@ -65,7 +65,7 @@ def find_device(name: str) -> str:
     """Check the device that the user wants, or find one.
 
     Raises:
-        UsageError: There is no such device here.
+        MachineError: There is no such device here.
     """
     from mmengine.device import get_device
 
@@ -74,7 +74,7 @@ def find_device(name: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises both
         reason = str(error).splitlines()[0]
-        raise UsageError(f'--device {name} is not usable here: {reason}') from error
+        raise MachineError(f'--device {name} is not usable here: {reason}') from error
     return str(device)
 
 
