@@ -72,7 +72,7 @@ class FitHook(Hook):
         refuse_not_finite({key: checkpoint.get(key) for key in used}, file)
         if resume:
             _check_training_state(runner, checkpoint, file)
-        _check_fit(runner, checkpoint['state_dict'], file, resume, self.partial and not resume)
+        _check_fit(runner, checkpoint, file, resume, self.partial and not resume)
         if resume:
             _check_average(runner, checkpoint, file)
 
@@ -169,8 +169,9 @@ def backbone_part(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def _check_fit(
-    runner: 'Runner', state: Mapping[str, Tensor], file: str, resume: bool, partial: bool
+    runner: 'Runner', checkpoint: Dict[str, Any], file: str, resume: bool, partial: bool
 ) -> None:
+    state = checkpoint['state_dict']
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     versions = getattr(state, '_metadata', None)  # of the modules, which may rename keys by them
     state = OrderedDict((re.sub(r'^module\.', '', key), value) for key, value in state.items())
@@ -194,6 +195,8 @@ def _check_fit(
                 f'{file} fits the model in part: {len(report.used)} tensors were loaded, the rest '
                 f'of the model keeps its initial values. Not loaded:\n{report.complaint()}'
             )
+        for key in report.mismatched:  # which a sharded model would not pass over
+            checkpoint['state_dict'].pop(key, None)
         return
     if report.fits:
         runner.logger.info(f'{file}: {report.account()}')
