@@ -12,6 +12,7 @@ from tinyvim_mm import __main__ as command
 from tinyvim_mm import environment
 from tinyvim_mm.doctor import extension, packages, scan, torch_build
 from tinyvim_mm.doctor.finding import FAULT, NOTE, OK
+from tinyvim_mm.engine.errors import UsageError
 from tinyvim_mm.ops import backends
 from tinyvim_mm.ops.backends import compiled
 
@@ -289,6 +290,33 @@ def test_missing_safetensors_points_to_the_doctor(monkeypatch):
     monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
     with pytest.raises(safetensors_file.MissingError, match=environment.DOCTOR):
         safetensors_file.require()
+
+
+def test_what_a_machine_has_not_points_to_the_doctor(monkeypatch):
+    from tinyvim_mm.engine import cli
+    from tinyvim_mm.engine.demo.loading import find_device
+
+    monkeypatch.setattr(environment, 'accelerator', lambda: None)
+    with pytest.raises(UsageError, match=environment.DOCTOR):
+        cli.check_amp()
+    with pytest.raises(UsageError, match=environment.DOCTOR):
+        find_device('cuda:99')
+
+
+def test_a_row_of_a_table_without_timm_points_to_the_doctor(monkeypatch):
+    from tinyvim_mm.reproduction import networks
+
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(networks.UnavailableError, match=environment.DOCTOR):
+        networks._timm('resnet18')
+
+
+def test_addresses_without_opencv_point_to_the_doctor(monkeypatch):
+    from tinyvim_mm import checkpoint
+
+    monkeypatch.setattr(checkpoint, 'CheckpointLoader', None)
+    with pytest.raises(checkpoint.CheckpointError, match=environment.DOCTOR):
+        checkpoint.load_file('http://localhost/x.pth')
 
 
 def test_missing_onnxruntime_points_to_the_doctor(monkeypatch):

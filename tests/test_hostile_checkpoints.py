@@ -118,16 +118,21 @@ def test_weights_that_are_not_finite_are_named(value, tmp_path, warnings):
     state = {**WEIGHTS, 'b': torch.tensor([1.0, float(value)]), 'n': torch.tensor(3)}
     path = tmp_path / 'x.pth'
     torch.save({'state_dict': state, 'meta': {}}, path)
-    load_file(str(path))
-    (message,) = warnings
-    assert message.startswith(f'{path}: 1 tensors hold NaN or infinity: b. ')
-
-
-def test_sound_weights_raise_no_warning(tmp_path, warnings):
-    path = tmp_path / 'x.pth'
-    torch.save(WEIGHTS, path)
-    load_file(str(path))
+    words = f'{path}: 1 tensors hold NaN or infinity: b. '
+    with pytest.raises(CheckpointError) as caught:
+        load_file(str(path))
+    assert str(caught.value).startswith(words)
+    assert 'Take an earlier checkpoint of that run' in str(caught.value)
     assert warnings == []
+    assert 'b' in load_file(str(path), finite=False)['state_dict']
+    (message,) = warnings
+    assert message.startswith(words)
+
+
+def test_an_optimizer_that_is_not_finite_does_not_matter_to_who_takes_the_weights(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save({'state_dict': WEIGHTS, 'optimizer': {'x': torch.tensor(torch.nan)}}, path)
+    assert load_file(str(path))['state_dict'].keys() == WEIGHTS.keys()
 
 
 class Code:

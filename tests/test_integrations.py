@@ -250,6 +250,34 @@ def test_pretrained_needs_a_file(timm, released):
     assert torch.equal(model.head.norm.weight, expected)
 
 
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ({'a': torch.zeros(1).expand(10**6, 10**6)}, 'its tensor a claims the shape'),
+        ({'a': torch.full((3,), torch.nan)}, '1 tensors hold NaN or infinity: a'),
+    ],
+    ids=['bomb', 'nan'],
+)
+@pytest.mark.parametrize('way', ['checkpoint_path', 'file', 'features'])
+def test_files_are_looked_at_before_timm_reads_them(way, content, words, timm, tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save(content, path)
+    options = {
+        'checkpoint_path': dict(checkpoint_path=path),
+        'file': dict(pretrained=True, pretrained_cfg_overlay=dict(file=str(path))),
+        'features': dict(checkpoint_path=path, features_only=True),
+    }
+    with pytest.raises(CheckpointError, match=words):
+        timm.create_model('tinyvim_s', **options[way])
+
+
+def test_other_networks_of_timm_are_read_as_before(timm, tmp_path):
+    source = timm.create_model('test_vit')
+    torch.save(source.state_dict(), tmp_path / 'x.pth')
+    model = timm.create_model('test_vit', checkpoint_path=tmp_path / 'x.pth')
+    assert torch.equal(model.head.weight, source.head.weight)
+
+
 def test_heads_can_be_replaced(timm):
     model = timm.create_model('tinyvim_s', num_classes=10, drop_rate=0.1).eval()
     assert model(IMAGE).shape == (1, 10)

@@ -13,6 +13,7 @@ from tool_runs import run_sample, whole_and_parts
 import tinyvim_mm
 from tinyvim_mm.checkpoint import load_file
 from tinyvim_mm.engine import test as test_tool
+from tinyvim_mm.engine import train
 from tinyvim_mm.engine.costs import measure
 from tinyvim_mm.engine.results import read_row
 from tinyvim_mm.environment import accelerator
@@ -109,3 +110,17 @@ def test_a_checkpoint_is_evaluated(work_dirs, capsys):
     assert (folder / 'predictions.png').is_file()
     with open(folder / 'found.pkl', 'rb') as file:
         assert len(pickle.load(file)) == 2
+
+
+@pytest.mark.parametrize(
+    ('main', 'option'), [(test_tool.main, ()), (train.main, ('--resume',))], ids=['test', 'resume']
+)
+def test_a_checkpoint_of_another_model_gives_no_scores(main, option, work_dirs, capsys):
+    checkpoint = work_dirs / 'whole' / 'epoch_2.pth'
+    other = ['model.roi_head.bbox_head.num_classes=3', 'model.roi_head.mask_head.num_classes=3']
+    with pytest.raises(SystemExit) as caught:
+        run(main, *option, checkpoint, '--work-dir', work_dirs / 'other', options=other)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert f'{checkpoint} does not fit the model of the config (MaskRCNN)' in error
+    assert '6 of another shape: roi_head.bbox_head.fc_cls.weight is (81, 1024) in the' in error

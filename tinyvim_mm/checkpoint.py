@@ -23,6 +23,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from . import checkpoint_checks, safetensors_file
+from .environment import with_hint
 from .integrations import hub
 
 try:
@@ -52,10 +53,10 @@ class CheckpointError(RuntimeError):
 # ----------------------------------------------------------------------------
 
 
-def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
+def load_file(
+    path: str, map_location: Any = 'cpu', trust: bool = False, finite: bool = True
+) -> Any:
     """Read a checkpoint without executing code from it.
-
-    Weights that are NaN or infinite are logged as a warning that names them.
 
     Args:
         path: A local file, ``hf://owner/repository/file[@revision]``, or an
@@ -64,11 +65,14 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         map_location: See :func:`torch.load`.
         trust: Unpickle everything, which lets the file run any code. Only for
             files whose origin is trusted.
+        finite: Refuse weights that are NaN or infinite, see
+            :func:`refuse_not_finite`; without it they are logged as a warning.
 
     Raises:
         FileNotFoundError: No such file.
         CheckpointError: The file is damaged, would need ``trust``, claims tensors
-            larger than it can hold, or cannot be fetched.
+            larger than it can hold, has values that it should not have, or cannot be
+            fetched.
     """
     if path.startswith(hub.SCHEME):
         try:
@@ -78,10 +82,17 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
     if '://' in path:
         if CheckpointLoader is None:
             raise CheckpointError(
-                f'{path}: addresses are fetched by mmengine. {_NEEDS_OPENCV}, or name a local file'
+                with_hint(
+                    f'{path}: addresses are fetched by mmengine. {_NEEDS_OPENCV}, '
+                    'or name a local file'
+                )
             )
         with _weights_only(forced=not trust):
-            return _read(path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust)
+            content = _read(
+                path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust
+            )
+        _check_values(content, path, finite)
+        return content
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(_not_found(file))
@@ -98,12 +109,33 @@ def load_file(path: str, map_location: Any = 'cpu', trust: bool = False) -> Any:
         if trust:
             with _weights_only(forced=False):
                 return torch.load(file, map_location=map_location, weights_only=False)
-        with _training_state_allowed():
+        with training_state_allowed():
             return torch.load(file, map_location=map_location, weights_only=True)
 
     content = _read(str(file), read, trust)
-    _warn_of_values(content, str(file))
+    _check_values(content, str(file), finite)
     return content
+
+
+def refuse_not_finite(content: Any, origin: str) -> None:
+    """Raise if tensors are NaN or infinite.
+
+    A training that starts from such weights is lost from its first step on, and
+    an evaluation of them says nothing.
+
+    Args:
+        content: What was read, or a state dict.
+        origin: What to call it in the error.
+
+    Raises:
+        CheckpointError: It names the tensors.
+    """
+    problem = _not_finite(content, origin)
+    if problem:
+        raise CheckpointError(
+            f'{problem} Take an earlier checkpoint of that run (tools/train.py --detect-anomaly '
+            'names the layer in which such values arise), or copy or download the file again'
+        )
 
 
 def file_sha256(path: Path) -> str:
@@ -180,15 +212,24 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
         raise CheckpointError(_DAMAGED.format(path=path, why=why)) from error
 
 
-def _warn_of_values(content: Any, path: str) -> None:
-    keys = checkpoint_checks.not_finite(unwrap(content)[0])
-    if keys:
-        print_log(
-            f'{path}: {len(keys)} tensors hold NaN or infinity: {_some(keys)}. The run that wrote '
-            'it had diverged, or the file is damaged; what is computed with it is worthless',
-            logger='current',
-            level=logging.WARNING,
-        )
+def _check_values(content: Any, path: str, finite: bool) -> None:
+    weights = unwrap(content)[0]
+    if finite:
+        refuse_not_finite(weights, path)
+        return
+    problem = _not_finite(weights, path)
+    if problem:
+        print_log(problem, logger='current', level=logging.WARNING)
+
+
+def _not_finite(content: Any, origin: str) -> str:
+    keys = checkpoint_checks.not_finite(content)
+    if not keys:
+        return ''
+    return (
+        f'{origin}: {len(keys)} tensors hold NaN or infinity: {_some(keys)}. The run that wrote '
+        'it had diverged, or the file is damaged; what is computed with it is worthless.'
+    )
 
 
 @contextlib.contextmanager
@@ -205,26 +246,20 @@ def _weights_only(forced: bool) -> Iterator[None]:
             os.environ[_FORCE_SAFE] = before
 
 
-def allow_training_state() -> None:
+@contextlib.contextmanager
+def training_state_allowed() -> Iterator[None]:
     """Let ``torch.load(..., weights_only=True)`` read what mmengine stores beside weights.
 
-    For loaders that are not of this project. Does nothing before torch 2.4, which
-    cannot be told.
+    That is of harmless types: log history, seeds, arguments. torch before 2.4 cannot be told.
     """
-    if hasattr(torch.serialization, 'add_safe_globals'):
-        torch.serialization.add_safe_globals(_training_state_types())
-
-
-@contextlib.contextmanager
-def _training_state_allowed() -> Iterator[None]:
-    """Allow harmless types that are stored beside weights: log history, seeds, arguments."""
     serialization = torch.serialization
     if hasattr(serialization, 'safe_globals'):  # torch 2.5
         with serialization.safe_globals(_training_state_types()):
             yield
-    else:
-        allow_training_state()  # torch 2.4 has no way back
-        yield
+        return
+    if hasattr(serialization, 'add_safe_globals'):  # torch 2.4 has no way back
+        serialization.add_safe_globals(_training_state_types())
+    yield
 
 
 def _training_state_types() -> List[Any]:

@@ -236,7 +236,8 @@ def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversio
         FileNotFoundError: There is no such file.
         CheckpointError: See :func:`convert`.
     """
-    conversion = convert(load_file(str(path), trust=trust), str(path), **arguments)
+    file = load_file(str(path), trust=trust, finite=False)
+    conversion = convert(file, str(path), **arguments)
     conversion.meta.update(source=path.name, source_sha256=file_sha256(path))
     return conversion
 

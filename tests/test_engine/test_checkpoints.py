@@ -222,6 +222,46 @@ def test_a_training_that_was_killed_ends_like_one_that_was_not(tmp_path):
     assert [path.name for path in work_dir.glob('*.pth')] == [last]
 
 
+@pytest.mark.parametrize('scores', ['a', 'auto', ['a', 'b']])
+def test_the_best_checkpoint_is_removed_when_a_better_one_is_saved(scores, tmp_path):
+    """Scores of three epochs, the second of which is no better in ``a``."""
+    forget_runs()
+    saved = []
+
+    class Runner(ToolRunner):
+        epoch = 0
+
+        def save_checkpoint(self, out_dir, filename, *args, **kwargs):
+            if self.fails:
+                raise OSError('no space left')
+            # What is there while a new one is being written.
+            saved.append((filename, sorted(path.name for path in tmp_path.glob('best*'))))
+            (tmp_path / filename).touch()
+
+    runner = Runner(Toy(), str(tmp_path))
+    runner.fails = False
+    hook = KeepingCheckpointHook(save_best=scores, rule='greater', out_dir=str(tmp_path))
+    hook.out_dir, hook.file_backend = str(tmp_path), LocalBackend()
+    hook.filename_tmpl, hook.last_ckpt = 'epoch_{}.pth', None
+    keys = [scores] if isinstance(scores, str) else scores
+    hook._set_best(dict.fromkeys(keys))
+    for runner.epoch, a, b in ((1, 0.5, 0.5), (2, 0.4, 0.6), (3, 0.6, 0.1)):
+        hook._save_best_checkpoint(runner, dict(a=a, b=b))
+    assert ('best_a_epoch_3.pth', sorted({'best_a_epoch_1.pth'} | _best_of_b(keys))) == saved[-1]
+    kept = {'best_a_epoch_3.pth'} | _best_of_b(keys)
+    assert {path.name for path in tmp_path.glob('best*')} == kept
+    runner.fails = True
+    runner.epoch = 4
+    with pytest.raises(OSError, match='no space left'):
+        hook._save_best_checkpoint(runner, dict(a=0.9, b=0.9))
+    assert {path.name for path in tmp_path.glob('best*')} == kept
+    forget_runs()
+
+
+def _best_of_b(keys):
+    return {'best_b_epoch_2.pth'} if 'b' in keys else set()
+
+
 def test_differences_are_found():
     one = {'a': [torch.zeros(2), 1.0], 'b': torch.ones(1)}
     assert list(differences(one, {'a': [torch.zeros(2), 1.0], 'b': torch.ones(1)})) == []

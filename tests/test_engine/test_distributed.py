@@ -168,7 +168,9 @@ def test_what_sharding_cannot_do(changes, words):
 def test_deepspeed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(strategies, 'find_spec', lambda name: None)
     monkeypatch.setattr(environment, 'accelerator', lambda: 'cuda')
-    with pytest.raises(UsageError, match=r'not installed: pip install deepspeed$'):
+    with pytest.raises(
+        UsageError, match=rf'not installed: pip install deepspeed\n.*{environment.DOCTOR}'
+    ):
         strategies.apply_strategy(config(), 'deepspeed')
 
 

@@ -58,6 +58,21 @@ def test_a_damaged_line_is_named(tmp_path):
         read_scalars(file)
 
 
+@pytest.mark.parametrize('end', [b'{"loss": 1., "st', b'\0\0\0\0', b'{"\xc3'])
+def test_a_line_that_is_cut_off_is_left_out(end, tmp_path):
+    file = tmp_path / '20260101_000000' / 'vis_data' / 'scalars.json'
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b'{"loss": 1.0, "step": 1}\n{"loss": 2.0, "step": 2}\n' + end)
+    with pytest.warns(UserWarning, match=r'scalars\.json, line 3 is cut off .* the 2 before it'):
+        assert [r['loss'] for r in read_training(tmp_path)] == [1.0, 2.0]
+
+
+def test_a_last_line_without_an_end_is_whole(tmp_path):
+    file = tmp_path / 'scalars.json'
+    file.write_text('{"loss": 1.0, "step": 1}')
+    assert len(read_scalars(file)) == 1
+
+
 def test_smoothing_keeps_constants_and_damps_noise():
     assert smooth([3.0] * 5) == pytest.approx([3.0] * 5)
     noisy = [1.0, -1.0] * 20

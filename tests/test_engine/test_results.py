@@ -100,7 +100,7 @@ def test_a_resumed_training_is_one_row(tmp_path):
 @pytest.mark.parametrize(
     ('file', 'text', 'words'),
     [
-        ('vis_data/scalars.json', '{"loss": 1, "st', 'scalars.json, line 1 is no JSON'),
+        ('vis_data/scalars.json', '{"loss": 1, "st\n', 'scalars.json, line 1 is no JSON'),
         ('vis_data/scalars.json', '7', 'line 1 is no JSON object'),
         ('vis_data/scalars.json', '', 'no training log'),
         ('vis_data/config.py', 'model = dict(', 'is no config as mmengine dumps it'),

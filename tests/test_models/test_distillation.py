@@ -14,8 +14,11 @@ from mmengine.model import BaseModel, ExponentialMovingAverage
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from mmpretrain.structures import DataSample
+from tool_runs import forget_runs
 
 from tinyvim_mm.checkpoint import CheckpointError
+from tinyvim_mm.engine.fit import FitHook
+from tinyvim_mm.engine.runner import ToolRunner
 from tinyvim_mm.environment import MissingPackageError
 
 CLASSES = 5
@@ -310,6 +313,14 @@ def test_absent_weights_name_the_cures_before_the_first_step(tmp_path):
     assert '--cfg-options model.distillation=None' in message
 
 
+def test_a_teacher_that_is_not_finite_is_refused(tmp_path):
+    state = build_teacher().state_dict()
+    state['head.fc.bias'] = torch.full((CLASSES,), torch.inf)
+    torch.save(state, tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match=r'hold NaN or infinity: head\.fc\.bias'):
+        build(hard(str(tmp_path / 'x.pth'))).init_weights()
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / 'other.pth'
     torch.save({'backbone.conv1.conv.weight': torch.zeros(1)}, path)
@@ -385,6 +396,41 @@ def test_own_checkpoints_load_as_they_are():
     again.load_state_dict(model.state_dict())
     for key, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[key]), key
+
+
+def load_as_the_tools_do(model, content, folder):
+    """With the moving average of the recipe, which loads the same file."""
+    forget_runs()
+    torch.save(content, folder / 'x.pth')
+    average = dict(type='EMAHook', update_buffers=True)
+    runner = ToolRunner(model, str(folder), load_from=str(folder / 'x.pth'), custom_hooks=[average])
+    runner.register_hook(FitHook(partial=False))
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAHook))
+    forget_runs()
+    return hook.ema_model.module
+
+
+@pytest.mark.parametrize('wrapper', ['model', 'state_dict', None])
+def test_released_weights_are_evaluated_whole(wrapper, tmp_path):
+    # Norms of dense predictions are no part of a classifier.
+    released = golden.released_state_dict('s', dense_norms=True)
+    model = build(hard(None), classes=1000, arch='s')
+    average = load_as_the_tools_do(model, {wrapper: released} if wrapper else released, tmp_path)
+    for network in (model, average):
+        assert torch.equal(network.head.dist_head.bias, released['dist_head.bias'])
+        assert torch.equal(network.backbone.stem[0].conv.weight, released['patch_embed.0.c.weight'])
+
+
+def test_a_student_is_evaluated_with_both_layers_or_not_at_all(tmp_path):
+    student = build(hard(None))
+    assert not any('teacher' in key for key in student.state_dict())
+    load_as_the_tools_do(build(hard(None)), {'state_dict': student.state_dict()}, tmp_path)
+    with pytest.raises(CheckpointError, match=r'2 unknown .*: head\.dist_head\.weight'):
+        load_as_the_tools_do(build(), {'state_dict': student.state_dict()}, tmp_path)
+    with pytest.raises(CheckpointError, match=r'2 missing .*: head\.dist_head\.weight'):
+        load_as_the_tools_do(student, {'state_dict': build().state_dict()}, tmp_path)
 
 
 # -- layer decay --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import datetime
 import pickle
+import re
 
 import golden
 import pytest
@@ -190,6 +191,12 @@ def test_incomplete_file_is_no_silent_random_initialisation(released, tmp_path):
 def test_file_without_weights(content, tmp_path):
     with pytest.raises(CheckpointError, match=r'holds'):
         load(save(content, tmp_path))
+
+
+def test_weights_that_are_not_finite_start_no_training(released, tmp_path):
+    state = {**released, KEY: torch.full_like(released[KEY], torch.nan)}
+    with pytest.raises(CheckpointError, match=f'1 tensors hold NaN or infinity: {re.escape(KEY)}'):
+        load(save({'model': state}, tmp_path))
 
 
 class Hostile:

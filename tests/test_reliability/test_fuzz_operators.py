@@ -17,6 +17,7 @@ from scan_cases import RUNNABLE, needs_library, scan_arguments, ss2d_arguments
 
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
+from tinyvim_mm.ops.backends import triton_scan
 
 BACKENDS = [name for name in RUNNABLE if name != 'reference']
 fuzz = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -87,9 +88,7 @@ def moves_under_rounding(function, arguments, cotangent, dtype, options):
     return moves
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
-@fuzz
-@given(
+SS2D_CASES = dict(
     seed=st.integers(0, 2**32 - 1),
     batch=st.integers(1, 3),
     d=st.integers(1, 40),
@@ -101,16 +100,16 @@ def moves_under_rounding(function, arguments, cotangent, dtype, options):
     layout=layouts,
     dtype=dtypes,
 )
-def test_ss2d(backend, seed, batch, d, height, width, N, R, paths, layout, dtype):
+
+
+def check_ss2d(backend, seed, batch, d, height, width, N, R, paths, layout, dtype):
     torch.manual_seed(seed)
     arguments = ss2d_arguments(height, width, d=d, R=R, N=N, K=len(paths), batch=batch)
     x = laid_out(arguments[0].to(dtype), layout)
     assert_right(ss2d, [x, *arguments[1:]], backend, dtype, paths=paths)
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
-@fuzz
-@given(
+SCAN_CASES = dict(
     seed=st.integers(0, 2**32 - 1),
     batch=st.integers(1, 3),
     length=st.integers(1, 50),
@@ -121,7 +120,9 @@ def test_ss2d(backend, seed, batch, d, height, width, N, R, paths, layout, dtype
     layout=layouts,
     dtype=dtypes,
 )
-def test_selective_scan(
+
+
+def check_selective_scan(
     backend, seed, batch, length, per_group, groups, N, softplus, layout, dtype
 ):
     torch.manual_seed(seed)
@@ -131,6 +132,50 @@ def test_selective_scan(
     tensors = [laid_out(a[name].to(dtype), layout) for name in ('u', 'delta')]
     tensors += [a[name] for name in ('A', 'B', 'C', 'D', 'z', 'delta_bias')]
     assert_right(selective_scan, tensors, backend, dtype, delta_softplus=softplus)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@fuzz
+@given(**SS2D_CASES)
+def test_ss2d(backend, **case):
+    check_ss2d(backend, **case)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@fuzz
+@given(**SCAN_CASES)
+def test_selective_scan(backend, **case):
+    check_selective_scan(backend, **case)
+
+
+# Triton's interpreter takes tenths of a second for a case: fewer, of small sizes.
+OBSTACLE = triton_scan.obstacle(torch.device('cpu'), torch.float32)
+needs_interpreter = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
+fuzz_triton = settings(fuzz, max_examples=max(12, settings.default.max_examples // 50))
+one_or_two = st.integers(1, 2)
+few = st.integers(1, 3)
+
+
+@needs_interpreter
+@fuzz_triton
+@given(**{**SS2D_CASES, 'batch': one_or_two, 'd': few, 'height': one_or_two, 'width': few})
+def test_ss2d_in_tritons_interpreter(**case):
+    check_ss2d('triton', **case)
+
+
+@needs_interpreter
+@fuzz_triton
+@given(
+    **{
+        **SCAN_CASES,
+        'batch': one_or_two,
+        'length': st.integers(1, 9),
+        'per_group': few,
+        'groups': one_or_two,
+    }
+)
+def test_selective_scan_in_tritons_interpreter(**case):
+    check_selective_scan('triton', **case)
 
 
 wrong = st.one_of(

@@ -23,7 +23,7 @@ class KeepingCheckpointHook(CheckpointHook):
     """mmengine's hook, which removes an old checkpoint after it saved the new one.
 
     mmengine removes it before: with ``max_keep_ckpts=1`` a training that is killed
-    while it saves has none left.
+    while it saves has none left. The same holds for the best one (``save_best``).
     """
 
     def _save_checkpoint_with_step(self, runner: 'Runner', step: int, meta: Dict) -> None:
@@ -39,6 +39,35 @@ class KeepingCheckpointHook(CheckpointHook):
             path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(number))
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
+
+    def _save_best_checkpoint(self, runner: 'Runner', metrics: Dict) -> None:
+        if not self.save_best:
+            return
+        before = self._best()
+        # Of a best one that it does not know, the base class removes nothing.
+        self._set_best(dict.fromkeys(before))
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            after = {key: path or before[key] for key, path in self._best().items()}
+            self._set_best(after)
+        outdated = set(before.values()) - set(after.values())
+        for path in outdated if is_main_process() else ():
+            if path and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+                runner.logger.info(f'The previous best checkpoint {path} is removed')
+
+    def _best(self) -> Dict[str, Optional[str]]:
+        """Path of the best checkpoint by each score; of a single one the name may be 'auto' yet."""
+        if len(self.key_indicators) == 1:
+            return {'': self.best_ckpt_path}
+        return dict(self.best_ckpt_path_dict)
+
+    def _set_best(self, paths: Dict[str, Optional[str]]) -> None:
+        if len(self.key_indicators) == 1:
+            (self.best_ckpt_path,) = paths.values()
+        else:
+            self.best_ckpt_path_dict.update(paths)
 
 
 def put_in_place(part: Path, file: Path) -> None:
@@ -116,7 +145,7 @@ def fault_of_checkpoint(file: Path, trust: bool = False) -> str:
             with zipfile.ZipFile(file) as archive:
                 damaged = archive.testzip()
             return f'is damaged: wrong checksum of {damaged}' if damaged else ''
-        load_file(str(file), trust=trust)
+        load_file(str(file), trust=trust, finite=False)
     except zipfile.BadZipFile:
         return 'is damaged or cut off'
     except CheckpointError as error:

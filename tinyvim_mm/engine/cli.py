@@ -11,7 +11,7 @@ from .. import environment
 from ..version import __version__
 from .configs import find_config, load_config
 from .distributed import prepare_launcher
-from .errors import UsageError
+from .errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -225,7 +225,7 @@ def default_work_dir(config: Path, sample: bool) -> str:
 def check_amp() -> None:
     """Raise if mixed precision is asked for where mmengine refuses it."""
     if environment.accelerator() is None:
-        raise UsageError(
+        raise MachineError(
             '--amp (mixed precision) needs an accelerator '
             f'({", ".join(environment.ACCELERATORS)}), and this machine has none that torch can '
             'see; run without --amp'

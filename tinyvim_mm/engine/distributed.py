@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .. import environment
-from .errors import UsageError
+from .errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -36,7 +36,7 @@ def prepare_launcher(cfg: 'Config', launcher: str) -> None:
     if launcher == 'none' or environment.accelerator() is not None:
         return
     if launcher != 'pytorch':
-        raise UsageError(
+        raise MachineError(
             f'--launcher {launcher} needs an accelerator ({", ".join(environment.ACCELERATORS)}), '
             'and this machine has none that torch can see; on a CPU, tools/dist_train.sh and '
             'tools/dist_test.sh work, and both tools without --launcher'

@@ -1,5 +1,7 @@
 """The errors that a user of the tools can cure himself."""
 
+from ..environment import with_hint
+
 
 class UsageError(Exception):
     """Something in the command, the config or the files is not as it should be.
@@ -7,6 +9,17 @@ class UsageError(Exception):
     The message says what, where, and what to do; the tools print it without a
     traceback.
     """
+
+
+class MachineError(UsageError):
+    """What was asked for needs something that this machine, or this Python, has not.
+
+    Args:
+        message: What, and what to do; a hint at the doctor is added.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(with_hint(message))
 
 
 class BadSampleError(UsageError):

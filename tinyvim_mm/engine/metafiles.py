@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from . import cli
 from .configs import list_configs, load_config
-from .errors import UsageError
+from .errors import MachineError, UsageError
 from .paths import MODEL_INDEX, PROJECT_ROOT, shown
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _count_flops(cfg: 'Config', part: str, size: Tuple[int, int]) -> int:
 
     obstacle = available_backends('cpu')['cpu']
     if obstacle is not None:
-        raise UsageError(f'counting FLOPs needs the compiled operators: {obstacle}')
+        raise MachineError(f'counting FLOPs needs the compiled operators: {obstacle}')
     model = cfg.model if part == 'classifier' else cfg.model.backbone
     key = f'{model}{size}'
     if key not in _flops:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Iterator
 
 from .. import environment
-from .errors import UsageError
+from .errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -32,9 +32,10 @@ def apply_strategy(cfg: 'Config', name: str) -> None:
     """
     if name == 'ddp':
         return
-    obstacles = list(_obstacles(cfg, name))
-    if obstacles:
-        raise UsageError(f'--strategy {name}: ' + '; '.join(obstacles))
+    obstacles, lacking = list(_obstacles(cfg, name)), list(_lacking(name))
+    if obstacles or lacking:
+        message = f'--strategy {name}: ' + '; '.join(obstacles + lacking)
+        raise MachineError(message) if lacking else UsageError(message)
     _even_batches(cfg)
     if name == 'fsdp':
         from . import fsdp  # noqa: F401 - registers the strategy
@@ -70,16 +71,11 @@ def _obstacles(cfg: 'Config', name: str) -> Iterator[str]:
             'it shards over the processes of a launcher: use tools/dist_train.sh or '
             'tools/slurm_train.sh'
         )
-    if name == 'deepspeed':
-        if find_spec('deepspeed') is None:
-            yield 'DeepSpeed is not installed: pip install deepspeed'
-        if environment.accelerator() is None:
-            yield 'DeepSpeed needs an accelerator; on a CPU --strategy fsdp works'
-        if cfg.get('sync_bn'):
-            yield (
-                'mmengine does not synchronize batch norms under DeepSpeed: '
-                '--cfg-options sync_bn=None trains with plain ones'
-            )
+    if name == 'deepspeed' and cfg.get('sync_bn'):
+        yield (
+            'mmengine does not synchronize batch norms under DeepSpeed: '
+            '--cfg-options sync_bn=None trains with plain ones'
+        )
     clip = cfg.optim_wrapper.get('clip_grad') or {}
     # DeepSpeed clips the norm of all gradients by itself.
     if clip.get('type') == 'agc' or (clip and name == 'fsdp'):
@@ -95,6 +91,14 @@ def _obstacles(cfg: 'Config', name: str) -> Iterator[str]:
             else 'leave it out of custom_hooks in a config that inherits from this one'
         )
         yield f'EMAHook averages whole parameters: {cure}'
+
+
+def _lacking(name: str) -> Iterator[str]:
+    if name == 'deepspeed':
+        if find_spec('deepspeed') is None:
+            yield 'DeepSpeed is not installed: pip install deepspeed'
+        if environment.accelerator() is None:
+            yield 'DeepSpeed needs an accelerator; on a CPU --strategy fsdp works'
 
 
 def _even_batches(cfg: 'Config') -> None:

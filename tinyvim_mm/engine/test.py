@@ -75,9 +75,11 @@ def test(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
         _draw_predictions(cfg, args)
     check_data(cfg, ('train', 'test') if args.sample else ('test',), args.command)
 
+    from .fit import FitHook
     from .runner import ToolRunner
 
     runner = ToolRunner.from_cfg(cfg)
+    runner.register_hook(FitHook(partial=False))
     cli.log_scan_backend(runner)
     if args.deploy:
         runner.register_hook(_deploy_hook())

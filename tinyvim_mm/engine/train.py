@@ -101,6 +101,7 @@ def train(args: argparse.Namespace) -> None:
     check_pretrained(cfg)
     check_teacher(cfg)
 
+    from .fit import FitHook
     from .hooks import EpochSeedHook, IterationSeedHook, LogHook
     from .runner import ToolRunner
 
@@ -113,6 +114,8 @@ def train(args: argparse.Namespace) -> None:
         if args.on_bad_sample == 'skip':
             runner.skip_bad_samples(resumed=bool(args.resume))
     runner.register_hook(LogHook())
+    if args.strategy != 'deepspeed':  # which reads folders of its own
+        runner.register_hook(FitHook(partial=True))
     if runner.cfg.get('randomness', {}).get('seed') is not None:
         by_iteration = 'max_iters' in cfg.train_cfg
         runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))

@@ -9,6 +9,7 @@ the stages; norms that detectors and segmentors put behind them are part of the 
 extractors detectors and segmentors too.
 """
 
+import functools
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
@@ -19,10 +20,15 @@ compat.apply()  # timm imports torchvision
 environment.require('timm', purpose='tinyvim_mm.integrations.timm')
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: E402
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
+from timm.models import _factory, build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
 from timm.models._features import FeatureGetterNet, feature_take_indices  # noqa: E402
 
-from ..checkpoint import account_keys, allow_training_state, extract_state_dict  # noqa: E402
+from ..checkpoint import (  # noqa: E402
+    account_keys,
+    extract_state_dict,
+    load_file,
+    training_state_allowed,
+)
 from ..models import DistillationClassifier  # noqa: E402
 from ..models.catalogue import build_network, find_network  # noqa: E402
 from .keys import BACKBONE, project_keys  # noqa: E402
@@ -338,25 +344,45 @@ default_cfgs = generate_default_cfgs({name: _cfg(name) for name in _SIZES})
 
 
 def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    # timm reads checkpoint_path with weights_only after this. Not once for all: whoever
-    # allows the same types for a while takes them back.
-    allow_training_state()
     sources = [kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')]
+    for source in sources if pretrained else ():
+        file = source.get('file') if isinstance(source, Mapping) else getattr(source, 'file', None)
+        if file:
+            load_file(str(file))  # raises what timm would not notice
     if pretrained and not any(sources):
         raise RuntimeError(
             f'{name}: no weights are hosted for pretrained=True; give a file of the release or of '
             'this project with checkpoint_path=FILE'
         )
     stages = range(len(find_network(name)[0].strides))
-    return build_model_with_cfg(
-        BackboneClassifier,
-        name,
-        pretrained,
-        pretrained_filter_fn=translate,
-        feature_cfg={'out_indices': tuple(stages), 'feature_cls': BackboneFeatures},
-        network=name,
-        **kwargs,
-    )
+    with training_state_allowed():
+        return build_model_with_cfg(
+            BackboneClassifier,
+            name,
+            pretrained,
+            pretrained_filter_fn=translate,
+            feature_cfg={'out_indices': tuple(stages), 'feature_cls': BackboneFeatures},
+            network=name,
+            **kwargs,
+        )
+
+
+def _looked_at(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """What timm loads into networks of this project goes through :func:`load_file` before."""
+
+    @functools.wraps(load_checkpoint)
+    def load(model: nn.Module, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(model, (BackboneClassifier, BackboneFeatures)):
+            return load_checkpoint(model, checkpoint_path, *args, **kwargs)
+        load_file(str(checkpoint_path))
+        with training_state_allowed():
+            return load_checkpoint(model, checkpoint_path, *args, **kwargs)
+
+    return load
+
+
+# What create_model calls with checkpoint_path, of which the networks themselves never hear.
+_factory.load_checkpoint = _looked_at(_factory.load_checkpoint)
 
 
 def _entrypoint(name: str) -> Callable[..., nn.Module]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..engine import cli
-from ..engine.errors import UsageError
+from ..engine.errors import MachineError, UsageError
 from ..engine.option_types import count
 from ..engine.paths import shown
 from .schema import METRICS, Row, Table
@@ -100,7 +100,7 @@ def reproduce(args: argparse.Namespace) -> None:
             raise UsageError(f'there is no file {path}')
     device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if device.type == 'cuda' and not torch.cuda.is_available():
-        raise UsageError('--device cuda: torch sees no CUDA device here; take --device cpu')
+        raise MachineError('--device cuda: torch sees no CUDA device here; take --device cpu')
     if args.threads:
         torch.set_num_threads(args.threads)
     facts = provenance(device)
@@ -222,8 +222,9 @@ def measure_table(table: Table, store: Store, device: Any, args: argparse.Namesp
         try:
             models[row.name], error = build(table, row)
         except UnavailableError as reason:
+            note = ' '.join(str(reason).split())
             for column in _columns(table, settings):
-                store.put(row, column, reason=str(reason))
+                store.put(row, column, reason=note)
             continue
         _count(table, row, models[row.name], error, store)
         _score(row, store, args)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
+from .. import environment
 from ..benchmarks.statistics import randomise_statistics
 from .schema import Row, Table
 
@@ -95,7 +96,8 @@ def _timm(name: str, **options: Any) -> nn.Module:
     try:
         import timm
     except ImportError:
-        raise UnavailableError('timm is not installed (pip install timm)') from None
+        message = 'timm is not installed (pip install timm)'
+        raise UnavailableError(environment.with_hint(message)) from None
     if not timm.is_model(name):
         raise UnavailableError(f'timm {timm.__version__} has no {name}')
     return timm.create_model(name, **options)
@@ -126,8 +128,6 @@ class _Maps(nn.Module):
 
 def _toolbox(task: str) -> str:
     """The toolbox of a dense task, which has to be usable."""
-    from .. import environment
-
     scope = {'detection': 'mmdet', 'segmentation': 'mmseg'}[task]
     try:
         environment.require('mmcv', scope, purpose='this row')

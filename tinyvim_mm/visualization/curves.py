@@ -1,6 +1,7 @@
 """Loss and learning rate over the steps of a training, from mmengine's log files."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple, Union
 
@@ -16,7 +17,8 @@ def read_scalars(file: Union[str, Path]) -> List[Record]:
         file: One JSON object a line.
 
     Returns:
-        Those that hold a ``loss``, in order; each has ``step`` and ``lr`` too.
+        Those that hold a ``loss``, in order; each has ``step`` and ``lr`` too. A last
+        line that is cut off is left out, with a warning.
 
     Raises:
         ValueError: A line is no JSON object; the message names it.
@@ -45,11 +47,20 @@ def read_validations(file: Union[str, Path]) -> List[Record]:
 
 
 def _read_lines(file: Union[str, Path]) -> List[Record]:
-    records = []
-    for number, line in enumerate(Path(file).read_text(encoding='utf-8').splitlines(), 1):
+    records: List[Record] = []
+    # Not splitlines, to which other characters end a line, too.
+    *whole, rest = Path(file).read_text(encoding='utf-8', errors='replace').split('\n')
+    for number, line in enumerate([*whole, rest] if rest else whole, 1):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
+            if number > len(whole):  # the training was killed, or the disk full, while it wrote
+                warnings.warn(
+                    f'{file}, line {number} is cut off and left out: {line[:80]!r}; the '
+                    f'{len(records)} before it are read',
+                    stacklevel=4,
+                )
+                break
             raise ValueError(f'{file}, line {number} is no JSON: {error}') from error
         if not isinstance(record, dict):
             raise ValueError(f'{file}, line {number} is no JSON object: {line[:80]}')

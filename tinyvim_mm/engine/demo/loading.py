@@ -3,22 +3,22 @@
 import argparse
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from ...checkpoint import (
     CheckpointError,
-    LoadReport,
     account_keys,
     extract_state_dict,
     load_file,
     unwrap,
 )
-from ...integrations.keys import BACKBONE, project_keys
+from ...integrations.keys import project_keys
 from ...models.backbones.base import StagedBackbone
-from ..errors import UsageError
+from ..errors import MachineError
+from ..fit import backbone_part, recognise
 from .predictor import Predictor
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def load_predictor(cfg: 'Config', args: argparse.Namespace) -> Predictor:
         args: Of the command.
 
     Raises:
-        UsageError: The device is not there.
+        MachineError: The device is not there.
         CheckpointError: The checkpoint cannot be read, or does not fit.
     """
     from mmengine.registry import init_default_scope
@@ -65,7 +65,7 @@ def find_device(name: str) -> str:
     """Check the device that the user wants, or find one.
 
     Raises:
-        UsageError: There is no such device here.
+        MachineError: There is no such device here.
     """
     from mmengine.device import get_device
 
@@ -74,7 +74,7 @@ def find_device(name: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises both
         reason = str(error).splitlines()[0]
-        raise UsageError(f'--device {name} is not usable here: {reason}') from error
+        raise MachineError(f'--device {name} is not usable here: {reason}') from error
     return str(device)
 
 
@@ -118,27 +118,8 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], origin: str, problem: st
     own = dict(state)
     if isinstance(model.backbone, StagedBackbone):
         own = project_keys(state, origin, type(model.backbone))
-        model.backbone.check_form(_backbone_part(own), origin)
+        model.backbone.check_form(backbone_part(own), origin)
     report = account_keys(model.state_dict(), own)
     if not report.fits:
-        raise CheckpointError(f'{problem}.{_recognise(model, own, report)}\n{report.complaint()}')
+        raise CheckpointError(f'{problem}.{recognise(model, own, report)}\n{report.complaint()}')
     model.load_state_dict(own)
-
-
-def _recognise(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> str:
-    """A sentence that says what the file may be."""
-    recognise = getattr(model.backbone, 'recognise', None)
-    backbone = _backbone_part(state)
-    if not backbone:
-        return ' It holds no backbone.'
-    sentence = recognise(backbone) if recognise else ''
-    if sentence:
-        return sentence.split(': build with')[0].rstrip('.') + ': choose the config of its size.'
-    heads: List[str] = [k for k in report.missing if not k.startswith(BACKBONE)]
-    if heads and not any(not key.startswith(BACKBONE) for key in report.used):
-        return ' It holds weights of the backbone, but none of the rest of this model.'
-    return ''
-
-
-def _backbone_part(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    return {key[len(BACKBONE) :]: v for key, v in state.items() if key.startswith(BACKBONE)}
