@@ -160,7 +160,7 @@ def install_safe_loader(trust: bool = False) -> None:
         CheckpointError: mmengine's runner cannot be imported, for want of OpenCV.
     """
     if CheckpointLoader is None:
-        raise CheckpointError(f'mmengine can read no checkpoints. {_NEEDS_OPENCV}')
+        raise CheckpointError(with_hint(f'mmengine can read no checkpoints. {_NEEDS_OPENCV}'))
 
     def load_from_local(filename: str, map_location: Any = None) -> Any:
         return load_file(filename, map_location, trust)
