@@ -72,6 +72,10 @@ def test_data_of_ade20k(name):
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         resize = transform(loader, 'Resize')
         assert (resize.scale, resize.keep_ratio) == ((2048, 512), True)
+        kinds = [step.type for step in loader.dataset.pipeline]
+        assert 'ResizeToMultiple' not in kinds  # none is published
+        # The ground truth keeps the size of the photograph.
+        assert kinds.index('LoadAnnotations') > kinds.index('Resize')
     assert cfg.sync_bn == 'torch'
 
 
@@ -187,6 +191,20 @@ def test_a_step_and_a_prediction(built):
         assert found.pred_instances.bboxes.shape[1] == 4
     else:
         assert found.pred_sem_seg.data.shape == (1, SIZE, SIZE)
+
+
+def test_segmentors_take_sides_as_they_come(built):
+    name, _, model = built
+    if name in DETECTORS:
+        return
+    height, width = 70, 101
+    sample = segmentation_sample()
+    sample.set_metainfo(dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape'), (height, width)))
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    data = model.data_preprocessor({'inputs': [image], 'data_samples': [sample]}, False)
+    with torch.no_grad():
+        (found,) = model.eval()(**data, mode='predict')
+    assert found.pred_sem_seg.data.shape == (1, height, width)
 
 
 # -- the neck ---------------------------------------------------------------------------

@@ -3,12 +3,20 @@
 They need torch and pytest only, no OpenMMLab package.
 """
 
+from functools import partial
+
 import golden
 import pytest
 import torch
 from scan_cases import compare, needs_opcheck, scan_arguments, ss2d_arguments
 
-from tinyvim_mm.ops import BIDIRECTIONAL, available_backends, selective_scan, ss2d
+from tinyvim_mm.ops import (
+    BIDIRECTIONAL,
+    available_backends,
+    scan_skipping,
+    selective_scan,
+    ss2d,
+)
 
 pytestmark = pytest.mark.gpu
 
@@ -49,6 +57,25 @@ def test_ss2d_over_channels_and_ranks(d, R, backend):
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_other_paths(backend):
     compare(ss2d, on_gpu(ss2d_arguments(9, 6, K=2)), backend, 1e-5, paths=BIDIRECTIONAL)
+
+
+def skipping(*arguments, backend):
+    return scan_skipping(partial(ss2d, backend=backend), *arguments)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('size', [(2, 2), (7, 5), (28, 28), (25, 42)])
+def test_skip_sampled_grids(size, backend):
+    compare(skipping, on_gpu(ss2d_arguments(*size, d=12, N=16)), backend, 1e-5)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_does_not_lower_the_precision_of_skip_sampled_grids(dtype, backend):
+    arguments = on_gpu(ss2d_arguments(7, 10, N=16))
+    expected = skipping(*arguments, backend=backend)
+    with torch.autocast('cuda', dtype):
+        golden.assert_close('y', skipping(*arguments, backend=backend), expected, 1e-6)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
