@@ -6,7 +6,8 @@ They need torch and pytest only, no OpenMMLab package.
 import golden
 import pytest
 import torch
-from scan_cases import compare, needs_opcheck, scan_arguments, ss2d_arguments
+from scan_cases import compare, scan_arguments, ss2d_arguments
+from torch_abilities import needs_opcheck
 
 from tinyvim_mm.ops import BIDIRECTIONAL, available_backends, selective_scan, ss2d
 
