@@ -16,10 +16,6 @@ needs_library = pytest.mark.skipif(
     reason='the operators were not compiled; `python -m tinyvim_mm.ops` says why',
 )
 
-needs_opcheck = pytest.mark.skipif(
-    not hasattr(torch.library, 'opcheck'), reason='this torch is too old for torch.library.opcheck'
-)
-
 
 def scan_arguments(length, N=8, dim=4, groups=2, batch=2, dtype=torch.float32):
     return {

@@ -8,6 +8,7 @@ import sys
 import golden
 import pytest
 import torch
+from torch_abilities import needs_safe_types
 
 from tinyvim_mm.checkpoint import CheckpointError, load_file
 from tinyvim_mm.conversion import convert
@@ -171,6 +172,7 @@ def test_the_output_says_where_it_comes_from(released, tmp_path):
     assert all(isinstance(value, str) for value in meta.values())
 
 
+@needs_safe_types
 def test_every_entry_is_accounted_for(tmp_path, capsys):
     state = {f'module.{key}': value for key, value in dense(DETECTION_PARTS).items()}
     state['module.ema_backbone_stem'] = torch.ones(1)

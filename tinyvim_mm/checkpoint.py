@@ -190,7 +190,7 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
     except pickle.UnpicklingError as error:
         if trust or not _ASKS_TO_RUN_CODE.search(str(error)):
             raise CheckpointError(_DAMAGED.format(path=path, why='not readable')) from error
-        name = re.search(r'GLOBAL ([\w.]+)', str(error))
+        name = re.search(r'(?:GLOBAL|Unsupported class) ([\w.]+)', str(error))
         raise CheckpointError(
             f'{path} holds a pickled object ({name.group(1) if name else "unknown"}) that could '
             'execute code when it is loaded, so it was refused. If you trust where the file comes '

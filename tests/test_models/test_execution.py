@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 from torch import nn
+from torch_abilities import needs_half, needs_tracing
 
 import tinyvim_mm
 from tinyvim_mm.export.check import relative_error
@@ -12,6 +13,9 @@ from tinyvim_mm.models.layers import SS2D
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [1, 1, 1, 1]}
 FORMS = ['training form', 'deployed']
+halves = pytest.mark.parametrize(
+    'dtype', [torch.bfloat16, pytest.param(torch.float16, marks=needs_half)]
+)
 
 
 def network(form, **options):
@@ -44,6 +48,7 @@ def with_neck(config):
         return nn.Sequential(MODELS.build(backbone), MODELS.build(neck))
 
 
+@needs_tracing
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('config', ['mask_rcnn_tinyvim_b_1x_coco', 'fpn_tinyvim_s_40k_ade20k'])
 def test_backbone_and_neck_compile_without_a_break(config, form):
@@ -58,6 +63,7 @@ def test_backbone_and_neck_compile_without_a_break(config, form):
                 torch.testing.assert_close(a, b)
 
 
+@needs_tracing
 def test_backbone_and_neck_train_compiled():
     model = with_neck('fpn_tinyvim_s_40k_ade20k').train()
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
@@ -71,6 +77,7 @@ def test_backbone_and_neck_train_compiled():
         torch.testing.assert_close(gradients[1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
 
 
+@needs_tracing
 @pytest.mark.parametrize('form', FORMS)
 def test_classifier_compiles_without_a_break(form):
     pytest.importorskip('mmpretrain.models')
@@ -115,7 +122,7 @@ def test_every_layer_keeps_channels_last(form):
 # -- autocast ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@halves
 @pytest.mark.parametrize('form', FORMS)
 def test_autocast_stays_near_fp32(form, dtype):
     model = network(form)
@@ -129,7 +136,7 @@ def test_autocast_stays_near_fp32(form, dtype):
         assert relative_error(out.float().numpy(), truth.numpy()) < limit
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@halves
 @pytest.mark.parametrize('form', FORMS)
 def test_a_half_precision_model_runs(form, dtype):
     model = network(form)
@@ -142,7 +149,7 @@ def test_a_half_precision_model_runs(form, dtype):
         assert relative_error(out.float().numpy(), truth.numpy()) < 0.1
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@halves
 def test_the_scan_is_fp32_inside_autocast(dtype):
     """Its result differs from fp32's only as its rounded input and output do."""
     torch.manual_seed(0)
@@ -159,7 +166,7 @@ def test_the_scan_is_fp32_inside_autocast(dtype):
     assert relative_error(out.float().numpy(), expected.numpy()) < limit
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@halves
 def test_training_under_autocast_gives_fp32_gradients_that_are_finite(dtype):
     model = network('training form', with_cp=False).train()
     with torch.autocast('cpu', dtype):

@@ -6,6 +6,7 @@ import golden
 import pytest
 import torch
 from scan_cases import RUNNABLE
+from torch_abilities import needs_tracing
 
 from tinyvim_mm.checkpoint import CheckpointError, translate_key
 from tinyvim_mm.conversion import convert
@@ -342,6 +343,7 @@ def test_checkpointed_blocks_give_the_same_gradients():
         torch.testing.assert_close(saved[name].grad, parameter.grad, msg=name)
 
 
+@needs_tracing
 @pytest.mark.parametrize('size', [96, 100])
 def test_it_compiles_without_a_break(size):
     torch._dynamo.reset()

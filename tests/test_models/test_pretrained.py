@@ -7,6 +7,7 @@ import re
 import golden
 import pytest
 import torch
+from torch_abilities import needs_safe_types
 
 from tinyvim_mm import checkpoint
 from tinyvim_mm.checkpoint import CheckpointError, install_safe_loader, load_file
@@ -246,6 +247,7 @@ def test_safe_loader_says_what_it_needs(monkeypatch):
         install_safe_loader()
 
 
+@needs_safe_types
 def test_training_state_of_mmengine_loads_safely(tmp_path):
     import numpy as np
     from mmengine.logging import HistoryBuffer

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch_abilities import needs_tracing
 
 import tinyvim_mm
 from tinyvim_mm.checkpoint import CheckpointError
@@ -292,12 +293,14 @@ def test_released_weights_and_files_do_not_load_into_a_deployed_model(tmp_path):
 # -- graphs ---------------------------------------------------------------------------
 
 
+@needs_tracing
 def test_the_deployed_form_compiles_without_a_break():
     model = reparameterize(randomise(TinyViM(TINY)))
     compiled = torch.compile(model, fullgraph=True, backend='eager')
     assert_same(model, compiled, torch.randn(1, 3, 64, 64))
 
 
+@needs_tracing
 def test_the_deployed_form_exports():
     model, x = reparameterize(randomise(TinyViM(TINY))), torch.randn(1, 3, 64, 64)
     program = torch.export.export(model, (x,))

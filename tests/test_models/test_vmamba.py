@@ -10,6 +10,7 @@ import pytest
 import torch
 from scan_cases import RUNNABLE
 from torch import nn
+from torch_abilities import needs_tracing
 
 from tinyvim_mm.checkpoint import CheckpointError, translate_key
 from tinyvim_mm.conversion import convert
@@ -346,6 +347,7 @@ def test_half_precision_keeps_the_scan_in_single(cls):
 
 
 @both
+@needs_tracing
 def test_it_compiles_without_graph_breaks_and_trains(cls):
     # With fixed statistics no gradient is zero but for rounding.
     model = cls({**TINY, 'depths': [1, 1, 1, 1]}, norm_eval=True).train()

@@ -23,6 +23,7 @@ def test_formula_counts_what_the_recurrence_does():
 def test_mmengine_and_fvcore_count_the_scan(module, name):
     counter = getattr(pytest.importorskip(module), name)
     model, x = TinyViM('s', ssm_backend='cpu').eval(), torch.randn(1, 3, 64, 64)
+    model.requires_grad_(False)  # before torch 2.4 tracing sees no operator that has autograd
     with_scan = counter(model, x).set_op_handle(**flops.OP_HANDLES)
     expected = 0
     for d, R in ((12, 3), (32, 4), (84, 11), (84, 11), (168, 14)):
@@ -33,6 +34,8 @@ def test_mmengine_and_fvcore_count_the_scan(module, name):
 @needs_library
 def test_torch_counts_the_scan():
     counter = pytest.importorskip('torch.utils.flop_counter')
+    if not hasattr(counter, 'register_flop_formula'):
+        pytest.skip('before torch 2.2 its counter takes no other operators')
     flops.register_with_torch()
     x, *weights = ss2d_arguments(4, 5)
     with counter.FlopCounterMode(display=False) as mode:

@@ -8,7 +8,8 @@ from functools import partial
 import golden
 import pytest
 import torch
-from scan_cases import compare, needs_opcheck, scan_arguments, ss2d_arguments
+from scan_cases import compare, scan_arguments, ss2d_arguments
+from torch_abilities import needs_opcheck
 
 from tinyvim_mm.ops import (
     BIDIRECTIONAL,

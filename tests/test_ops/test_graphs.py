@@ -3,7 +3,8 @@
 import golden
 import pytest
 import torch
-from scan_cases import needs_library, needs_opcheck, scan_arguments, ss2d_arguments
+from scan_cases import needs_library, scan_arguments, ss2d_arguments
+from torch_abilities import needs_opcheck, needs_tracing
 
 pytest.importorskip('mmengine')
 
@@ -42,6 +43,7 @@ def test_opcheck_of_selective_scan(options):
     torch.library.opcheck(torch.ops.tinyvim_mm.selective_scan.default, (*tensors, True))
 
 
+@needs_tracing
 @pytest.mark.parametrize('backend', TRACEABLE)
 def test_backbone_compiles_without_graph_breaks_and_trains(backend):
     # With fixed statistics no gradient is zero but for rounding.
@@ -59,6 +61,7 @@ def test_backbone_compiles_without_graph_breaks_and_trains(backend):
 
 
 # One backend: the others take a minute of compilation.
+@needs_tracing
 @pytest.mark.parametrize('backend', TRACEABLE[:1])
 def test_scan_compiles_with_inductor_for_any_size(backend):
     layer = SS2D(6, d_state=4, backend=backend)
@@ -68,6 +71,7 @@ def test_scan_compiles_with_inductor_for_any_size(backend):
         torch.testing.assert_close(compiled(x), layer(x))
 
 
+@needs_tracing
 @pytest.mark.parametrize('backend', TRACEABLE)
 def test_backbone_exports(backend):
     model = TinyViM(TINY, ssm_backend=backend).eval()

@@ -5,7 +5,8 @@ from functools import partial
 import golden
 import pytest
 import torch
-from scan_cases import RUNNABLE, needs_library, needs_opcheck, ss2d_arguments
+from scan_cases import RUNNABLE, needs_library, ss2d_arguments
+from torch_abilities import needs_opcheck
 
 pytest.importorskip('mmengine')
 

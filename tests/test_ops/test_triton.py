@@ -21,7 +21,7 @@ from tinyvim_mm.ops.backends.registration import register
 OBSTACLE = triton_scan.obstacle(torch.device('cpu'), torch.float32)
 needs_interpreter = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
 needs_triton = pytest.mark.skipif(
-    not triton_scan._is_installed(), reason='triton is not installed: pip install triton'
+    not triton_scan._is_installed() or 'too old' in str(OBSTACLE), reason=str(OBSTACLE)
 )
 on_devices = pytest.mark.parametrize(
     'device',
