@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,6 +50,18 @@ def test_a_new_run_in_the_same_folder_starts_anew(tmp_path):
 def test_no_log_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no training log in .*vis_data/scalars\.json'):
         read_training(tmp_path)
+
+
+def test_a_training_too_short_for_a_log_is_reported_without_its_losses(tmp_path, monkeypatch):
+    from tinyvim_mm.engine import report
+
+    monkeypatch.setattr(report, '_config_name', lambda runner: 'a config')
+    runner = SimpleNamespace(work_dir=tmp_path)
+    assert report._losses(runner, 'x') == (None, tmp_path / 'loss_curves.png')
+    write_run(tmp_path, '20260101_000000', {1: 9.0, 2: 8.0})
+    losses, picture = report._losses(runner, 'x')
+    assert losses == [9.0, 8.0]
+    assert picture.is_file()
 
 
 def test_a_damaged_line_is_named(tmp_path):

@@ -6,7 +6,7 @@ packages it needs were checked.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.dist import is_main_process
@@ -39,26 +39,35 @@ def report_training(runner: 'Runner') -> None:
     metrics, sheet = _evaluate_and_draw(runner)
     if not is_main_process():
         return
-    records = read_training(runner.work_dir)
     start = starting_weights(runner.cfg)
     number = _training_photographs(runner)
-    curves = plot_training(
-        records,
-        Path(runner.work_dir) / 'loss_curves.png',
-        f'{_config_name(runner)}, {number} photographs, {_schedule(runner)}, from {start}',
-    )
-    first, last = first_and_last_loss(records)
-    _save(runner, metrics, steps=runner.iter, started_from=start, loss=[first, last])
+    losses, curves = _losses(runner, f'{number} photographs, {_schedule(runner)}, from {start}')
+    _save(runner, metrics, steps=runner.iter, started_from=start, loss=losses)
     lines = [
         f'{_config_name(runner)}: {runner.iter} steps on {number} photographs, from {start}',
-        f'loss: {first:.2f} in the first tenth of the steps, {last:.2f} in the last tenth',
         *score_lines(toolbox_of(runner.cfg), metrics),
         'These scores show that training, evaluation and drawing work, and no more: so few',
         'photographs say nothing about the quality of the network.',
         f'predictions beside ground truth: {shown(sheet)}',
-        f'loss curves: {shown(curves)}',
     ]
+    if losses:
+        first, last = losses
+        lines.insert(
+            1, f'loss: {first:.2f} in the first tenth of the steps, {last:.2f} in the last tenth'
+        )
+        lines.append(f'loss curves: {shown(curves)}')
     print_log('\n' + '\n'.join(lines), logger='current')
+
+
+def _losses(runner: 'Runner', title: str) -> Tuple[Optional[List[float]], Path]:
+    """Losses of the first and the last tenth of the steps, if any was logged, and their picture."""
+    picture = Path(runner.work_dir) / 'loss_curves.png'
+    try:
+        records = read_training(runner.work_dir)
+    except FileNotFoundError:  # the training had fewer steps than the interval of the log
+        return None, picture
+    plot_training(records, picture, f'{_config_name(runner)}, {title}')
+    return list(first_and_last_loss(records)), picture
 
 
 def report_test(runner: 'Runner', dumps: Sequence['BaseMetric'] = ()) -> None:
