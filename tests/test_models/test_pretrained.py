@@ -216,7 +216,9 @@ def test_code_in_a_checkpoint_is_not_executed(protocol, released, tmp_path):
     with pytest.raises(CheckpointError) as error:
         load(str(path))
     if protocol != 'pickle':
-        assert 'a pickled object (exec) that could execute code' in str(error.value)
+        # torch before 2.4 names its module, too.
+        message = str(error.value).replace('__builtin__.', '')
+        assert 'a pickled object (exec) that could execute code' in message
         assert '--trust-checkpoint' in str(error.value)
 
 
