@@ -45,7 +45,8 @@ def test_missing_package_is_named_with_its_cure(monkeypatch):
     message = str(error.value)
     assert message.startswith('This config needs packages that are not usable here:')
     assert 'mmdet: not installed' in message
-    assert "cure: pip install 'onedl-mmdetection==" in message
+    family = environment.STACKS[environment.installed_stack() or environment.DEFAULT_STACK]
+    assert f"cure: pip install '{family['mmdet']}'" in message
 
 
 def test_mmcv_without_operators_is_named_with_its_cure(monkeypatch):
