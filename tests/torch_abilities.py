@@ -7,6 +7,10 @@ needs_tracing = pytest.mark.skipif(
     not hasattr(torch.library, 'register_autograd'),
     reason='torch before 2.4 cannot trace the operators',
 )
+needs_export = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split('.')[:2])) < (2, 5),
+    reason='torch before 2.5 cannot export a region of autocast',
+)
 needs_opcheck = pytest.mark.skipif(
     not hasattr(torch.library, 'opcheck'), reason='this torch is too old for torch.library.opcheck'
 )

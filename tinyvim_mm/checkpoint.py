@@ -276,7 +276,8 @@ def _training_state_types() -> List[Any]:
     getattr_of_history.__module__ = 'builtins'
     getattr_of_history.__name__ = getattr_of_history.__qualname__ = 'getattr'
 
-    core = getattr(np, '_core', None) or np.core
+    # numpy 1.26 has a `_core`, too, for files of numpy 2, with nothing in it.
+    core = np.core if np.__version__.startswith('1.') else np._core
     dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
     return [HistoryBuffer, getattr_of_history, argparse.Namespace, *arrays, *dtypes]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch_abilities import needs_tracing
+from torch_abilities import needs_export, needs_tracing
 
 import tinyvim_mm
 from tinyvim_mm.checkpoint import CheckpointError
@@ -300,7 +300,7 @@ def test_the_deployed_form_compiles_without_a_break():
     assert_same(model, compiled, torch.randn(1, 3, 64, 64))
 
 
-@needs_tracing
+@needs_export
 def test_the_deployed_form_exports():
     model, x = reparameterize(randomise(TinyViM(TINY))), torch.randn(1, 3, 64, 64)
     program = torch.export.export(model, (x,))

@@ -349,14 +349,14 @@ def test_half_precision_keeps_the_scan_in_single(cls):
 @both
 @needs_tracing
 def test_it_compiles_without_graph_breaks_and_trains(cls):
-    # With fixed statistics no gradient is zero but for rounding.
-    model = cls({**TINY, 'depths': [1, 1, 1, 1]}, norm_eval=True).train()
+    # With fixed statistics no gradient is zero but for rounding, which fresh weights amplify.
+    model = cls({**TINY, 'depths': [1, 1, 1, 1]}, norm_eval=True).train().double()
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    x = torch.randn(2, 3, 64, 100)
+    x = torch.randn(2, 3, 64, 100, dtype=torch.float64)
     gradients = []
     for forward in (model, compiled):
         model.zero_grad()
         sum(out.square().sum() for out in forward(x)).backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
     for (name, _), eager, traced in zip(model.named_parameters(), *gradients, strict=True):
-        golden.assert_close(name, traced, eager, 1e-3)
+        golden.assert_close(name, traced, eager, 1e-9)

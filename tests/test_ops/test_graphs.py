@@ -4,7 +4,7 @@ import golden
 import pytest
 import torch
 from scan_cases import needs_library, scan_arguments, ss2d_arguments
-from torch_abilities import needs_opcheck, needs_tracing
+from torch_abilities import needs_export, needs_opcheck, needs_tracing
 
 pytest.importorskip('mmengine')
 
@@ -71,7 +71,7 @@ def test_scan_compiles_with_inductor_for_any_size(backend):
         torch.testing.assert_close(compiled(x), layer(x))
 
 
-@needs_tracing
+@needs_export
 @pytest.mark.parametrize('backend', TRACEABLE)
 def test_backbone_exports(backend):
     model = TinyViM(TINY, ssm_backend=backend).eval()

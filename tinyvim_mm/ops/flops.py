@@ -72,7 +72,7 @@ def register_with_torch() -> None:
     A second call changes nothing.
     """
     try:
-        from torch.utils.flop_counter import flop_registry, register_flop_formula
+        from torch.utils.flop_counter import flop_registry, register_flop_formula, shape_wrapper
     except ImportError:  # before torch 2.2
         return
     if torch.ops.tinyvim_mm.ss2d in flop_registry:
@@ -85,5 +85,8 @@ def register_with_torch() -> None:
     def selective_scan(u, delta, A, *args, out_shape=None, **kwargs) -> int:
         return 2 * scan_macs(prod(u), A[1])
 
-    register_flop_formula(torch.ops.tinyvim_mm.ss2d)(ss2d)
-    register_flop_formula(torch.ops.tinyvim_mm.selective_scan)(selective_scan)
+    for formula in (ss2d, selective_scan):
+        operator = getattr(torch.ops.tinyvim_mm, formula.__name__)
+        register_flop_formula(operator)(formula)
+        # torch 2.4 files it under the overload, and looks for it under the operator.
+        flop_registry.setdefault(operator, shape_wrapper(formula))

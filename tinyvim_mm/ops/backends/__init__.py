@@ -87,7 +87,7 @@ def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
     """
     source = 'backend'
     if name is None:
-        name = os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
+        name = _named_by_environment()
         source = ENVIRONMENT_VARIABLE
     if name == 'auto':
         return _automatic(x.device, x.dtype)
@@ -99,6 +99,15 @@ def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
     if obstacle is not None:
         raise BackendUnavailableError(f'scan backend {name!r} cannot run here: {obstacle}')
     return BACKENDS[name]
+
+
+def _named_by_environment() -> str:
+    return os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
+
+
+# torch 2.4 cannot trace a look at a variable that is not set. This is what
+# torch.compiler.assume_constant_result sets, which imports the whole compiler for it.
+_named_by_environment._dynamo_marked_constant = True
 
 
 def available_backends(
