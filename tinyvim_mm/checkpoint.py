@@ -5,6 +5,7 @@ trusted. mmengine's own loader does not keep that promise on every version (it
 may fall back to full unpickling), hence :func:`install_safe_loader`.
 """
 
+import _codecs
 import argparse
 import contextlib
 import difflib
@@ -280,7 +281,8 @@ def _training_state_types() -> List[Any]:
     core = np.core if np.__version__.startswith('1.') else np._core
     dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
-    return [HistoryBuffer, getattr_of_history, argparse.Namespace, *arrays, *dtypes]
+    # Bytes of arrays, in a pickle; torch allows it since 2.5.
+    return [HistoryBuffer, getattr_of_history, argparse.Namespace, _codecs.encode, *arrays, *dtypes]
 
 
 def _not_found(file: Path) -> str:

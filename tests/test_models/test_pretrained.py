@@ -216,9 +216,8 @@ def test_code_in_a_checkpoint_is_not_executed(protocol, released, tmp_path):
     with pytest.raises(CheckpointError) as error:
         load(str(path))
     if protocol != 'pickle':
-        # torch before 2.4 names its module, too.
-        message = str(error.value).replace('__builtin__.', '')
-        assert 'a pickled object (exec) that could execute code' in message
+        # Older versions of torch name its module, too.
+        assert re.search(r'a pickled object \(([\w.]+\.)?exec\) that could exec', str(error.value))
         assert '--trust-checkpoint' in str(error.value)
 
 

@@ -5,6 +5,7 @@ shuffles, chunks, slices of states, the order of sums. What is left for a GPU is
 `make test-gpu`.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -34,13 +35,17 @@ def emulated():
     scripts = str(Path(sys.executable).parent)
     os.environ['PATH'] = scripts + os.pathsep + os.environ['PATH']
     flags = ['-O1', '-g0', '-Wno-unknown-pragmas']
-    cpp_extension.load(
-        'tinyvim_mm_emulated',
-        [str(Path(__file__).with_name('emulation.cpp'))],
-        extra_cflags=flags,
-        build_directory=str(folder),
-        is_python_module=False,
-    )
+    with (folder / 'in_use').open('w') as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        # Left by a run that was killed: torch would wait for it for ever.
+        (folder / 'lock').unlink(missing_ok=True)
+        cpp_extension.load(
+            'tinyvim_mm_emulated',
+            [str(Path(__file__).with_name('emulation.cpp'))],
+            extra_cflags=flags,
+            build_directory=str(folder),
+            is_python_module=False,
+        )
     return torch.ops.tinyvim_mm_emulated
 
 
