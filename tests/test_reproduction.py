@@ -359,13 +359,29 @@ def test_a_table_is_measured_and_written(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(throughput, 'measure', fail)
     monkeypatch.setattr(cost, 'count', fail)
     run(*options, '--resume')
-    assert (tmp_path / 'small.md').read_text() == text.replace(
-        ' --device cpu', ' --device cpu --resume'
-    )
+    assert (tmp_path / 'small.md').read_text() == text  # with the command that measured it
     with pytest.raises(AssertionError, match='measured again'):
         run(*options)
     (tmp_path / 'small.json').write_text('{')
     assert 'is damaged' in message(capsys, *options, '--resume')
+
+
+def test_a_resumed_table_names_every_command_that_measured(monkeypatch, tmp_path):
+    table = dataclasses.replace(SMALL, rows=SMALL.rows[:2], batches=(1,))
+    monkeypatch.setattr(command, 'TABLES', {'small': table})
+    run('small', '--out', tmp_path, '--rounds', 1, '--device', 'cpu')
+    run('small', '--out', tmp_path, '--rounds', 1, '--device', 'cpu', '--batch', 2, '--resume')
+    before = f'python tools/reproduce.py small --out {tmp_path} --rounds 1 --device cpu'
+    found = json.loads((tmp_path / 'small.json').read_text())
+    assert found['provenance']['command'] == f'{before}; {before} --batch 2 --resume'
+
+    def fail(*args):
+        raise AssertionError('built again')
+
+    monkeypatch.setattr(networks, 'build', fail)
+    run('small', '--out', tmp_path, '--device', 'cpu', '--batch', 1, 2, '--resume')
+    with pytest.raises(AssertionError, match='built again'):
+        run('small', '--out', tmp_path, '--device', 'cpu', '--batch', 3, '--resume')
 
 
 def test_other_versions_are_not_resumed(small, tmp_path, capsys):

@@ -121,7 +121,7 @@ def reproduce(args: argparse.Namespace) -> None:
         settings = measure_table(table, store, device, args)
         records = output.flatten(table, store.cells, settings)
         store.write(records)
-        pages[name] = output.to_markdown(table, records, facts)
+        pages[name] = output.to_markdown(table, records, store.facts)
         (out / f'{name}.csv').write_text(output.to_csv(records), encoding='utf-8')
         (out / f'{name}.md').write_text(pages[name], encoding='utf-8')
         print(pages[name], flush=True)
@@ -169,11 +169,16 @@ class Store:
         facts: What they are measured with.
         resume: Whether to take over what is in the file, if all facts but date and
             command are the same.
+
+    Attributes:
+        cells: By row and column.
+        facts: Those of the file as long as nothing is measured anew; then with the
+            command that did it, too.
     """
 
     def __init__(self, path: Path, facts: Dict[str, Any], resume: bool) -> None:
         self.path = path
-        self.facts = facts
+        self.facts = self._now = facts
         self.cells: Dict[str, Dict[str, Dict[str, Any]]] = {}
         if resume and path.is_file():
             try:
@@ -181,7 +186,7 @@ class Store:
             except json.JSONDecodeError as error:
                 raise UsageError(f'--resume: {path} is damaged ({error}); remove it') from error
             if self._lasting(found['provenance']) == self._lasting(facts):
-                self.cells = found['cells']
+                self.cells, self.facts = found['cells'], found['provenance']
             else:
                 print(f'{path} was measured with something else and is measured anew')
 
@@ -195,6 +200,9 @@ class Store:
 
     def put(self, row: Row, column: str, **cell: Any) -> None:
         """Add a cell and save."""
+        before = self.facts['command']
+        if 'measured' in cell and not before.endswith(self._now['command']):
+            self.facts = {**self._now, 'command': f'{before}; {self._now["command"]}'}
         self.cells.setdefault(row.name, {})[column] = cell
         self.write([])
 
@@ -204,6 +212,10 @@ class Store:
         content = {'provenance': self.facts, 'cells': self.cells, 'records': records}
         partial.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
         partial.replace(self.path)
+
+
+#: Metrics that need the network itself.
+_COSTS = ('params', 'gmacs', 'gmacs_all', 'latency', 'throughput')
 
 
 def measure_table(table: Table, store: Store, device: Any, args: argparse.Namespace) -> List[str]:
@@ -217,8 +229,14 @@ def measure_table(table: Table, store: Store, device: Any, args: argparse.Namesp
             device, table.task, args.batch, args.precisions, args.forms, table.batches
         )
     models: Dict[str, Any] = {}
+    # All of them or none: those that are timed take turns.
+    columns = [c for c in _columns(table, settings) if c.partition(':')[0] in _COSTS]
+    complete = bool(columns) and all(store.has(r, c) for r in table.rows for c in columns)
     for row in table.rows:
         print(f'  {row.name}', flush=True)
+        if complete:
+            _score(row, store, args)
+            continue
         try:
             models[row.name], error = build(table, row)
         except UnavailableError as reason:
