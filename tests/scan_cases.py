@@ -41,21 +41,26 @@ def ss2d_arguments(height, width, d=5, R=3, N=8, K=4, batch=2, dtype=torch.float
     )
 
 
+def result_and_gradients(function, arguments, backend, cotangent, **options):
+    """The result and the gradients of all arguments, in the types that they have."""
+    leaves = [a.detach().requires_grad_() for a in arguments]
+    y = function(*leaves, backend=backend, **options)
+    y.backward(cotangent.to(y))
+    return y.detach(), [leaf.grad for leaf in leaves]
+
+
 def double_reference(function, arguments, cotangent, **options):
     """Result and gradients of the sequential form in float64."""
-    arguments = [a.detach().double().requires_grad_() for a in arguments]
-    y = function(*arguments, backend='reference', **options)
-    y.backward(cotangent.double())
-    return y, [a.grad for a in arguments]
+    truth = [a.detach().double() for a in arguments]
+    return result_and_gradients(function, truth, 'reference', cotangent, **options)
 
 
 def compare(function, arguments, backend, limit, **options):
-    arguments = [a.detach().requires_grad_() for a in arguments]
-    y = function(*arguments, backend=backend, **options)
-    cotangent = torch.randn(y.shape).to(y)
-    y.backward(cotangent)
-    expected, gradients = double_reference(function, arguments, cotangent, **options)
+    arguments = list(arguments)
+    cotangent = torch.randn(arguments[0].shape).to(arguments[0])
+    y, gradients = result_and_gradients(function, arguments, backend, cotangent, **options)
+    expected, truth = double_reference(function, arguments, cotangent, **options)
     assert y.dtype == arguments[0].dtype
     golden.assert_close('y', y, expected, limit)
-    for i, (argument, gradient) in enumerate(zip(arguments, gradients, strict=True)):
-        golden.assert_close(f'gradient {i}', argument.grad, gradient, limit)
+    for i, (gradient, other) in enumerate(zip(gradients, truth, strict=True)):
+        golden.assert_close(f'gradient {i}', gradient, other, limit)

@@ -13,7 +13,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scan_cases import RUNNABLE, needs_library, scan_arguments, ss2d_arguments
+from scan_cases import (
+    RUNNABLE,
+    double_reference,
+    needs_library,
+    result_and_gradients,
+    scan_arguments,
+    ss2d_arguments,
+)
 
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
@@ -41,29 +48,22 @@ def laid_out(x, layout):
     return x
 
 
-def result_and_gradients(function, arguments, backend, cotangent, options):
-    leaves = [a.detach().requires_grad_() for a in arguments]
-    y = function(*leaves, backend=backend, **options)
-    y.backward(cotangent.to(y.dtype))
-    return [y.detach(), *(leaf.grad for leaf in leaves)]
-
-
 def assert_right(function, arguments, backend, dtype, **options):
     """Compare result and gradients with the sequential form in float64 on the same values."""
     cotangent = torch.randn(arguments[0].shape).to(dtype)
-    actual = result_and_gradients(function, arguments, backend, cotangent, options)
-    truth = [a.detach().double() for a in arguments]
-    expected = result_and_gradients(function, truth, 'reference', cotangent, options)
-    assert actual[0].dtype == dtype
+    y, gradients = result_and_gradients(function, arguments, backend, cotangent, **options)
+    expected, truth = double_reference(function, arguments, cotangent, **options)
+    assert y.dtype == dtype
     moves = None
-    for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
+    pairs = zip([y, *gradients], [expected, *truth], strict=True)
+    for i, (one, other) in enumerate(pairs):
         assert one.shape == other.shape
         limit = LIMITS[dtype] * (5 if i else 1)
         if golden.relative_error(one, other) <= limit:
             continue
         # Few results need more than that: see below, and those smaller than what the type holds.
         if moves is None:
-            moves = moves_under_rounding(function, truth, cotangent, dtype, options)
+            moves = moves_under_rounding(function, arguments, cotangent, dtype, options)
         smallest = torch.finfo(one.dtype).smallest_normal * torch.finfo(one.dtype).eps
         allowed = limit * other.norm() + 10 * moves[i] + smallest * one.numel() ** 0.5
         error = (one - other).norm()
@@ -77,13 +77,15 @@ def moves_under_rounding(function, arguments, cotangent, dtype, options):
     Terms may cancel: a sum that is small beside them can be no more exact than this,
     whatever its order.
     """
-    still = result_and_gradients(function, arguments, 'reference', cotangent, options)
+    arguments = [a.detach().double() for a in arguments]
+    y, gradients = double_reference(function, arguments, cotangent, **options)
+    still = [y, *gradients]
     moves = [0.0] * len(still)
     rounding = torch.finfo(dtype).eps / 2
     for _ in range(4):
         moved = [a * (1 + rounding * torch.randn(a.shape, dtype=a.dtype)) for a in arguments]
-        after = result_and_gradients(function, moved, 'reference', cotangent, options)
-        for i, (a, b) in enumerate(zip(still, after, strict=True)):
+        y, gradients = double_reference(function, moved, cotangent, **options)
+        for i, (a, b) in enumerate(zip(still, [y, *gradients], strict=True)):
             moves[i] = max(moves[i], float((a - b).norm()))
     return moves
 

@@ -57,10 +57,10 @@ def _find(kind: object) -> Optional[Type[nn.Module]]:
 
 def _check(cfg: dict) -> None:
     """Refuse numbers that torch's layers take without a look, and fail with in the first step."""
-    if cfg.get('momentum', 0.1) is None:  # torch's word for a cumulative average
-        cfg = {**cfg, 'momentum': 0.1}
     for name in ('eps', 'momentum'):
         value = cfg.get(name, 0.1)
+        if name == 'momentum' and value is None:  # torch's word for a cumulative average
+            continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not (number and 0 <= value < float('inf')):
             raise ValueError(
