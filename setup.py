@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # a PEP 517 build does not run from here
 
 from kernels.build import extension_arguments  # noqa: E402
-from tinyvim_mm.environment import TEST_REQUIREMENTS, requirements  # noqa: E402
+from tinyvim_mm.core.environment import TEST_REQUIREMENTS, requirements  # noqa: E402
 from tinyvim_mm.version import __version__  # noqa: E402
 
 # What `mim`, mmengine's `_base_ = 'tinyvim_mm::...'` and mmpretrain look for in a package.

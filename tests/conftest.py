@@ -10,7 +10,7 @@ from hypothesis import settings
 if not torch.cuda.is_available():
     os.environ.setdefault('TRITON_INTERPRET', '1')
 
-from tinyvim_mm import compat
+from tinyvim_mm.core import compat
 
 compat.apply()  # before any test module imports a toolbox
 

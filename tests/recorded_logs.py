@@ -2,8 +2,8 @@
 
 import json
 
-from tinyvim_mm import compat
-from tinyvim_mm.engine.configs import find_config, load_config
+from tinyvim_mm.core import compat
+from tinyvim_mm.recipes.configs import find_config, load_config
 
 # What mmengine 0.10 writes at the beginning of a log, shortened.
 _HEADER = """\

@@ -17,9 +17,9 @@ from tinyvim_mm.analysis.pictures import load_pictures
 from tinyvim_mm.analysis.receptive_field import area_shares, effective_receptive_field
 from tinyvim_mm.analysis.recording import find_mixers, stage_outputs
 from tinyvim_mm.analysis.spectrum import Spectrum
-from tinyvim_mm.analysis.tool import main
-from tinyvim_mm.engine.errors import UsageError
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.commands.analyze import main
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models import LaplaceMixer, TinyViM
 from tinyvim_mm.models.layers import SS2D
 from tinyvim_mm.visualization.figure import new_figure

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch_abilities import needs_safe_types
 
-from tinyvim_mm.checkpoint import CheckpointError, load_file
-from tinyvim_mm.conversion import convert
-from tinyvim_mm.engine.convert import main
+from tinyvim_mm.commands.convert import main
+from tinyvim_mm.conversion.layouts import convert
 from tinyvim_mm.models import DistillationClassifier, TinyViM
+from tinyvim_mm.weights.files import CheckpointError, load_file
 
 # Names and shapes as mmdet 2 and mmseg 0 write them; sizes are irrelevant.
 DETECTION_PARTS = (

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tinyvim_mm import get_config
-from tinyvim_mm.engine.demo import build_parser, main
-from tinyvim_mm.engine.demo import loading as demo_loading
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.commands.demo import build_parser, main
+from tinyvim_mm.core.paths import PROJECT_ROOT
+from tinyvim_mm.inference import loading as demo_loading
 from tinyvim_mm.models import TinyViM, reparameterize
 
 PHOTOGRAPHS = PROJECT_ROOT / 'data' / 'sample' / 'coco' / 'val2017'
@@ -426,7 +426,7 @@ def test_exported_files_need_no_torch(tmp_path):
     code = (
         'import sys\n'
         'for name in ("torch", "mmengine", "mmcv", "onnxruntime"): sys.modules[name] = None\n'
-        'from tinyvim_mm.engine.demo import main\n'
+        'from tinyvim_mm.commands.demo import main\n'
         f'main([{str(tmp_path / "x.png")!r}, "--checkpoint", {str(tmp_path / "x.onnx")!r}])'
     )
     cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((8, 8, 3), np.uint8))

@@ -9,10 +9,11 @@ pytest.importorskip('mmpretrain.models')
 import torch
 from tool_runs import forget_runs, run_sample
 
-from tinyvim_mm.engine import report, train
-from tinyvim_mm.environment import accelerator
+from tinyvim_mm.commands import train
+from tinyvim_mm.core.environment import accelerator
 from tinyvim_mm.reliability.determinism import losses
 from tinyvim_mm.reliability.small_runs import SMALL_RUNS
+from tinyvim_mm.training import report
 
 STEPS = 6
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tinyvim_mm import __main__ as command
-from tinyvim_mm import environment
+from tinyvim_mm.core import environment
+from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.doctor import extension, packages, scan, torch_build
 from tinyvim_mm.doctor.finding import FAULT, NOTE, OK
-from tinyvim_mm.engine.errors import UsageError
 from tinyvim_mm.ops import backends
 from tinyvim_mm.ops.backends import compiled
 
@@ -285,7 +285,7 @@ def test_a_slow_scan_points_to_the_doctor(monkeypatch):
 
 
 def test_missing_safetensors_points_to_the_doctor(monkeypatch):
-    from tinyvim_mm import safetensors_file
+    from tinyvim_mm.weights import safetensors_file
 
     monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
     with pytest.raises(safetensors_file.MissingError, match=environment.DOCTOR):
@@ -293,12 +293,12 @@ def test_missing_safetensors_points_to_the_doctor(monkeypatch):
 
 
 def test_what_a_machine_has_not_points_to_the_doctor(monkeypatch):
-    from tinyvim_mm.engine import cli
-    from tinyvim_mm.engine.demo.loading import find_device
+    from tinyvim_mm.inference.loading import find_device
+    from tinyvim_mm.training import training
 
     monkeypatch.setattr(environment, 'accelerator', lambda: None)
     with pytest.raises(UsageError, match=environment.DOCTOR):
-        cli.check_amp()
+        training._check_amp()
     with pytest.raises(UsageError, match=environment.DOCTOR):
         find_device('cuda:99')
 
@@ -312,7 +312,7 @@ def test_a_row_of_a_table_without_timm_points_to_the_doctor(monkeypatch):
 
 
 def test_addresses_without_opencv_point_to_the_doctor(monkeypatch):
-    from tinyvim_mm import checkpoint
+    from tinyvim_mm.weights import files as checkpoint
 
     monkeypatch.setattr(checkpoint, 'CheckpointLoader', None)
     with pytest.raises(checkpoint.CheckpointError, match=environment.DOCTOR):

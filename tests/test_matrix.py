@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.core.paths import PROJECT_ROOT
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.test_a" name="test_good"/>

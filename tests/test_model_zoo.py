@@ -13,10 +13,12 @@ import yaml
 from scan_cases import needs_library
 
 import tinyvim_mm
-from tinyvim_mm import compat, model_zoo
-from tinyvim_mm.engine import UsageError, metafiles
-from tinyvim_mm.engine.configs import list_configs
-from tinyvim_mm.engine.paths import MODEL_INDEX, PROJECT_ROOT
+from tinyvim_mm.core import compat
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import MODEL_INDEX, PROJECT_ROOT
+from tinyvim_mm.recipes import metafiles
+from tinyvim_mm.recipes import zoo as model_zoo
+from tinyvim_mm.recipes.configs import list_configs
 
 NAME = 'mask_rcnn_tinyvim_b_1x_coco'
 CLASSIFIER = 'tinyvim_s_300e_in1k'

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tinyvim_mm import environment
+from tinyvim_mm.core import environment
 
 
 def run(code):

@@ -16,8 +16,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 
-from tinyvim_mm.engine.configs import find_config, list_configs, load_config
 from tinyvim_mm.models.catalogue import BACKBONES
+from tinyvim_mm.recipes.configs import find_config, list_configs, load_config
 
 SIZE = 64
 

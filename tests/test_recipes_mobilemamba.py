@@ -138,7 +138,7 @@ def test_the_ssdlites_differ_in_the_size_of_the_images_alone():
 
 @all_recipes
 def test_the_published_result_is_named(name):
-    from tinyvim_mm.engine.configs import find_config
+    from tinyvim_mm.recipes.configs import find_config
 
     assert 'published' in find_config(name).read_text().split('"""')[1]
 

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from tinyvim_mm import list_models
-from tinyvim_mm.engine.errors import UsageError
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import PROJECT_ROOT
+from tinyvim_mm.measuring import cost
 from tinyvim_mm.models.catalogue import network_names
-from tinyvim_mm.reproduction import command, cost, networks, output, throughput
+from tinyvim_mm.reproduction import networks, output, throughput
+from tinyvim_mm.reproduction import reproduce as command
 from tinyvim_mm.reproduction.schema import METRICS, Row, Score, Table
 from tinyvim_mm.reproduction.tables import TABLES, tinyvim
 

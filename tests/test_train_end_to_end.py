@@ -11,13 +11,13 @@ import torch
 from tool_runs import run_sample, whole_and_parts
 
 import tinyvim_mm
-from tinyvim_mm.checkpoint import load_file
-from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine import train
-from tinyvim_mm.engine.costs import measure
-from tinyvim_mm.engine.results import read_row
-from tinyvim_mm.environment import accelerator
+from tinyvim_mm.commands import test as test_tool
+from tinyvim_mm.commands import train
+from tinyvim_mm.core.environment import accelerator
+from tinyvim_mm.records.costs import measure
+from tinyvim_mm.records.results import read_row
 from tinyvim_mm.visualization.curves import read_training
+from tinyvim_mm.weights.files import load_file
 
 CONFIG = 'mask_rcnn_tinyvim_s_1x_coco'
 TINY = [

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.utils import ManagerMixin
 
-from tinyvim_mm.engine import train
+from tinyvim_mm.commands import train
 
 
 def forget_runs():

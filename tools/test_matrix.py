@@ -23,7 +23,7 @@ from typing import Dict, List, Optional, Tuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
-from tinyvim_mm.environment import STACKS, TORCH  # noqa: E402
+from tinyvim_mm.core.environment import STACKS, TORCH  # noqa: E402
 
 _SCAN = ('tests/test_ops',)
 _NETWORKS = (*_SCAN, 'tests/test_models', 'tests/test_optim', 'tests/test_convert.py')

@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from tool_runs import forget_runs, run_sample
 from torch import nn
 
-from tinyvim_mm.engine import train
-from tinyvim_mm.engine.anomaly import AnomalyError, AnomalyHook, describe
+from tinyvim_mm.commands import train
+from tinyvim_mm.training.anomaly import AnomalyError, AnomalyHook, describe
 
 
 class Planted(torch.autograd.Function):

@@ -21,12 +21,13 @@ from PIL import Image
 from tool_runs import run_sample
 from torch.utils.data import DataLoader
 
-from tinyvim_mm.engine import UsageError, cli, train
-from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine.errors import BadSampleError
-from tinyvim_mm.engine.runner import ToolRunner
-from tinyvim_mm.engine.sample_guard import MOST_IN_A_ROW, SkipLog, guard_samples
-from tinyvim_mm.engine.toolboxes.mmpretrain import SAMPLE_IMAGENET
+from tinyvim_mm.commands import test as test_tool
+from tinyvim_mm.commands import train
+from tinyvim_mm.core.errors import BadSampleError, UsageError
+from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
+from tinyvim_mm.training.config import prepare_config
+from tinyvim_mm.training.data.guard import MOST_IN_A_ROW, SkipLog, guard_samples
+from tinyvim_mm.training.runner import ToolRunner
 
 CONFIGS = {
     'mmdet': 'mask_rcnn_tinyvim_s_1x_coco',
@@ -53,11 +54,13 @@ BOX = dict(bbox=[10, 10, 30, 20], category_id=1, iscrowd=0, segmentation=RLE)
 def recipes():
     """The recipes' settings for the sample photographs."""
     return {
-        scope: cli.prepare_config(
-            train.build_parser().parse_args([name, '--sample', '--cfg-options', *OPTIONS[scope]])
-        )
+        scope: prepare_config(name, sample=True, options=_options(*OPTIONS[scope]))
         for scope, name in CONFIGS.items()
     }
+
+
+def _options(*pairs):
+    return train.build_parser().parse_args(['x', '--cfg-options', *pairs]).cfg_options
 
 
 class Data:

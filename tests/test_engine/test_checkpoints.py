@@ -18,12 +18,12 @@ from tool_runs import forget_runs
 from torch import nn
 from torch.utils.data import DataLoader
 
-from tinyvim_mm.checkpoint import load_file
-from tinyvim_mm.engine import UsageError
-from tinyvim_mm.engine.checkpoints import KeepingCheckpointHook, latest_checkpoint
-from tinyvim_mm.engine.hooks import EpochSeedHook
-from tinyvim_mm.engine.runner import ToolRunner
+from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.reliability.resume import compare, differences
+from tinyvim_mm.training.checkpoints import KeepingCheckpointHook, latest_checkpoint
+from tinyvim_mm.training.hooks import EpochSeedHook
+from tinyvim_mm.training.runner import ToolRunner
+from tinyvim_mm.weights.files import load_file
 
 # ----------------------------------------------------------------------------
 # Which checkpoint is resumed

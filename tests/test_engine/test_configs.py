@@ -2,11 +2,11 @@ import pytest
 
 pytest.importorskip('mmdet')
 
-from tinyvim_mm.compat import apply
-from tinyvim_mm.engine import UsageError
-from tinyvim_mm.engine.configs import find_config, list_configs, load_config
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.core.compat import apply
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models import TinyViM
+from tinyvim_mm.recipes.configs import find_config, list_configs, load_config
 
 NAME = 'mask_rcnn_tinyvim_b_1x_coco'
 MMDET_CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmdet').glob('mask_rcnn_tinyvim_*.py'))
@@ -74,7 +74,7 @@ def test_a_missing_base_is_named(tmp_path):
 
 @pytest.mark.parametrize('toolbox', ['mmdet', 'mmseg', 'mmpretrain'])
 def test_a_missing_toolbox_is_named_with_its_cure(toolbox, tmp_path, monkeypatch):
-    from tinyvim_mm import environment
+    from tinyvim_mm.core import environment
 
     path = tmp_path / 'child.py'
     path.write_text("_base_ = ['./base.py']\n")

@@ -6,7 +6,7 @@ from recorded_logs import write_work_dir
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from tinyvim_mm.engine import costs
+from tinyvim_mm.records import costs
 
 DETECTOR = 'mask_rcnn_tinyvim_b_1x_coco'
 SEGMENTOR = 'fpn_tinyvim_s_40k_ade20k'

@@ -4,10 +4,10 @@ pytest.importorskip('mmengine')
 
 from mmengine.config import Config
 
-from tinyvim_mm.engine import UsageError
-from tinyvim_mm.engine.data_check import check_data, datasets_of
-from tinyvim_mm.engine.paths import SAMPLE_COCO
-from tinyvim_mm.engine.weights import check_pretrained
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import SAMPLE_COCO
+from tinyvim_mm.recipes.starting_weights import check_pretrained
+from tinyvim_mm.training.data.layout import check_data, datasets_of
 
 COMMAND = 'python tools/train.py a.py'
 

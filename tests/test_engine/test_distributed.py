@@ -14,12 +14,13 @@ import torch
 from mmengine.config import Config
 from tool_runs import forget_runs
 
-from tinyvim_mm import environment
-from tinyvim_mm.checkpoint import load_file
-from tinyvim_mm.engine import UsageError, distributed, strategies
-from tinyvim_mm.engine import train as train_tool
-from tinyvim_mm.engine.paths import CONFIG_ROOT, PROJECT_ROOT
-from tinyvim_mm.engine.toolboxes.mmseg import SAMPLE_ADE
+from tinyvim_mm.commands import train as train_tool
+from tinyvim_mm.core import environment
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import CONFIG_ROOT, PROJECT_ROOT
+from tinyvim_mm.toolboxes.mmseg import SAMPLE_ADE
+from tinyvim_mm.training import distributed, strategies
+from tinyvim_mm.weights.files import load_file
 
 #: A recipe without what draws random numbers or depends on the batch, and an optimizer
 #: that keeps the first gradient.

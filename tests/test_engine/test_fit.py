@@ -14,10 +14,10 @@ from mmengine.model import BaseModel
 from tool_runs import forget_runs
 from torch import nn
 
-from tinyvim_mm.checkpoint import CheckpointError, translate_key
-from tinyvim_mm.engine.fit import FitHook
-from tinyvim_mm.engine.runner import ToolRunner
 from tinyvim_mm.models import TinyViM, reparameterize
+from tinyvim_mm.training.fit import FitHook
+from tinyvim_mm.training.runner import ToolRunner
+from tinyvim_mm.weights.files import CheckpointError, translate_key
 
 ARCH = dict(embed_dims=(8, 8, 16, 16), depths=(1, 1, 2, 1))
 

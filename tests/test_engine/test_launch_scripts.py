@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.core.paths import PROJECT_ROOT
 
 TOOLS = PROJECT_ROOT / 'tools'
 USES = {

@@ -53,7 +53,7 @@ def test_no_log_is_an_error(tmp_path):
 
 
 def test_a_training_too_short_for_a_log_is_reported_without_its_losses(tmp_path, monkeypatch):
-    from tinyvim_mm.engine import report
+    from tinyvim_mm.training import report
 
     monkeypatch.setattr(report, '_config_name', lambda runner: 'a config')
     runner = SimpleNamespace(work_dir=tmp_path)

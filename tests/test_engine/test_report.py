@@ -2,8 +2,8 @@ import pytest
 
 pytest.importorskip('mmdet')
 
-from tinyvim_mm.engine.report import first_and_last_loss, score_lines, starting_weights
-from tinyvim_mm.engine.toolboxes import mmdet
+from tinyvim_mm.toolboxes import mmdet
+from tinyvim_mm.training.report import first_and_last_loss, score_lines, starting_weights
 
 
 def scores(box, mask):

@@ -13,9 +13,10 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
-from tinyvim_mm.engine import metafiles, results
-from tinyvim_mm.engine.configs import find_config
-from tinyvim_mm.engine.training_log import LogError, read_log
+from tinyvim_mm.recipes import metafiles
+from tinyvim_mm.recipes.configs import find_config
+from tinyvim_mm.records import results
+from tinyvim_mm.records.training_log import LogError, read_log
 
 DETECTOR = 'mask_rcnn_tinyvim_b_1x_coco'
 SEGMENTOR = 'fpn_tinyvim_s_40k_ade20k'

@@ -4,13 +4,14 @@ import pytest
 
 pytest.importorskip('mmdet')
 
-from tinyvim_mm.compat import apply
-from tinyvim_mm.engine import UsageError, sample
-from tinyvim_mm.engine.configs import find_config, load_config
-from tinyvim_mm.engine.data_check import check_data
-from tinyvim_mm.engine.paths import SAMPLE_COCO
-from tinyvim_mm.engine.toolboxes import mmdet, toolbox_of
-from tinyvim_mm.engine.weights import check_pretrained
+from tinyvim_mm.core.compat import apply
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import SAMPLE_COCO
+from tinyvim_mm.recipes.configs import find_config, load_config
+from tinyvim_mm.recipes.starting_weights import check_pretrained
+from tinyvim_mm.toolboxes import mmdet, toolbox_of
+from tinyvim_mm.training import sample
+from tinyvim_mm.training.data.layout import check_data
 
 PATH = find_config('mask_rcnn_tinyvim_b_1x_coco')
 

@@ -7,11 +7,12 @@ import pytest
 
 pytest.importorskip('mmdet')
 
-from tinyvim_mm import environment
-from tinyvim_mm.engine import cli
-from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine import train as train_tool
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.commands import test as test_tool
+from tinyvim_mm.commands import train as train_tool
+from tinyvim_mm.core import environment
+from tinyvim_mm.core.paths import PROJECT_ROOT
+from tinyvim_mm.training import evaluation
+from tinyvim_mm.training.config import prepare_config
 
 NAME = 'mask_rcnn_tinyvim_s_1x_coco'
 TOOLS = PROJECT_ROOT / 'tools'
@@ -81,7 +82,7 @@ def test_a_missing_folder_of_the_checkpoint(capsys):
 
 
 def test_missing_weights_are_found_before_training(capsys):
-    from tinyvim_mm.engine.paths import SAMPLE_COCO
+    from tinyvim_mm.core.paths import SAMPLE_COCO
 
     options = [f'{split}_dataloader.dataset.data_root={SAMPLE_COCO}/' for split in ('train', 'val')]
     options.append(f'val_evaluator.ann_file={SAMPLE_COCO}/annotations/instances_val2017.json')
@@ -108,8 +109,8 @@ def test_impossible_cfg_options(option, words, capsys):
 
 
 def test_cfg_options_win_over_the_sample():
-    argv = [NAME, '--sample', '--cfg-options', 'train_dataloader.batch_size=3']
-    cfg = cli.prepare_config(train_tool.build_parser().parse_args(argv))
+    options = {'train_dataloader.batch_size': 3}
+    cfg = prepare_config(NAME, sample=True, options=options)
     assert cfg.train_dataloader.batch_size == 3
     assert cfg.train_dataloader.dataset.type == 'RepeatDataset'
     assert cfg.work_dir == f'work_dirs/{NAME}_sample'
@@ -129,8 +130,7 @@ def test_show_dir_in_the_words_of_each_toolbox(scope, hook, visualizer, tmp_path
     cfg = Config(
         dict(default_scope=scope, default_hooks=dict(visualization=dict()), visualizer=dict())
     )
-    args = test_tool.build_parser().parse_args([NAME, 'x.pth', '--show-dir', 'out'])
-    test_tool._draw_predictions(cfg, args)
+    evaluation._draw_predictions(cfg, NAME, show=False, show_dir='out', wait_time=2.0)
     expected = {k: v.format(cwd=tmp_path) if isinstance(v, str) else v for k, v in hook.items()}
     assert cfg.default_hooks.visualization == expected
     assert {k: v.format(cwd=tmp_path) for k, v in visualizer.items()} == cfg.visualizer

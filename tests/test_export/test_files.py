@@ -6,7 +6,7 @@ import tiny_export as tiny
 import torch
 
 from tinyvim_mm.export import check, networks, writer
-from tinyvim_mm.export.tool import load_runner
+from tinyvim_mm.export.export import load_runner
 from tinyvim_mm.models import reparameterize
 
 

@@ -14,8 +14,9 @@ pytest.importorskip('mmseg')
 pytest.importorskip('onnx', reason='the export to ONNX needs onnx')
 pytest.importorskip('onnxruntime', reason='ONNX files run in onnxruntime')
 
-from tinyvim_mm.engine.paths import CONFIG_ROOT, PROJECT_ROOT
-from tinyvim_mm.export import runtime, tool
+from tinyvim_mm.core.paths import CONFIG_ROOT, PROJECT_ROOT
+from tinyvim_mm.export import export as tool
+from tinyvim_mm.export import runtime
 from tinyvim_mm.export.metadata import Metadata, MetadataError
 
 PHOTOS = PROJECT_ROOT / 'data' / 'sample' / 'imagenet' / 'val'
@@ -99,7 +100,7 @@ def test_a_file_that_deviates_is_refused(tmp_path, monkeypatch):
 def test_weights_of_a_checkpoint(tmp_path):
     from mmengine.registry import MODELS, init_default_scope
 
-    from tinyvim_mm.engine.configs import load_config
+    from tinyvim_mm.recipes.configs import load_config
 
     path = tmp_path / 'tiny.py'
     config(tmp_path, CLASSIFIER)

@@ -8,8 +8,8 @@ pytest.importorskip('onnx', reason='the export to ONNX needs onnx')
 pytest.importorskip('onnxruntime', reason='ONNX files run in onnxruntime')
 
 from tinyvim_mm.export.check import relative_error
+from tinyvim_mm.export.export import load_runner
 from tinyvim_mm.export.networks import ExportedNetwork
-from tinyvim_mm.export.tool import load_runner
 from tinyvim_mm.export.writer import custom_operators, write_onnx
 from tinyvim_mm.models import EfficientVMamba, NormClassifier, VMamba
 

@@ -13,9 +13,9 @@ from mmengine.registry import DATA_SAMPLERS, MODELS, init_default_scope
 from mmpretrain.registry import BATCH_AUGMENTS, TRANSFORMS
 from mmpretrain.structures import DataSample
 
-from tinyvim_mm.engine.configs import load_config
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models import TinyViM
+from tinyvim_mm.recipes.configs import load_config
 
 CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmpretrain').glob('tinyvim_*.py'))
 NAMES = [path.stem for path in CONFIGS]

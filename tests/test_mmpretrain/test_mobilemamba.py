@@ -13,10 +13,10 @@ from mmpretrain.registry import TRANSFORMS
 from mmpretrain.structures import DataSample
 from tool_runs import forget_runs, run_sample
 
-from tinyvim_mm.engine import train
-from tinyvim_mm.engine.configs import load_config
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.commands import train
+from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models import MobileMamba
+from tinyvim_mm.recipes.configs import load_config
 
 SIZES = {'t2': 192, 't4': 192, 's6': 224, 'b1': 256, 'b2': 384, 'b4': 512}
 EPOCHS = (300, 1000)

@@ -9,12 +9,12 @@ pytest.importorskip('mmpretrain.models')
 
 from PIL import Image
 
-from tinyvim_mm.engine import UsageError
-from tinyvim_mm.engine.configs import find_config, list_configs, load_config
-from tinyvim_mm.engine.data_check import check_data
-from tinyvim_mm.engine.paths import PROJECT_ROOT
-from tinyvim_mm.engine.sample import apply_sample
-from tinyvim_mm.engine.toolboxes import mmpretrain as toolbox
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import PROJECT_ROOT
+from tinyvim_mm.recipes.configs import find_config, list_configs, load_config
+from tinyvim_mm.toolboxes import mmpretrain as toolbox
+from tinyvim_mm.training.data.layout import check_data
+from tinyvim_mm.training.sample import apply_sample
 
 PATHS = [path for path in list_configs() if path.parent.name == 'mmpretrain']
 

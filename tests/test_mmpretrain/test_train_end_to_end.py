@@ -10,12 +10,12 @@ pytest.importorskip('mmpretrain.models')
 import torch
 from tool_runs import run_sample, whole_and_parts
 
-from tinyvim_mm.checkpoint import load_file
-from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine.results import read_row
-from tinyvim_mm.engine.toolboxes.mmpretrain import SAMPLE_IMAGENET
-from tinyvim_mm.environment import accelerator
+from tinyvim_mm.commands import test as test_tool
+from tinyvim_mm.core.environment import accelerator
+from tinyvim_mm.records.results import read_row
+from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
 from tinyvim_mm.visualization.curves import read_training
+from tinyvim_mm.weights.files import load_file
 
 CONFIG = 'tinyvim_s_300e_in1k'
 CLASSES = sorted(folder.name for folder in (SAMPLE_IMAGENET / 'train').iterdir())

@@ -12,11 +12,11 @@ import torch
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from tool_runs import run_sample, whole_and_parts
 
-from tinyvim_mm.checkpoint import load_file
-from tinyvim_mm.engine import test as test_tool
-from tinyvim_mm.engine.toolboxes.mmseg import SAMPLE_ADE
-from tinyvim_mm.environment import accelerator
+from tinyvim_mm.commands import test as test_tool
+from tinyvim_mm.core.environment import accelerator
+from tinyvim_mm.toolboxes.mmseg import SAMPLE_ADE
 from tinyvim_mm.visualization.curves import read_training
+from tinyvim_mm.weights.files import load_file
 
 CONFIG = 'fpn_tinyvim_s_40k_ade20k'
 PHOTOGRAPH = SAMPLE_ADE / 'images' / 'validation' / '000000119828.jpg'

@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODEL_WRAPPERS, MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from tinyvim_mm.engine.configs import find_config, load_config
+from tinyvim_mm.recipes.configs import find_config, load_config
 
 
 @MODEL_WRAPPERS.register_module(name='StandInForDDP', force=True)

@@ -10,7 +10,7 @@ pytest.importorskip('pycocotools')
 
 import cv2
 
-from tinyvim_mm.engine.paths import PROJECT_ROOT
+from tinyvim_mm.core.paths import PROJECT_ROOT
 
 SAMPLE = PROJECT_ROOT / 'data' / 'sample' / 'ade'
 SPLITS = {'training': 10, 'validation': 6}

@@ -13,11 +13,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
-from tinyvim_mm.engine import UsageError
-from tinyvim_mm.engine.configs import find_config, load_config
-from tinyvim_mm.engine.data_check import check_data
-from tinyvim_mm.engine.sample import apply_sample
-from tinyvim_mm.engine.toolboxes import mmseg as toolbox
+from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.recipes.configs import find_config, load_config
+from tinyvim_mm.toolboxes import mmseg as toolbox
+from tinyvim_mm.training.data.layout import check_data
+from tinyvim_mm.training.sample import apply_sample
 
 FPN = find_config('fpn_tinyvim_b_40k_ade20k')
 UPERNET = find_config('upernet_tinyvim_b_160k_ade20k')

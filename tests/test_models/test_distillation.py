@@ -16,10 +16,10 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.structures import DataSample
 from tool_runs import forget_runs
 
-from tinyvim_mm.checkpoint import CheckpointError
-from tinyvim_mm.engine.fit import FitHook
-from tinyvim_mm.engine.runner import ToolRunner
-from tinyvim_mm.environment import MissingPackageError
+from tinyvim_mm.core.environment import MissingPackageError
+from tinyvim_mm.training.fit import FitHook
+from tinyvim_mm.training.runner import ToolRunner
+from tinyvim_mm.weights.files import CheckpointError
 
 CLASSES = 5
 STUDENT_NORM = {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 50.0, 40.0], 'to_rgb': True}

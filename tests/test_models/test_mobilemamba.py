@@ -8,11 +8,11 @@ import torch
 from scan_cases import RUNNABLE
 from torch_abilities import needs_tracing
 
-from tinyvim_mm.checkpoint import CheckpointError, translate_key
-from tinyvim_mm.conversion import convert
+from tinyvim_mm.conversion.layouts import convert
 from tinyvim_mm.models import DistillationClassifier, MobileMamba, reparameterize
 from tinyvim_mm.models.layers import SS2D, MobileMambaBlock, WaveletConv
 from tinyvim_mm.models.layers.haar import HAAR_GAIN, haar_filters, join_bands, split_bands
+from tinyvim_mm.weights.files import CheckpointError, translate_key
 
 #: Parameters that are trained with one classifier, and of the published deployed form.
 PARAMETERS = {
@@ -359,8 +359,8 @@ def test_it_compiles_without_a_break(size):
 def test_onnx_runtime_agrees(dynamic_size, tmp_path):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
+    from tinyvim_mm.export.export import load_runner
     from tinyvim_mm.export.networks import ExportedNetwork
-    from tinyvim_mm.export.tool import load_runner
     from tinyvim_mm.export.writer import write_onnx
 
     model = reparameterize(lively(MobileMamba(TINY)).eval())

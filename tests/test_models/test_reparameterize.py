@@ -14,9 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch_abilities import needs_export, needs_tracing
 
 import tinyvim_mm
-from tinyvim_mm.checkpoint import CheckpointError
 from tinyvim_mm.models import DistillationClassifier, TinyViM, reparameterize
 from tinyvim_mm.models.layers import AxialRepDWConv, ConvBN, LocalBlock, RepDWConv
+from tinyvim_mm.weights.files import CheckpointError
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [2, 1, 3, 1]}
 # A classifier with one head; `layer_scale` still counted, which folds here too.
@@ -385,8 +385,8 @@ def test_the_test_tool_deploys_after_loading(tmp_path, monkeypatch, capsys):
     pytest.importorskip('mmpretrain.models')
     from tool_runs import run_sample
 
-    from tinyvim_mm.engine import test as test_tool
-    from tinyvim_mm.engine.toolboxes.mmpretrain import SAMPLE_IMAGENET
+    from tinyvim_mm.commands import test as test_tool
+    from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
 
     config = 'tinyvim_s_300e_in1k'
     # In this config an average of the model changes places with it during a test.

@@ -3,7 +3,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from torch import nn
 
-from tinyvim_mm.environment import accelerator
+from tinyvim_mm.core.environment import accelerator
 from tinyvim_mm.optim import adaptive_clip_grad_
 
 

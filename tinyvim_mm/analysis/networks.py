@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checkpoint import extract_state_dict, load_file
-from ..engine import cli
-from ..engine.configs import find_config, load_config
-from ..engine.errors import UsageError
-from ..environment import with_hint
+from ..core.environment import with_hint
+from ..core.errors import UsageError
+from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.starting_weights import existing_checkpoint
+from ..weights.files import extract_state_dict, load_file
 from .recording import stage_outputs
 
 #: Stands for no checkpoint where several networks are named.
@@ -118,7 +118,7 @@ def load_networks(args: argparse.Namespace, pictures: Sequence[np.ndarray]) -> L
         UsageError: No or contradictory options, or the device is not there.
         CheckpointError: A checkpoint does not fit.
     """
-    from ..engine.demo.loading import find_device
+    from ..inference.loading import find_device
 
     wanted = [(name, _from_config) for name in args.model]
     wanted += [(arch, _from_arch) for arch in args.arch]
@@ -135,7 +135,7 @@ def load_networks(args: argparse.Namespace, pictures: Sequence[np.ndarray]) -> L
         )
     for checkpoint in checkpoints:
         if checkpoint:
-            cli.existing_checkpoint(checkpoint, '--checkpoint')
+            existing_checkpoint(checkpoint, '--checkpoint')
     device = find_device(args.device)
     networks = []
     for (name, build), checkpoint in zip(wanted, checkpoints, strict=True):
@@ -173,7 +173,7 @@ def load_peer(
         raise PeerError(with_hint('timm is not installed: pip install timm'))
     import timm
 
-    from ..engine.demo.loading import find_device
+    from ..inference.loading import find_device
 
     name, _, checkpoint = name.partition('=')
     if not timm.is_model(name):
@@ -183,7 +183,7 @@ def load_peer(
     options: Dict[str, Any] = {}
     if checkpoint:
         # Read here: older versions of timm let a file run code.
-        file = load_file(cli.existing_checkpoint(checkpoint, f'--peers {name}'))
+        file = load_file(existing_checkpoint(checkpoint, f'--peers {name}'))
         state = extract_state_dict(file, checkpoint)
         options = {'pretrained': True, 'pretrained_cfg_overlay': {'state_dict': state}}
     if timm.get_pretrained_cfg(name).fixed_input_size:
@@ -243,7 +243,7 @@ def _from_config(name: str, args: argparse.Namespace) -> Network:
 
     path = find_config(name)
     cfg = load_config(path)
-    cli.merge_cfg_options(cfg, args, name)
+    merge_options(cfg, args.cfg_options, name)
     if 'backbone' not in cfg.get('model', {}):
         raise UsageError(f'{name} has no model.backbone to look at')
     backbone_cfg = cfg.model.backbone.copy()

@@ -5,8 +5,8 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from ..engine.demo.sources import Source, UnreadableError, find_sources, read_frames
-from ..engine.errors import UsageError
+from ..core.errors import UsageError
+from ..inference.sources import Source, UnreadableError, find_sources, read_frames
 
 
 def load_pictures(paths: Sequence[Path], size: Tuple[int, int], limit: int) -> Tuple[list, list]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.errors import UsageError
+from ..core.errors import UsageError
 from .networks import Network
 
 #: Of the contribution, for which the area is told.

@@ -6,7 +6,7 @@ from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from torch import Tensor, nn
 
-from ..engine.errors import UsageError
+from ..core.errors import UsageError
 from ..models.layers import SS2D, LaplaceMixer
 
 Watcher = Callable[[Tensor], None]

@@ -12,10 +12,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..engine.option_types import count
+from ..commands.options import count
+from ..measuring.statistics import randomise_statistics
+from ..measuring.timing import compile_whole, provenance, time_in_turns
 from ..ops import describe_choice
-from .statistics import randomise_statistics
-from .timing import compile_whole, provenance, time_in_turns
 
 #: Forms in the order of the table; ratios are to ``'deployed'``.
 FORMS = (
@@ -85,8 +85,8 @@ def forms(
 
 
 def _onnxruntime(model: nn.Module, image: Tensor, path: Path, leave_out_scan: bool) -> Run:
+    from ..export.export import load_runner
     from ..export.networks import ExportedNetwork
-    from ..export.tool import load_runner
     from ..export.writer import write_onnx
 
     network = ExportedNetwork(copy.deepcopy(model), 'backbone', 'features').eval()

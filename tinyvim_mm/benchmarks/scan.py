@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor
 
-from ..engine.option_types import count
+from ..commands.options import count
+from ..measuring.timing import provenance, time_in_turns
 from ..ops import (
     BIDIRECTIONAL,
     CROSS_SCAN,
@@ -25,7 +26,6 @@ from ..ops import (
     ss2d,
 )
 from ..ops.scan_paths import ScanPath, cross_merge, cross_scan
-from .timing import provenance, time_in_turns
 
 #: Relative L2 error above which a contender is not timed.
 ERROR_LIMIT = 1e-5

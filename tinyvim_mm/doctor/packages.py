@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from typing import Dict, List, Optional
 
-from .. import environment
+from ..core import environment
 from .finding import FAULT, NOTE, OK, Finding
 
 #: Without them no part of the package works, and no model.

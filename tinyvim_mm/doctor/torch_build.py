@@ -7,7 +7,7 @@ import shutil
 from importlib import metadata
 from typing import List, Optional
 
-from .. import environment
+from ..core import environment
 from .finding import FAULT, NOTE, OK, Finding
 
 _OLDEST = (2, 1)
@@ -109,7 +109,7 @@ def _torchvision() -> List[Finding]:
         return []  # among the packages already
     import torch
 
-    from .. import compat
+    from ..core import compat
 
     wanted = _torch_of_torchvision()
     if wanted is not None and wanted != torch.__version__.partition('+')[0]:

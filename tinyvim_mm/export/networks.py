@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import CheckpointError, extract_state_dict, load_file
-from ..engine.errors import UsageError
+from ..core.errors import UsageError
+from ..weights.files import CheckpointError, extract_state_dict, load_file
 from .metadata import Metadata
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def build(
         checkpoint: File with the weights of the whole model, or for
             ``part='backbone'`` anything that its ``init_cfg`` takes. Without one
             all weights are random.
-        trust: See :func:`tinyvim_mm.checkpoint.load_file`.
+        trust: See :func:`tinyvim_mm.weights.files.load_file`.
 
     Returns:
         The network in evaluation mode, and the class names, empty if unknown.

@@ -16,7 +16,7 @@ from typing import List, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
-from ..environment import MissingPackageError
+from ..core.environment import MissingPackageError
 from .metadata import Metadata
 
 #: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.

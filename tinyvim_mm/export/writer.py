@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.errors import UsageError
-from ..environment import require
+from ..core.environment import require
+from ..core.errors import UsageError
 from .networks import ExportedNetwork, exportable_upsampling
 from .scan import exportable_scan
 

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
-from .. import compat, environment
+from ..core import compat, environment
 
 compat.apply()  # timm imports torchvision
 environment.require('timm', purpose='tinyvim_mm.integrations.timm')
@@ -23,15 +23,15 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # noqa: E402
 from timm.models import _factory, build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
 from timm.models._features import FeatureGetterNet, feature_take_indices  # noqa: E402
 
-from ..checkpoint import (  # noqa: E402
+from ..conversion.keys import BACKBONE, project_keys  # noqa: E402
+from ..models import DistillationClassifier  # noqa: E402
+from ..models.catalogue import build_network, find_network  # noqa: E402
+from ..weights.files import (  # noqa: E402
     account_keys,
     extract_state_dict,
     load_file,
     training_state_allowed,
 )
-from ..models import DistillationClassifier  # noqa: E402
-from ..models.catalogue import build_network, find_network  # noqa: E402
-from .keys import BACKBONE, project_keys  # noqa: E402
 
 _Indices = Union[int, Sequence[int], None]
 

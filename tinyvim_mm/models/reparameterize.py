@@ -38,7 +38,7 @@ from typing import Iterable, Optional, TypeVar
 
 from torch import nn
 
-from ..checkpoint import CheckpointError
+from ..weights.files import CheckpointError
 
 Model = TypeVar('Model', bound=nn.Module)
 

@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from torch import Tensor, nn
 
-from ..environment import accelerator
+from ..core.environment import accelerator
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 from .adaptive_clip import adaptive_clip_grad_
 

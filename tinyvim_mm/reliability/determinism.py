@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from ..checkpoint import load_file
 from ..visualization.curves import read_training
+from ..weights.files import load_file
 from .resume import differences
 from .small_runs import SMALL_RUNS, run
 

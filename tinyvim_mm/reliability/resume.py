@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
-from ..checkpoint import load_file
+from ..weights.files import load_file
 from .small_runs import SMALL_RUNS, environment, run
 
 RUN = SMALL_RUNS['mmpretrain']

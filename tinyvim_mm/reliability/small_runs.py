@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-from ..engine.paths import PROJECT_ROOT
+from ..core.paths import PROJECT_ROOT
 
 _EVERY_STEP = ('default_hooks.logger.interval=1', 'log_processor.window_size=1')
 

@@ -1,9 +1,9 @@
 """Accuracies, evaluated by the toolboxes themselves."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
-from ..engine import test as tool
-from ..engine.errors import UsageError
+from ..core.errors import UsageError
+from ..training import evaluate as run_evaluation
 
 
 def parse_checkpoints(pairs: Sequence[str]) -> Dict[str, str]:
@@ -12,7 +12,7 @@ def parse_checkpoints(pairs: Sequence[str]) -> Dict[str, str]:
     Raises:
         UsageError: One has no ``=``, or its config is unknown.
     """
-    from ..model_zoo import list_models
+    from ..recipes.zoo import list_models
 
     found = {}
     for pair in pairs:
@@ -32,7 +32,7 @@ def evaluate(
     checkpoint: str,
     work_dir: str,
     data_root: Optional[str] = None,
-    cfg_options: Sequence[str] = (),
+    options: Optional[Mapping[str, Any]] = None,
     trust_checkpoint: bool = False,
 ) -> Dict[str, Any]:
     """Evaluate a checkpoint as ``tools/test.py`` does.
@@ -42,8 +42,8 @@ def evaluate(
         checkpoint: File.
         work_dir: Folder for the log.
         data_root: Stands for ``data`` of the configs.
-        cfg_options: ``KEY=VALUE`` each.
-        trust_checkpoint: See :func:`~tinyvim_mm.checkpoint.load_file`.
+        options: Dotted keys of the config to new values.
+        trust_checkpoint: See :func:`~tinyvim_mm.weights.files.load_file`.
 
     Returns:
         What the toolbox's metrics return.
@@ -51,13 +51,11 @@ def evaluate(
     Raises:
         UsageError: Data, checkpoint or package is missing; the message says which.
     """
-    argv: List[str] = [config, checkpoint, '--work-dir', work_dir]
-    if data_root:
-        argv += ['--data-root', data_root]
-    if trust_checkpoint:
-        argv.append('--trust-checkpoint')
-    if cfg_options:
-        argv += ['--cfg-options', *cfg_options]
-    args = tool.build_parser().parse_args(argv)
-    args.command = 'python tools/test.py ' + ' '.join(argv)
-    return tool.test(args)
+    return run_evaluation(
+        config,
+        checkpoint,
+        work_dir,
+        options=options,
+        data_root=data_root,
+        trust_checkpoint=trust_checkpoint,
+    )

@@ -7,8 +7,8 @@ from typing import Any, Dict, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from .. import environment
-from ..benchmarks.statistics import randomise_statistics
+from ..core import environment
+from ..measuring.statistics import randomise_statistics
 from .schema import Row, Table
 
 
@@ -90,7 +90,7 @@ def _backbone(cfg: Dict[str, Any]) -> nn.Module:
 
 
 def _timm(name: str, **options: Any) -> nn.Module:
-    from ..compat import apply as apply_compat
+    from ..core.compat import apply as apply_compat
 
     apply_compat()
     try:

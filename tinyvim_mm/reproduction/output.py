@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from ..engine.errors import UsageError
-from .cost import METHOD
+from ..core.errors import UsageError
+from ..measuring.cost import METHOD
 from .schema import METRICS, Table
 
 MISSING = 'not measured'

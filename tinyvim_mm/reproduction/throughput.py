@@ -8,7 +8,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..benchmarks.timing import Timing, compile_whole, seconds_per_call, time_in_turns
+from ..measuring.timing import Timing, compile_whole, seconds_per_call, time_in_turns
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 FORMS = ('eager', 'compiled', 'cuda-graph')

@@ -137,6 +137,6 @@ class Setup:
 def load_pins() -> ModuleType:
     """The project's version pins. Needs no package, and loads no torch."""
     sys.path.insert(0, str(ROOT))
-    from tinyvim_mm import environment
+    from tinyvim_mm.core import environment
 
     return environment

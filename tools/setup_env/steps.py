@@ -71,7 +71,7 @@ def plain_step(name: str, title: str, requirements: Iterable[str]) -> Step:
 def package_digest() -> str:
     """Hash of the files that an editable install depends on."""
     sources = [ROOT / name for name in ('setup.py', 'pyproject.toml')]
-    sources += [ROOT / 'tinyvim_mm' / name for name in ('environment.py', 'version.py')]
+    sources += [ROOT / 'tinyvim_mm' / name for name in ('core/environment.py', 'version.py')]
     # An editable install compiles these. Not all files: __pycache__ changes by itself.
     kernels = (ROOT / 'kernels').rglob('*')
     sources += [path for path in kernels if path.suffix in KERNEL_SUFFIXES]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ...checkpoint import (
+from ...ops.tracing import is_compiling
+from ...weights.files import (
     CheckpointError,
     KeyRules,
     account_keys,
@@ -21,7 +22,6 @@ from ...checkpoint import (
     load_file,
     translate_key,
 )
-from ...ops.tracing import is_compiling
 from ..layers import ConvBN, RepDWConv, fuse_children
 from ..reparameterize import Deployable
 from .arguments import check_flag, check_integer
@@ -74,7 +74,7 @@ class StagedBackbone(Deployable, BaseModule):
     #: Config of the classifier that is trained on top, but for the number of channels.
     classifier: Dict[str, Any] = {'type': 'tinyvim_mm.DistillationClassifier'}
     #: Parts of released keys and of this class's, from which both directions of a
-    #: conversion come; see :func:`tinyvim_mm.checkpoint.literal_rules`.
+    #: conversion come; see :func:`tinyvim_mm.weights.files.literal_rules`.
     released_key_pairs: Sequence[Tuple[str, str]] = ()
     #: From released keys to keys of this class.
     released_key_rules: KeyRules = ()
@@ -236,7 +236,7 @@ class StagedBackbone(Deployable, BaseModule):
         """Fill this backbone from a checkpoint file and log what became of each key.
 
         Args:
-            path: See :func:`tinyvim_mm.checkpoint.load_file`.
+            path: See :func:`tinyvim_mm.weights.files.load_file`.
             prefix: Where the backbone's keys are in the file; ``None`` takes
                 ``backbone.`` if there are such keys, else all.
 

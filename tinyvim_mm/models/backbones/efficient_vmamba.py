@@ -4,8 +4,8 @@ from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
 
-from ...checkpoint import KeyRules, literal_rules
 from ...registry import MODELS
+from ...weights.files import KeyRules, literal_rules
 from ..layers import ChannelNorm, EVSSBlock, InvertedResidual, PatchMerging, init_linear
 from .arguments import check_integer, check_shared, linear_drop_paths, read_arch
 from .base import Stage, StagedBackbone

@@ -4,8 +4,8 @@ from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
 
-from ...checkpoint import literal_rules
 from ...registry import MODELS
+from ...weights.files import literal_rules
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
 from .arguments import (
     check_integer,

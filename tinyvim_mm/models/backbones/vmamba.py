@@ -5,8 +5,8 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
 
-from ...checkpoint import literal_rules
 from ...registry import MODELS
+from ...weights.files import literal_rules
 from ..layers import ChannelNorm, VSSBlock, init_linear
 from .arguments import check_integer, check_shared, linear_drop_paths, read_arch
 from .base import Stage, StagedBackbone

@@ -7,7 +7,7 @@ from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from ...checkpoint import extract_state_dict, translate_key, unwrap
+from ...weights.files import extract_state_dict, translate_key, unwrap
 from ..reparameterize import Deployable
 from .teacher import Teacher
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ...checkpoint import CheckpointError, account_keys, extract_state_dict, load_file
-from ...environment import MissingPackageError
+from ...core.environment import MissingPackageError
+from ...weights.files import CheckpointError, account_keys, extract_state_dict, load_file
 
 #: Where the cure of every error begins.
 _OPTION = '--cfg-options model.distillation'

@@ -12,7 +12,7 @@ from typing import Callable, Dict, Optional, Tuple
 
 import torch
 
-from ...environment import with_hint
+from ...core.environment import with_hint
 from . import compiled, mamba_ssm, parallel, reference, triton_scan
 
 #: Overrides the automatic choice for the whole process.

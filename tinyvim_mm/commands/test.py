@@ -1,0 +1,65 @@
+"""``tinyvim-mm test``, also ``tools/test.py``."""
+
+import argparse
+from typing import Optional, Sequence
+
+from .options import config_parser
+from .run import run_command
+
+
+def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
+    """Options: those of mmdet's tool, ``--sample`` and ``--deploy``."""
+    parser = config_parser(prog, 'Evaluate a checkpoint of the model of a config.')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--deploy',
+        action='store_true',
+        help='re-parameterise the model once its weights are loaded, and evaluate that: the '
+        'scores should be the same',
+    )
+    parser.add_argument(
+        '--on-bad-sample',
+        choices=['stop', 'skip'],
+        default='stop',
+        help='a picture that cannot be used is named and stops the evaluation; skip is refused',
+    )
+    parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions as a pickle')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='save pictures of the predictions to this folder')
+    parser.add_argument('--wait-time', type=float, default=2.0, help='seconds per window of --show')
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/test.py') -> None:
+    """Run the command.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
+
+    Raises:
+        SystemExit: With code 2 after an error that the user can cure.
+    """
+    run_command(build_parser(prog), _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from ..training import evaluate
+
+    evaluate(
+        args.config,
+        args.checkpoint,
+        args.work_dir,
+        sample=args.sample,
+        options=args.cfg_options,
+        data_root=args.data_root,
+        deploy=args.deploy,
+        on_bad_sample=args.on_bad_sample,
+        out=args.out,
+        show=args.show,
+        show_dir=args.show_dir,
+        wait_time=args.wait_time,
+        trust_checkpoint=args.trust_checkpoint,
+        launcher=args.launcher,
+        command=args.command,
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints between the layouts of the releases and this project's."""

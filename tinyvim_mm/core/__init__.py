@@ -1,0 +1,1 @@
+"""What everything stands on: errors, paths, what is installed; loads no torch."""

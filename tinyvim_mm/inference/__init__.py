@@ -1,0 +1,1 @@
+"""Predictions on pictures, folders and videos."""

@@ -1,0 +1,140 @@
+"""Exported classifiers and segmentors; neither torch nor a toolbox is needed."""
+
+import argparse
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from ..core.errors import UsageError
+from ..toolboxes.predictor import (
+    LEAST_SIDE,
+    OPACITY,
+    describe_labels,
+    describe_top,
+    make_palette,
+    pack_labels,
+)
+
+SUFFIX = '.onnx'
+
+# Labels of smaller parts of a picture would only hide it.
+_LEAST_SHARE = 0.01
+
+
+class ExportedPredictor:
+    """Does what a :class:`~.predictor.Predictor` does, with a file of ``tools/export.py``.
+
+    Args:
+        args: Of the command.
+
+    Raises:
+        UsageError: The file cannot be used; or an option that it does not know was given.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from ..export.runtime import Runner
+
+        for option, given in (
+            ('--deploy', args.deploy),
+            ('--cfg-options', args.cfg_options),
+            ('--device', args.device not in (None, 'cpu')),
+        ):
+            if given:
+                raise UsageError(
+                    f'{option} does not apply to an exported file, which is fixed and runs on the '
+                    'CPU; give the .pth file, or leave the option out'
+                )
+        try:
+            self.runner = Runner(args.checkpoint)
+        except (OSError, ImportError, ValueError, RuntimeError) as error:
+            raise UsageError(f'{args.checkpoint} cannot be used: {error}') from error
+        tasks = {'classifier': 'classification', 'segmentor': 'segmentation'}
+        meta = self.runner.metadata
+        if meta.part not in tasks:
+            raise UsageError(
+                f'{args.checkpoint} holds a {meta.part}, which finds nothing by itself; the demo '
+                f'runs exported files with a {" or ".join(tasks)}'
+            )
+        self.task = tasks[meta.part]
+        self.name: str = meta.config
+        self.classes: Tuple[str, ...] = tuple(name.strip() for name in meta.classes)
+        self._top = args.top_k
+
+    @property
+    def settings(self) -> Dict[str, Any]:
+        """Options that decide what is in the results."""
+        return {'top_k': self._top} if self.task == 'classification' else {}
+
+    def predict(self, image: np.ndarray) -> Any:
+        """Run the network on ``(H, W, 3)``, uint8, in OpenCV's order of channels."""
+        picture = np.ascontiguousarray(image[..., ::-1])
+        if self.task == 'classification':
+            top = self.runner.classify(picture, self._top)
+            return image.shape[:2], [(label, score) for label, _, score in top]
+        labels = self.runner.segment(picture)
+        self._number_classes(int(labels.max()) + 1)
+        return labels
+
+    def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
+        """Draw a prediction; images in OpenCV's order of channels."""
+        if self.task == 'classification':
+            return _draw_top(image, self.describe(sample)['top'])
+        return _draw_labels(image, sample, self.classes)
+
+    def describe(self, sample: Any) -> Dict[str, Any]:
+        """A prediction in plain values."""
+        if self.task == 'classification':
+            size, likeliest = sample
+            self._number_classes(max(label for label, _ in likeliest) + 1)
+            return describe_top(likeliest, self.classes, size)
+        return describe_labels(sample, self.classes)
+
+    def label_map(self, sample: Any) -> Optional[np.ndarray]:
+        """A class for each pixel, of a segmentor."""
+        if self.task == 'classification':
+            return None
+        return pack_labels(sample, self.classes)
+
+    def _number_classes(self, least: int) -> None:
+        """Name classes of which the file knows no names."""
+        more = range(len(self.classes), least)
+        self.classes += tuple(f'class {index}' for index in more)
+
+
+def load_exported(args: argparse.Namespace) -> ExportedPredictor:
+    """Open an exported file, see :class:`ExportedPredictor`."""
+    if not Path(args.checkpoint).is_file():
+        raise UsageError(f'there is no file {args.checkpoint} (seen from {Path.cwd()})')
+    return ExportedPredictor(args)
+
+
+def _draw_top(image: np.ndarray, top: List[Dict[str, Any]]) -> np.ndarray:
+    import cv2
+
+    factor = max(1.0, LEAST_SIDE / min(image.shape[:2]))
+    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    for row, item in enumerate(top):
+        _write(image, f'{item["score"]:.2f} {item["class"].split(",")[0]}', (8, 24 + 24 * row))
+    return image
+
+
+def _draw_labels(image: np.ndarray, labels: np.ndarray, classes: Tuple[str, ...]) -> np.ndarray:
+    palette = np.array(make_palette(max(len(classes), 256)), np.float32)
+    drawn = (1 - OPACITY) * image + OPACITY * palette[labels]
+    drawn = np.ascontiguousarray(drawn.round().astype(np.uint8))
+    for label in np.unique(labels):
+        rows, columns = np.nonzero(labels == label)
+        if len(rows) >= _LEAST_SHARE * labels.size:
+            place = (max(0, int(np.median(columns)) - 20), int(np.median(rows)))
+            _write(drawn, classes[label], place)
+    return drawn
+
+
+def _write(image: np.ndarray, text: str, place: Tuple[int, int]) -> None:
+    """White letters with a dark rim, in place."""
+    import cv2
+
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        font = cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(image, text, place, font, 0.6, colour, thickness, cv2.LINE_AA)

@@ -1,0 +1,140 @@
+"""Write pictures, videos and the predictions."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+
+from ..core.errors import UsageError
+from .sources import Source
+
+if TYPE_CHECKING:
+    import cv2
+    import numpy as np
+
+PREDICTIONS = 'predictions.json'
+LABEL_MAPS = 'label_maps'
+
+# What OpenCV's own builds can always write.
+_VIDEO_SUFFIX, _CODEC = '.mp4', 'mp4v'
+_DEFAULT_RATE = 25.0
+
+
+class Outputs:
+    """The folder that the demo writes to.
+
+    Args:
+        folder: Made if it does not exist.
+        sources: What will be read; nothing of it is overwritten.
+
+    Attributes:
+        facts: Of the run; written before the predictions.
+
+    Raises:
+        UsageError: The folder cannot be written to, or is that of the pictures.
+    """
+
+    def __init__(self, folder: Path, sources: Sequence[Source]) -> None:
+        self.folder = folder
+        self.facts: Dict[str, Any] = {}
+        self._predictions: List[Dict[str, Any]] = []
+        self._pictures = self._maps = self._videos = 0
+        self._video: Optional[cv2.VideoWriter] = None
+        self._video_source: Optional[Source] = None
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f'--out {folder} is a file; name a folder')
+        originals = {source.path.resolve() for source in sources}
+        if originals.intersection(self._target(source).resolve() for source in sources):
+            raise UsageError(f'--out {folder} would overwrite the input; name another folder')
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f'--out {folder} cannot be made: {error}') from error
+
+    def add(
+        self,
+        source: Source,
+        frame: Optional[int],
+        drawn: 'np.ndarray',
+        prediction: Dict[str, Any],
+        label_map: Optional['np.ndarray'] = None,
+    ) -> None:
+        """Take what belongs to one picture or frame.
+
+        Args:
+            source: Where it comes from.
+            frame: Its number in a video.
+            drawn: Picture with the predictions, ``(H, W, 3)``, in OpenCV's order.
+            prediction: The same in plain values.
+            label_map: ``(H, W)``, a class for each pixel; kept of pictures only.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
+        place = {'file': source.path.name, **({} if frame is None else {'frame': frame})}
+        self._predictions.append({**place, **prediction})
+        if source.is_video:
+            self._add_frame(source, drawn)
+            return
+        self._write(self._target(source), drawn)
+        self._pictures += 1
+        if label_map is not None:
+            self._write(self.folder / LABEL_MAPS / f'{source.path.name}.png', label_map)
+            self._maps += 1
+
+    def close(self) -> None:
+        """End the video, and write the predictions."""
+        self._end_video()
+        text = json.dumps({**self.facts, 'predictions': self._predictions}, indent=1)
+        (self.folder / PREDICTIONS).write_text(text + '\n', encoding='utf-8')
+
+    def summary(self) -> str:
+        """What was written, in words."""
+        kinds = [
+            (self._pictures, 'picture'),
+            (self._videos, 'video'),
+            (self._maps, 'label map'),
+        ]
+        counts = [f'{n} {name}{"s" if n > 1 else ""}' for n, name in kinds if n]
+        objects = [len(found['objects']) for found in self._predictions if 'objects' in found]
+        if objects:  # pictures without a box would look like a fault
+            least = self.facts.get('score_threshold')
+            counts.append(f'{sum(objects) or "no"} objects with scores above {least}')
+        return ', '.join([*counts, PREDICTIONS])
+
+    def _target(self, source: Source) -> Path:
+        path = source.path
+        return self.folder / (f'{path.stem}{_VIDEO_SUFFIX}' if source.is_video else path.name)
+
+    def _write(self, path: Path, image: 'np.ndarray') -> None:
+        import cv2
+
+        try:
+            path.parent.mkdir(exist_ok=True)
+            written = cv2.imwrite(str(path), image)
+        except (OSError, cv2.error) as error:
+            raise UsageError(f'{path} cannot be written: {error}') from error
+        if not written:
+            raise UsageError(f'{path} cannot be written: is the disk full, the folder writable?')
+
+    def _add_frame(self, source: Source, image: 'np.ndarray') -> None:
+        import cv2
+
+        if self._video_source != source:
+            self._end_video()
+            rate = source.rate if source.rate > 0 else _DEFAULT_RATE
+            size = (image.shape[1], image.shape[0])
+            codec = cv2.VideoWriter_fourcc(*_CODEC)
+            self._video = cv2.VideoWriter(str(self._target(source)), codec, rate, size)
+            if not self._video.isOpened():
+                raise UsageError(
+                    f'{self._target(source)} cannot be written: this OpenCV has no encoder for '
+                    f'{_CODEC}, or the folder is not writable'
+                )
+            self._video_source = source
+            self._videos += 1
+        self._video.write(image)
+
+    def _end_video(self) -> None:
+        if self._video is not None:
+            self._video.release()
+        self._video = self._video_source = None

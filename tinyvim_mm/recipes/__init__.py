@@ -1,0 +1,1 @@
+"""The configs of this project by name, and what their metafiles say."""

@@ -1,0 +1,242 @@
+"""Numbers in the metafiles: what stands behind ``tools/update_metafiles.py``.
+
+Published results and papers in ``configs/*/metafile.yml`` are written by hand;
+parameters, FLOPs, schedules and batch sizes are taken from the configs by this module,
+and measured results from logs by :mod:`.results`.
+"""
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+
+from ..commands.run import run_command
+from ..core.errors import MachineError, UsageError
+from ..core.paths import MODEL_INDEX, PROJECT_ROOT, shown
+from .configs import list_configs, load_config
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+#: What the note of a measured result begins with.
+MEASURED = 'measured with this code'
+
+_HEADER = (
+    '# Parameters, FLOPs, epochs or iterations and batch sizes are computed:\n'
+    '#   python tools/update_metafiles.py\n'
+    '# FLOPs count a multiply-add as one, include the scan, and are of the form that is trained,\n'
+    '# whose parallel branches are not fused.\n'
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of ``tools/update_metafiles.py``."""
+    parser = argparse.ArgumentParser(
+        prog='tools/update_metafiles.py',
+        description='Compute the numbers in configs/*/metafile.yml from the configs, give configs '
+        'without an entry one, and list the metafiles in model-index.yml.',
+    )
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing; exit with 2 if something would change'
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Entry of ``tools/update_metafiles.py``.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+
+    Raises:
+        SystemExit: With code 2 after an error, or if ``--check`` finds differences.
+    """
+    run_command(build_parser(), update, argv)
+
+
+def update(args: argparse.Namespace) -> None:
+    """Write, or check, all metafiles and the index.
+
+    Args:
+        args: Parsed by :func:`build_parser`.
+
+    Raises:
+        UsageError: ``--check`` found differences; they are in the message.
+    """
+    wanted = {path: render(path) for path in metafiles()}
+    imports = ''.join(f'- {path.relative_to(PROJECT_ROOT).as_posix()}\n' for path in wanted)
+    wanted[MODEL_INDEX] = f'Import:\n{imports}'
+    differences = []
+    for path, text in wanted.items():
+        before = path.read_text(encoding='utf-8') if path.is_file() else ''
+        if text == before:
+            continue
+        name = shown(path)
+        differences += difflib.unified_diff(
+            before.splitlines(), text.splitlines(), name, f'{name}, computed', lineterm=''
+        )
+        if not args.check:
+            path.write_text(text, encoding='utf-8')
+            print(f'Written: {name}')
+    if args.check and differences:
+        changes = '\n'.join(differences)
+        raise UsageError(f'run tools/update_metafiles.py without --check to apply:\n{changes}')
+
+
+def metafiles() -> List[Path]:
+    """The metafile of each folder of configs, whether it exists or not."""
+    return sorted({path.parent / 'metafile.yml' for path in list_configs()})
+
+
+def render(path: Path, with_flops: bool = True) -> str:
+    """Text of a metafile with its numbers computed anew.
+
+    Args:
+        path: The metafile.
+        with_flops: Whether FLOPs are computed, which takes a minute for all; otherwise
+            those of the file stay.
+    """
+    import yaml
+
+    text = path.read_text(encoding='utf-8') if path.is_file() else ''
+    content = yaml.safe_load(text) or {}
+    collections = content.get('Collections') or [{'Name': 'TinyViM'}]
+    entries = {entry['Config']: entry for entry in content.get('Models') or []}
+    models = []
+    for config in sorted(path.parent.glob('*.py')):
+        name = config.relative_to(PROJECT_ROOT).as_posix()
+        entry = entries.get(name, {})
+        metadata = dict(entry.get('Metadata') or {})
+        metadata.update(computed_metadata(config, with_flops))
+        rest = {key: entry[key] for key in entry if key not in ('Metadata', 'Name', 'Config')}
+        rest.setdefault('In Collection', collections[0]['Name'])
+        models.append({'Name': config.stem, 'Config': name, 'Metadata': metadata, **rest})
+    return _dump({'Collections': collections, 'Models': models})
+
+
+def _dump(content: dict) -> str:
+    import yaml
+
+    return _HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def write_measured(config: Path, results: List[dict]) -> Path:
+    """Put measured results into the metafile beside a config.
+
+    They replace those measured before; published ones stay.
+
+    Args:
+        config: One of the project's configs.
+        results: Entries for ``Results``, whose ``Note`` begins with :data:`MEASURED`.
+
+    Returns:
+        The metafile.
+
+    Raises:
+        UsageError: The metafile has no entry for the config.
+    """
+    import yaml
+
+    path = config.parent / 'metafile.yml'
+    content = yaml.safe_load(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    entries = [e for e in content.get('Models') or [] if e['Name'] == config.stem]
+    if not entries:
+        raise UsageError(
+            f'{shown(path)} has no entry for {config.stem}: run tools/update_metafiles.py first'
+        )
+    (entry,) = entries
+    others = [r for r in entry.get('Results') or [] if not r.get('Note', '').startswith(MEASURED)]
+    entry['Results'] = [*others, *results]
+    path.write_text(_dump(content), encoding='utf-8')
+    return path
+
+
+def computed_metadata(path: Path, with_flops: bool = True) -> Dict[str, Any]:
+    """What follows from a config.
+
+    Args:
+        path: The config.
+        with_flops: Whether ``FLOPs`` is among it.
+
+    Raises:
+        MissingPackageError: The toolbox of the config is missing.
+        UsageError: ``with_flops`` without the compiled operators.
+    """
+    from ..core.compat import apply
+
+    apply()
+    cfg = load_config(path)
+    metadata: Dict[str, Any] = {'Parameters': count_parameters(cfg)}
+    if with_flops:
+        part, size = _counted_part(cfg)
+        metadata['FLOPs'] = _count_flops(cfg, part, size)
+        metadata['FLOPs Of'] = f'{part}, one image of {size[0]}x{size[1]}'
+    loop = cfg.train_cfg
+    if 'max_epochs' in loop:
+        metadata['Epochs'] = loop.max_epochs
+    else:
+        metadata['Iterations'] = loop.max_iters
+    metadata['Batch Size'] = cfg.auto_scale_lr.base_batch_size
+    return metadata
+
+
+def count_parameters(cfg: 'Config') -> int:
+    """Parameters of the whole model."""
+    import torch
+
+    with torch.device('meta'):  # quick, and without memory
+        model = _build(cfg, cfg.model)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _build(cfg: 'Config', model: dict) -> Any:
+    from mmengine.registry import MODELS, DefaultScope
+
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(model)
+
+
+def _counted_part(cfg: 'Config') -> Tuple[str, Tuple[int, int]]:
+    """What FLOPs are given of: its name and the height and width of the image.
+
+    Detectors and segmentors are not traceable as a whole on every version.
+    """
+    if cfg.default_scope == 'mmpretrain':
+        size = _transform(cfg, 'CenterCrop').crop_size
+        return 'classifier', (size, size)
+    if cfg.default_scope == 'mmseg':
+        return 'backbone', tuple(cfg.model.data_preprocessor.size)
+    divisor = cfg.model.data_preprocessor.get('pad_size_divisor', 1)
+    short, long = sorted(-(-side // divisor) * divisor for side in _transform(cfg, 'Resize').scale)
+    return 'backbone', (short, long)
+
+
+def _transform(cfg: 'Config', kind: str) -> Any:
+    return next(step for step in cfg.test_dataloader.dataset.pipeline if step.type == kind)
+
+
+_flops: Dict[str, int] = {}  # several configs share a backbone and a size
+
+
+def _count_flops(cfg: 'Config', part: str, size: Tuple[int, int]) -> int:
+    import torch
+    from mmengine.analysis import FlopAnalyzer
+
+    from ..ops import available_backends
+    from ..ops.flops import OP_HANDLES
+
+    obstacle = available_backends('cpu')['cpu']
+    if obstacle is not None:
+        raise MachineError(f'counting FLOPs needs the compiled operators: {obstacle}')
+    model = cfg.model if part == 'classifier' else cfg.model.backbone
+    key = f'{model}{size}'
+    if key not in _flops:
+        network = _build(cfg, model).eval()
+        for layer in network.modules():
+            if hasattr(layer, 'backend'):
+                layer.backend = 'cpu'
+        counter = FlopAnalyzer(network, torch.zeros(1, 3, *size))
+        counter.set_op_handle(**OP_HANDLES).unsupported_ops_warnings(False)
+        counter.uncalled_modules_warnings(False)
+        _flops[key] = int(counter.total())
+    return _flops[key]

@@ -1,0 +1,84 @@
+"""Check that all weights that a model starts from exist, before anything slow starts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator
+
+from ..core.errors import UsageError
+from ..core.paths import absent
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def check_pretrained(cfg: 'Config') -> None:
+    """Raise if a model part is to start from a weight file that does not exist.
+
+    Raises:
+        UsageError: It names the part, the file and the cure.
+    """
+    for key, checkpoint in absent_pretrained(cfg):
+        raise UsageError(
+            f'{key}: there is no weight file {checkpoint} (seen from {Path.cwd()}).\n'
+            "Download the ImageNet weights from the release of the model's authors and save "
+            'them there, or name the file you have:\n'
+            f'  --cfg-options {key}.checkpoint=FILE\n'
+            'To start from random weights, which the published results do not:\n'
+            f'  --cfg-options {key}=None'
+        )
+
+
+def check_teacher(cfg: 'Config') -> None:
+    """Raise if a student is to learn from a teacher whose weight file does not exist.
+
+    Raises:
+        UsageError: It names the file and the cure.
+    """
+    checkpoint = (cfg.get('model', {}).get('distillation') or {}).get('checkpoint')
+    if absent(checkpoint):
+        raise UsageError(
+            f'model.distillation: there is no weight file {checkpoint} of the teacher (seen from '
+            f'{Path.cwd()}).\nName the file you have:\n'
+            '  --cfg-options model.distillation.checkpoint=FILE\n'
+            'To train without a teacher, which the published results do not:\n'
+            '  --cfg-options model.distillation=None'
+        )
+
+
+def absent_pretrained(cfg: 'Config') -> Iterator[tuple]:
+    """``(key of the init_cfg, checkpoint)`` of all local weight files that are absent."""
+
+    def walk(node: object, key: str) -> Iterator[tuple]:
+        if not isinstance(node, dict):
+            return
+        init_cfg = node.get('init_cfg')
+        pretrained = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+        if pretrained and absent(init_cfg.get('checkpoint')):
+            yield f'{key}.init_cfg', init_cfg['checkpoint']
+        for name, child in node.items():
+            yield from walk(child, f'{key}.{name}')
+
+    yield from walk(cfg.get('model'), 'model')
+
+
+def existing_checkpoint(path: str, option: str) -> str:
+    """Check the file of a checkpoint before anything slow starts.
+
+    Args:
+        path: A file, or an address with a scheme, which is left to mmengine.
+        option: What the user wrote it for; begins the message.
+
+    Raises:
+        UsageError: The file does not exist; the message lists what lies
+            beside it.
+    """
+    if '://' in path or Path(path).is_file():
+        return path
+    folder = Path(path).parent
+    beside = sorted(p.name for p in folder.glob('*.pth')) if folder.is_dir() else []
+    if beside:
+        hint = f'{folder} holds: {", ".join(beside[:8])}'
+    elif folder.is_dir():
+        hint = f'the folder {folder} holds no .pth file'
+    else:
+        hint = f'the folder {folder} does not exist either'
+    raise UsageError(f'{option}: there is no file {path} (seen from {Path.cwd()}); {hint}')

@@ -1,0 +1,262 @@
+"""Tables of finished trainings: what stands behind ``tools/collect_results.py``."""
+
+import argparse
+import csv
+import io
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from ..commands.run import run_command
+from ..core.errors import UsageError
+from ..core.paths import shown
+from ..recipes import metafiles
+from .recipe import changes_from_recipe, recipe_of
+from .training_log import LogError, TrainingLog, read_log
+
+FORMATS = {'.md': 'markdown', '.csv': 'csv', '.json': 'json'}
+FINISHED = 'finished'
+
+
+@dataclass
+class Row:
+    """One training.
+
+    Attributes:
+        work_dir: Its folder.
+        config: Name of its config.
+        state: :data:`FINISHED`, or what is unfinished, missing or damaged.
+        trained: Length, and in which unit.
+        last: Scores of the last validation, as papers print them.
+        best: Those of the validation whose first score was highest.
+        best_at: When that was, in the unit of ``trained``.
+        hours: How long it took, validation included.
+        checkpoint: Name of the last one, empty if there is none.
+        sha256: The first 8 digits of the checkpoint's SHA-256.
+        device: Number and name of the devices.
+        versions: Packages and their versions.
+        changes: Settings that differ from the project's config of this name; not listed
+            of a run on the sample photographs.
+    """
+
+    work_dir: str
+    config: str = ''
+    state: str = ''
+    trained: str = ''
+    last: Dict[str, float] = field(default_factory=dict)
+    best: Dict[str, float] = field(default_factory=dict)
+    best_at: Optional[int] = None
+    hours: Optional[float] = None
+    checkpoint: str = ''
+    sha256: str = ''
+    device: str = ''
+    versions: str = ''
+    changes: List[str] = field(default_factory=list)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of ``tools/collect_results.py``."""
+    parser = argparse.ArgumentParser(
+        prog='tools/collect_results.py',
+        description='Make a table of trainings from their logs. One that is unfinished or '
+        'damaged becomes a row that says so.',
+    )
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', type=Path)
+    parser.add_argument(
+        '--format', choices=sorted(FORMATS.values()), help='default: as --out ends, or markdown'
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='write the table to FILE.md, .csv or .json'
+    )
+    parser.add_argument(
+        '--write-metafile',
+        action='store_true',
+        help="put the last scores of finished trainings of the project's configs into "
+        'configs/*/metafile.yml, beside the published ones and marked as measured',
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Entry of ``tools/collect_results.py``.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+
+    Raises:
+        SystemExit: With code 2 after an error in the command.
+    """
+    run_command(build_parser(), collect, argv)
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Print or write the table, and the metafiles if they were asked for.
+
+    Args:
+        args: Parsed by :func:`build_parser`.
+
+    Raises:
+        UsageError: ``--out`` has an unknown ending, or a row cannot go into a metafile.
+    """
+    name = args.format
+    if name is None:
+        if args.out and args.out.suffix not in FORMATS:
+            raise UsageError(f'--out {args.out}: it must end in {", ".join(FORMATS)}')
+        name = FORMATS[args.out.suffix] if args.out else 'markdown'
+    found = [read_row(work_dir) for work_dir in args.work_dirs]
+    text = render([row for row, _ in found], name)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(text, encoding='utf-8')
+        print(f'Written: {shown(args.out)}')
+    else:
+        print(text, end='')
+    if args.write_metafile:
+        _write_metafiles(found)
+
+
+def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
+    """The row of one training, and its log if that could be read."""
+    row = Row(shown(work_dir))
+    try:
+        log = read_log(work_dir)
+        row.config = log.name
+        row.trained = f'{log.done} {log.unit}'
+        row.hours = log.seconds / 3600
+        row.device = f'{log.devices} x {log.device}'
+        row.versions = log.versions
+        row.changes = [] if log.on_sample else changes_from_recipe(log) or []
+        _read_scores(log, row)
+    except LogError as error:
+        row.state = f'no result: {error}'
+        return row, None
+    if log.done < log.wanted:
+        row.state = f'unfinished: {log.done} of {log.wanted} {log.unit}'
+    else:
+        row.state = FINISHED + (', on the sample photographs' if log.on_sample else '')
+    checkpoint = _last_checkpoint(Path(work_dir))
+    if checkpoint:
+        from ..weights.files import file_sha256  # loads torch
+
+        row.checkpoint, row.sha256 = checkpoint.name, file_sha256(checkpoint)[:8]
+    return row, log
+
+
+def _read_scores(log: TrainingLog, row: Row) -> None:
+    """Put the scores into a row; a validation without a figure (no prediction) has nan."""
+    scores = log.toolbox.SCORES
+    kept = [s for s in scores if any(s.key in record for record in log.validations)]
+    if kept:
+        main_score = kept[0]
+        best = max(log.validations, key=lambda r: _rank(r.get(main_score.key)))
+        row.best_at = int(best['step'])
+        for target, record in ((row.last, log.validations[-1]), (row.best, best)):
+            target.update({s.metric: record.get(s.key, math.nan) * s.scale for s in kept})
+        return
+    file = log.work_dir / 'metrics.json'  # of a run with --sample, which validates at its end
+    if log.on_sample and file.is_file():
+        try:
+            metrics = json.loads(file.read_text(encoding='utf-8'))['metrics']
+            found = metrics[log.toolbox.UNSEEN.split]
+            row.last.update({s.metric: found[s.key] * s.scale for s in scores if s.key in found})
+        except (ValueError, KeyError, TypeError) as error:
+            raise LogError(f'{file} is no report of a sample run: {error!r}') from error
+
+
+def _rank(value: Optional[float]) -> float:
+    return -math.inf if value is None or math.isnan(value) else value
+
+
+def _last_checkpoint(work_dir: Path) -> Optional[Path]:
+    pointer = work_dir / 'last_checkpoint'
+    if not pointer.is_file():
+        return None
+    # The folder may have moved since the pointer was written.
+    checkpoint = work_dir / Path(pointer.read_text(encoding='utf-8').strip()).name
+    return checkpoint if checkpoint.is_file() else None
+
+
+def render(rows: Sequence[Row], name: str) -> str:
+    """The table as text.
+
+    Args:
+        rows: In the order of the table.
+        name: ``'markdown'``, ``'csv'`` or ``'json'``.
+    """
+    if name == 'json':
+        content = [asdict(row) for row in rows]
+        for row in content:
+            for key in ('last', 'best'):  # JSON has no nan
+                row[key] = {k: None if math.isnan(v) else v for k, v in row[key].items()}
+        return json.dumps(content, indent=2) + '\n'
+    table = [_cells(row) for row in rows]
+    if name == 'csv':
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(table[0]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(table)
+        return text.getvalue()
+    lines = [list(table[0]), ['---'] * len(table[0]), *(list(cells.values()) for cells in table)]
+    return ''.join(f'| {" | ".join(c.replace("|", "/") for c in line)} |\n' for line in lines)
+
+
+def _cells(row: Row) -> Dict[str, str]:
+    best = f'{_words(row.best)} (at {row.best_at})' if row.best else ''
+    return {
+        'config': row.config or row.work_dir,
+        'state': row.state,
+        'trained': row.trained,
+        'last score': _words(row.last),
+        'best score': best,
+        'hours': '' if row.hours is None else f'{row.hours:.2f}',
+        'checkpoint': f'{row.checkpoint} (sha256 {row.sha256})' if row.checkpoint else '',
+        'device': row.device,
+        'versions': row.versions,
+        'changed settings': ', '.join(row.changes),
+    }
+
+
+def _words(scores: Dict[str, float]) -> str:
+    return ', '.join(f'{metric} {value:.1f}' for metric, value in scores.items())
+
+
+def _write_metafiles(found: Sequence[Tuple[Row, Optional[TrainingLog]]]) -> None:
+    obstacles = [f'{row.work_dir}: {why}' for row, log in found for why in _obstacles(row, log)]
+    if obstacles:
+        raise UsageError('--write-metafile wrote nothing:\n  ' + '\n  '.join(obstacles))
+    for row, log in found:
+        path = metafiles.write_measured(recipe_of(log), _results(row, log))
+        print(f'Written: {shown(path)}, {row.config}')
+
+
+def _obstacles(row: Row, log: Optional[TrainingLog]) -> Iterator[str]:
+    """Why a metafile must not say that a config reaches the scores of a row."""
+    if log is None or row.state != FINISHED:
+        yield row.state
+    elif recipe_of(log) is None:
+        yield f'{row.config} is none of the configs of this project'
+    elif not row.last or any(math.isnan(value) for value in row.last.values()):
+        yield 'its log has no scores of a validation'
+    elif not row.checkpoint:
+        yield 'the checkpoint that the scores belong to is not there'
+    decisive = ('model', 'train_cfg', 'val_', 'test_')
+    changes = [change for change in row.changes if change.startswith(decisive)]
+    if changes and log is not None:
+        yield f'it is not what {row.config} says: {", ".join(changes)}'
+
+
+def _results(row: Row, log: TrainingLog) -> List[dict]:
+    note = f'last checkpoint, {row.checkpoint} (sha256 {row.sha256}), {row.device}, {row.versions}'
+    if row.changes:
+        note += f', changed: {", ".join(row.changes)}'
+    data = log.toolbox.FULL_DATA[log.cfg.test_dataloader.dataset.type].name
+    by_task: Dict[str, Dict[str, float]] = {}
+    for score in log.toolbox.SCORES:
+        if score.metric in row.last:
+            by_task.setdefault(score.task, {})[score.metric] = round(row.last[score.metric], 2)
+    return [
+        {'Task': task, 'Dataset': data, 'Metrics': metrics, 'Note': f'{metafiles.MEASURED}: {note}'}
+        for task, metrics in by_task.items()
+    ]

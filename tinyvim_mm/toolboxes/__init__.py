@@ -1,0 +1,90 @@
+"""What the tools must know about each toolbox: one module each.
+
+A module of this package is named like its toolbox and offers what
+:class:`Toolbox` lists. Importing it imports no toolbox.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol, Tuple
+
+from .common import Change, FullData, Photographs, Score
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.evaluator import BaseMetric
+    from mmengine.runner import Runner
+    from torch.utils.data import Dataset
+
+    from ..visualization.sheet import Row
+
+SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
+
+
+class Toolbox(Protocol):
+    """Interface of the modules in this package."""
+
+    #: Type of a dataset to a description of how its files are laid out, with
+    #: the placeholder ``{root}``.
+    LAYOUTS: Dict[str, str]
+    #: Type of a dataset to the public data set that the recipes read with it.
+    FULL_DATA: Dict[str, FullData]
+    #: The figures of a validation; the first says which was the best.
+    SCORES: Tuple[Score, ...]
+    #: The sample photographs that the network is trained on, and the others.
+    SEEN: Photographs
+    UNSEEN: Photographs
+
+    def sample_changes(self, cfg: 'Config', config_path: Path) -> Iterator[Change]:
+        """What ``--sample`` changes; each change is applied before the next is asked for.
+
+        Raises:
+            UsageError: The config does not read what the photographs replace, or
+                they are not there.
+        """
+
+    def read_training_photographs(
+        self, cfg: 'Config', dataloader: 'Config', evaluator: 'Config'
+    ) -> None:
+        """Let copies of ``test_dataloader`` and ``test_evaluator`` read the training photographs.
+
+        Args:
+            cfg: After :meth:`sample_changes`.
+            dataloader: Changed in place.
+            evaluator: Changed in place.
+        """
+
+    def score_line(self, found: Dict[str, Any]) -> str:
+        """The scores of one set of photographs in words, in percent as papers print them."""
+
+    def pick_photographs(self, dataset: 'Dataset', number: int) -> List[int]:
+        """Indices of photographs to draw, chosen by their ground truth alone."""
+
+    def draw_row(self, runner: 'Runner', sample: Any, label: str) -> 'Row':
+        """Draw ground truth and prediction of one result of the model.
+
+        Args:
+            runner: Its visualizer draws.
+            sample: What ``model.test_step`` returned for one photograph.
+            label: How the network stands to the photograph; for the caption.
+        """
+
+    def show_predictions(self, cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
+        """Let the visualization hook draw while a checkpoint is tested.
+
+        Args:
+            cfg: Changed in place.
+            hook: Its ``default_hooks.visualization``, changed in place.
+            folder: Absolute path for the pictures, or ``None``.
+        """
+
+    def dump_metric(self, path: str) -> 'BaseMetric':
+        """A metric that saves the predictions as a pickle."""
+
+
+def toolbox_of(cfg: 'Config') -> Toolbox:
+    """The module for a config's ``default_scope``, one of :data:`SCOPES`."""
+    return import_module(f'.{cfg.default_scope}', __name__)
+
+
+__all__ = ['SCOPES', 'Change', 'FullData', 'Photographs', 'Score', 'Toolbox', 'toolbox_of']

@@ -1,0 +1,1 @@
+"""Whether the data of a training are there, and can be used."""

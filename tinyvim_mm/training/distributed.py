@@ -1,0 +1,66 @@
+"""Training on several devices: process groups on a CPU, and what shards a model."""
+
+import os
+from typing import TYPE_CHECKING
+
+from ..core import environment
+from ..core.errors import MachineError, UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def prepare_launcher(cfg: 'Config', launcher: str) -> None:
+    """Let a config run under a launcher.
+
+    On a machine with an accelerator mmengine does it all. Without one it fails,
+    because it chooses a CUDA device for each process; there the processes of
+    ``--launcher pytorch`` are connected here, by gloo, and their batch norms stay plain
+    ones, which is enough to try a distributed training on a CPU.
+
+    Args:
+        cfg: Changed in place.
+        launcher: One of mmengine's: ``none``, ``pytorch``, ``slurm``, ``mpi``.
+
+    Raises:
+        UsageError: The launcher does not work on this machine, or the tool was
+            not started by it.
+    """
+    cfg.launcher = launcher
+    if launcher == 'pytorch' and 'WORLD_SIZE' not in os.environ:
+        raise UsageError(
+            '--launcher pytorch is for processes that torchrun starts, and WORLD_SIZE is not '
+            'set: use tools/dist_train.sh or tools/dist_test.sh, which call it, or leave out '
+            '--launcher'
+        )
+    if launcher == 'none' or environment.accelerator() is not None:
+        return
+    if launcher != 'pytorch':
+        raise MachineError(
+            f'--launcher {launcher} needs an accelerator ({", ".join(environment.ACCELERATORS)}), '
+            'and this machine has none that torch can see; on a CPU, tools/dist_train.sh and '
+            'tools/dist_test.sh work, and both tools without --launcher'
+        )
+    _connect_cpu_processes(cfg)
+
+
+def _connect_cpu_processes(cfg: 'Config') -> None:
+    from mmengine.logging import print_log
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        distributed.init_process_group('gloo')
+    # mmengine would give the model to the CUDA device of the process's number.
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    if cfg.get('sync_bn'):
+        print_log(
+            f'sync_bn={cfg.sync_bn!r} needs an accelerator: on this CPU each process normalizes '
+            'its own images',
+            logger='current',
+        )
+        cfg.sync_bn = None

@@ -1,0 +1,139 @@
+"""Evaluation of a checkpoint with the metrics of its toolbox."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
+
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
+
+from ..core.errors import UsageError
+from ..models.reparameterize import reparameterize
+from ..recipes.starting_weights import existing_checkpoint
+from ..toolboxes import toolbox_of
+from .config import prepare_config
+from .data.layout import check_data
+from .fit import FitHook
+from .hooks import log_scan_backend
+from .report import report_test
+from .runner import ToolRunner
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def evaluate(
+    config: Union[str, Path],
+    checkpoint: Union[str, Path],
+    work_dir: Union[str, Path, None] = None,
+    *,
+    sample: bool = False,
+    options: Optional[Mapping[str, Any]] = None,
+    data_root: Optional[str] = None,
+    deploy: bool = False,
+    on_bad_sample: str = 'stop',
+    out: Optional[str] = None,
+    show: bool = False,
+    show_dir: Optional[str] = None,
+    wait_time: float = 2.0,
+    trust_checkpoint: bool = False,
+    launcher: str = 'none',
+    command: Optional[str] = None,
+) -> Optional[Dict[str, Any]]:
+    """Evaluate on the config's test data; with ``sample`` also draw.
+
+    Args:
+        config: Path of a config, or name of one of the project's.
+        checkpoint: File with the weights of the whole model.
+        work_dir: Folder for the log; see :func:`~tinyvim_mm.training.train`.
+        sample: Evaluate on the photographs shipped with the project.
+        options: Settings of the config to change: dotted keys to values.
+        data_root: Folder that stands for ``data/`` in the config's paths.
+        deploy: Re-parameterise the model once its weights are loaded.
+        on_bad_sample: ``'stop'``; ``'skip'`` is refused, because scores over fewer
+            pictures compare with no others.
+        out: File that ends in ``.pkl``, for the predictions.
+        show: Show predictions in a window.
+        show_dir: Folder for pictures of the predictions.
+        wait_time: Seconds for each window.
+        trust_checkpoint: Let the checkpoint execute code.
+        launcher: mmengine's: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        command: How the user called this, for messages.
+
+    Returns:
+        What the toolbox's metrics return, ``None`` with ``sample``.
+
+    Raises:
+        UsageError: Something that the user can cure; the message says how.
+        CheckpointError: The checkpoint cannot be read or does not fit.
+        MissingPackageError: A package that the config needs is missing.
+
+    Example:
+        >>> from tinyvim_mm.training import evaluate
+        >>> evaluate('tinyvim_s_300e_in1k', 'tinyvim_s.pth')  # doctest: +SKIP
+        {'accuracy/top1': ...}
+    """
+    if out and Path(out).suffix not in ('.pkl', '.pickle'):
+        raise UsageError(f'--out writes a pickle: {out} must end in .pkl or .pickle')
+    if on_bad_sample == 'skip':
+        raise UsageError(
+            '--on-bad-sample skip is for training: scores over fewer pictures than the data set '
+            'has compare with no others. To leave pictures out, take them out of the annotation '
+            'file or folder'
+        )
+    cfg = prepare_config(
+        config,
+        sample=sample,
+        data_root=data_root,
+        options=options,
+        launcher=launcher,
+        work_dir=work_dir,
+        trust_checkpoint=trust_checkpoint,
+    )
+    cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
+    if show or show_dir:
+        _draw_predictions(cfg, str(config), show, show_dir, wait_time)
+    check_data(cfg, ('train', 'test') if sample else ('test',), command)
+
+    runner = ToolRunner.from_cfg(cfg)
+    runner.register_hook(FitHook(partial=False))
+    log_scan_backend(runner)
+    if deploy:
+        runner.register_hook(_DeployHook())
+    dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
+    if sample:
+        report_test(runner, dumps)
+        return None
+    runner.test_evaluator.metrics.extend(dumps)
+    return runner.test()
+
+
+class _DeployHook(Hook):
+    """Re-parameterises the model after the runner has loaded its weights."""
+
+    def before_test(self, runner: Runner) -> None:
+        before = sum(p.numel() for p in runner.model.parameters())
+        reparameterize(runner.model, inplace=True)
+        after = sum(p.numel() for p in runner.model.parameters())
+        if after < before:
+            runner.logger.info(
+                f're-parameterised: {after:,} parameters of {before:,} in the training form'
+            )
+        for hook in runner.hooks:
+            # It exchanges the model's parameters with those of its average one by one.
+            if isinstance(hook, EMAHook):
+                reparameterize(hook.ema_model.module, inplace=True)
+
+
+def _draw_predictions(
+    cfg: 'Config', config: str, show: bool, show_dir: Optional[str], wait_time: float
+) -> None:
+    """Switch on the visualization hook, which each toolbox configures in its own way."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UsageError(
+            f'--show and --show-dir need default_hooks.visualization, which {config} has not'
+        )
+    folder = str(Path(show_dir).resolve()) if show_dir else None
+    toolbox_of(cfg).show_predictions(cfg, hook, folder)
+    if show:
+        hook.update(show=True, wait_time=wait_time)

@@ -1,0 +1,96 @@
+"""Hooks of mmengine's Runner that the tools add."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, set_random_seed
+
+from ..core import environment
+from ..version import __version__
+
+
+class LogHook(Hook):
+    """Log what a training runs on: versions, and the implementation of the scan."""
+
+    def before_train(self, runner: Runner) -> None:
+        # Not earlier: with a strategy, the runner builds its model when it trains.
+        log_packages(runner)
+        log_scan_backend(runner)
+
+
+class EpochSeedHook(Hook):
+    """Seed all random numbers anew at each epoch, from the run's seed and the epoch.
+
+    mmengine stores no state of the random generators in a checkpoint, so a
+    resumed run would draw other augmentations and samples than the run that
+    was interrupted. With this hook it repeats that run, bit by bit on a CPU,
+    provided that the data are loaded in the main process or by workers that do
+    not persist.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    # Before every hook that may draw a random number.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        set_random_seed((self.seed + 1000 * runner.epoch) % 2**32, diff_rank_seed=True)
+
+
+class IterationSeedHook(Hook):
+    """Seed all random numbers anew at each iteration, from the run's seed and the iteration.
+
+    Does for trainings that count iterations what :class:`EpochSeedHook` does
+    for those that count epochs. The data have to be loaded in the main process.
+    Where mmengine loads all earlier batches again when it resumes (0.10.7), the
+    first batch after that is augmented otherwise than in the whole run.
+
+    Args:
+        seed: The run's seed.
+    """
+
+    # Before every hook that may draw a random number.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        # Called once; the first batch is loaded after it.
+        self._set(2 * runner.iter)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._set(2 * runner.iter + 1)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        # The iteration is counted after this; then the next batch is loaded.
+        self._set(2 * (runner.iter + 1))
+
+    def _set(self, number: int) -> None:
+        set_random_seed((self.seed + number) % 2**32, diff_rank_seed=True)
+
+
+def log_packages(runner: Runner) -> None:
+    """Say in one line which versions the run uses; :mod:`tinyvim_mm.records` reads it."""
+    toolbox = runner.cfg.get('default_scope')
+    names = [name for name in ('torch', 'mmengine', 'mmcv', toolbox) if name]
+    states = [environment.package_state(name) for name in names]
+    versions = [f'tinyvim_mm {__version__}', *(f'{s.name} {s.version}' for s in states)]
+    runner.logger.info(f'packages: {", ".join(versions)}')
+
+
+def log_scan_backend(runner: Runner) -> None:
+    """Say in one line which implementation of the scan the run uses."""
+    from ..models.layers import SS2D
+    from ..ops import describe_choice
+
+    layers = [module for module in runner.model.modules() if isinstance(module, SS2D)]
+    choices = {describe_choice(layer.Ds, layer.backend) for layer in layers}
+    for choice in sorted(choices):
+        runner.logger.info(f'scan backend: {choice}')

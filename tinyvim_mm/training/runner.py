@@ -1,0 +1,109 @@
+"""mmengine's Runner, made for long runs: whole checkpoints, and samples that are looked at."""
+
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..core.errors import UsageError
+from ..core.paths import shown
+from .checkpoints import KeepingCheckpointHook, put_in_place
+from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
+from .data.layout import datasets_of
+
+
+class ToolRunner(Runner):
+    """The runner of ``tools/train.py`` and ``tools/test.py``.
+
+    - A checkpoint gets its name when it is complete, and the one before is removed
+      after that, see :class:`KeepingCheckpointHook`.
+    - A sample that cannot be used is named, and after :meth:`skip_bad_samples`
+      replaced, see :func:`guard_samples`.
+    """
+
+    skip_log: Optional[SkipLog] = None
+    _building_train_loop = False
+
+    def skip_bad_samples(self, resumed: bool) -> None:
+        """Train without the samples that cannot be used, and list them at the end.
+
+        Args:
+            resumed: The list in the work dir is of this training, and goes on.
+        """
+        file = Path(self.work_dir) / SKIPPED_FILES
+        if is_main_process() and not resumed:
+            file.unlink(missing_ok=True)
+        self.skip_log = SkipLog(file)
+
+    def train(self) -> nn.Module:
+        """Train; at the end, whatever it is, the skipped samples are listed."""
+        try:
+            return super().train()
+        finally:
+            self._list_skipped()
+
+    def _list_skipped(self) -> None:
+        lines = self.skip_log.lines() if self.skip_log and is_main_process() else []
+        if lines:
+            self.logger.warning(
+                f'{len(lines)} samples were skipped, see {shown(self.skip_log.file)}:\n  '
+                + '\n  '.join(line.replace('\t', ': ') for line in lines)
+            )
+
+    def build_dataloader(  # a static method of the base class, which needs no work dir
+        self,
+        dataloader: Union[DataLoader, Dict],
+        seed: Optional[int] = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Build it around a data set that is looked at, see :func:`guard_samples`.
+
+        Raises:
+            UsageError: The data set is empty.
+        """
+        try:
+            loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        except ValueError as error:
+            # What mmengine's data set makes of an empty list.
+            if 'need at least one array to concatenate' not in str(error):
+                raise
+            part = next(datasets_of(dataloader['dataset']))
+            raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
+        guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
+        return loader
+
+    def build_train_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
+        """Build it with the loader of the training samples."""
+        # Nothing that build_dataloader gets tells what the samples are for:
+        # mmseg and mmpretrain leave test_mode unset for those of a test.
+        self._building_train_loop = True
+        try:
+            return super().build_train_loop(loop)
+        finally:
+            self._building_train_loop = False
+
+    def register_default_hooks(self, hooks: Optional[Dict[str, Union[Hook, Dict]]] = None) -> None:
+        """Register them, with :class:`KeepingCheckpointHook` for mmengine's."""
+        hooks = dict(hooks or {})
+        checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+        if isinstance(checkpoint, dict) and checkpoint.get('type') == 'CheckpointHook':
+            hooks['checkpoint'] = {**checkpoint, 'type': KeepingCheckpointHook}
+        super().register_default_hooks(hooks)
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save under another name, and rename when the file is complete."""
+        remote = '://' in str(out_dir) or any(
+            value is not None
+            for value in (*args[:1], kwargs.get('file_client_args'), kwargs.get('backend_args'))
+        )
+        if remote:
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        part = f'.{filename}.part'
+        super().save_checkpoint(out_dir, part, *args, **kwargs)
+        put_in_place(Path(out_dir) / part, Path(out_dir) / filename)

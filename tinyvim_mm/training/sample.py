@@ -1,0 +1,40 @@
+"""``--sample``: the same config on the photographs shipped with the project.
+
+The run keeps the config's network, losses, optimizer and kind of schedule.
+What must differ, because a few photographs and a laptop replace a data set and
+eight GPUs, stands in the toolbox's module in ``toolboxes``, each change with its
+reason; the run prints them all when it starts.
+"""
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.paths import shown
+from ..toolboxes import toolbox_of
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def apply_sample(cfg: 'Config', config_path: Path) -> None:
+    """Change a config, in place, so that it runs on the shipped photographs.
+
+    Prints what it changes.
+
+    Args:
+        cfg: A config as it was loaded, before ``--cfg-options``.
+        config_path: Where it came from; for messages.
+
+    Raises:
+        UsageError: There are no photographs for this data set, or they are not
+            where a clone has them.
+    """
+    heading = f'--sample changes these settings of {shown(config_path)}:'
+    for change in toolbox_of(cfg).sample_changes(cfg, config_path):
+        if heading:
+            print(heading)
+            heading = ''
+        cfg.merge_from_dict({change.key: change.value})
+        value = textwrap.shorten(str(change.value), 80, placeholder=' ...')
+        print(f'  {change.key} = {value}\n      {change.reason}', flush=True)

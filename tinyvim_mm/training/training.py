@@ -1,0 +1,147 @@
+"""Training of a config, from the checks before it to the pictures after a sample run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
+
+from mmengine.runner._flexible_runner import FlexibleRunner
+
+from ..core import environment
+from ..core.errors import MachineError, UsageError
+from ..recipes.starting_weights import check_pretrained, check_teacher, existing_checkpoint
+from .anomaly import AnomalyHook
+from .checkpoints import latest_checkpoint
+from .config import prepare_config
+from .data.layout import check_data
+from .fit import FitHook
+from .hooks import EpochSeedHook, IterationSeedHook, LogHook
+from .report import report_training
+from .runner import ToolRunner
+from .strategies import apply_strategy
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def train(
+    config: Union[str, Path],
+    work_dir: Union[str, Path, None] = None,
+    *,
+    sample: bool = False,
+    options: Optional[Mapping[str, Any]] = None,
+    data_root: Optional[str] = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    strategy: str = 'ddp',
+    resume: Union[str, Path, None] = None,
+    on_bad_sample: str = 'stop',
+    detect_anomaly: bool = False,
+    trust_checkpoint: bool = False,
+    launcher: str = 'none',
+    command: Optional[str] = None,
+) -> Path:
+    """Train the model of a config; after a sample run, evaluate and draw.
+
+    Args:
+        config: Path of a config, or name of one of the project's.
+        work_dir: Folder for logs, checkpoints and pictures; ``None`` takes the
+            config's, or else ``work_dirs/CONFIG``.
+        sample: Train on the photographs shipped with the project, with a schedule
+            that a laptop can finish.
+        options: Settings of the config to change: dotted keys to values.
+        data_root: Folder that stands for ``data/`` in the config's paths.
+        amp: Mixed precision, on machines with an accelerator.
+        auto_scale_lr: Scale the learning rate with the batch size.
+        strategy: ``'ddp'``, ``'fsdp'`` or ``'deepspeed'``.
+        resume: A checkpoint to go on from; ``'auto'`` finds the latest in the work
+            dir that is whole. ``None`` starts anew.
+        on_bad_sample: ``'stop'`` at a picture or annotation that cannot be used, or
+            ``'skip'`` it and list it at the end.
+        detect_anomaly: Stop at the first NaN or infinity, and name the layer.
+        trust_checkpoint: Let checkpoints execute code.
+        launcher: mmengine's: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        command: How the user called this, for messages.
+
+    Returns:
+        The work dir.
+
+    Raises:
+        UsageError: Something that the user can cure; the message says how.
+        CheckpointError: A checkpoint cannot be read or does not fit.
+        MissingPackageError: A package that the config needs is missing.
+
+    Example:
+        >>> from tinyvim_mm.training import train
+        >>> train('tinyvim_s_300e_in1k', 'work_dirs/try', sample=True)  # doctest: +SKIP
+        PosixPath('work_dirs/try')
+    """
+    cfg = prepare_config(
+        config,
+        sample=sample,
+        data_root=data_root,
+        options=options,
+        launcher=launcher,
+        work_dir=work_dir,
+        trust_checkpoint=trust_checkpoint,
+    )
+    if amp:
+        _check_amp()
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if auto_scale_lr:
+        _scale_lr(cfg, str(config))
+    if resume == 'auto':
+        # Where nothing was saved yet, mmengine begins from the start, and says so.
+        cfg.resume = True
+        cfg.load_from = latest_checkpoint(cfg.work_dir, trust_checkpoint)
+    elif resume:
+        cfg.resume = True
+        cfg.load_from = existing_checkpoint(str(resume), '--resume')
+    if sample and strategy != 'ddp':
+        raise UsageError(
+            f'--strategy {strategy} does not go with --sample, which draws the predictions '
+            'in one process'
+        )
+    if on_bad_sample == 'skip' and strategy != 'ddp':
+        raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
+    apply_strategy(cfg, strategy)
+    check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
+    check_pretrained(cfg)
+    check_teacher(cfg)
+
+    if 'strategy' in cfg:
+        runner = FlexibleRunner.from_cfg(cfg)
+    else:
+        runner = ToolRunner.from_cfg(cfg)
+        if on_bad_sample == 'skip':
+            runner.skip_bad_samples(resumed=bool(resume))
+    runner.register_hook(LogHook())
+    if strategy != 'deepspeed':  # which reads folders of its own
+        runner.register_hook(FitHook(partial=True))
+    if runner.cfg.get('randomness', {}).get('seed') is not None:
+        by_iteration = 'max_iters' in cfg.train_cfg
+        runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
+    if detect_anomaly:
+        runner.register_hook(AnomalyHook())
+    runner.train()
+    if sample:
+        report_training(runner)
+    return Path(cfg.work_dir)
+
+
+def _check_amp() -> None:
+    """Raise if mixed precision is asked for where mmengine refuses it."""
+    if environment.accelerator() is None:
+        raise MachineError(
+            '--amp (mixed precision) needs an accelerator '
+            f'({", ".join(environment.ACCELERATORS)}), and this machine has none that torch can '
+            'see; run without --amp'
+        )
+
+
+def _scale_lr(cfg: 'Config', name: str) -> None:
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise UsageError(
+            f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {name}: the batch '
+            'size, over all devices, that its learning rate was chosen for'
+        )
+    cfg.auto_scale_lr.enable = True

@@ -1,0 +1,93 @@
+"""Weights as ``.safetensors``, a format that holds no code; its library is optional."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+import torch
+from torch import Tensor
+
+from ..core.environment import MissingPackageError
+
+SUFFIX = '.safetensors'
+
+# The format sorts tensors; under this name their order is kept beside them.
+_ORDER = 'key_order'
+
+
+class MissingError(MissingPackageError):
+    """The ``safetensors`` library is not installed."""
+
+
+def require() -> None:
+    """Raise unless the library is there.
+
+    Raises:
+        MissingError: It is not; the message holds the cure.
+    """
+    try:
+        import safetensors.torch  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            f'{SUFFIX} files need the safetensors library: pip install safetensors, or use a .pth '
+            'file'
+        ) from error
+
+
+def read(path: Path, map_location: Any = 'cpu') -> Dict[str, Any]:
+    """Read a file as a checkpoint ``{'state_dict': ..., 'meta': ...}``.
+
+    Args:
+        path: An existing file.
+        map_location: A device; anything else that :func:`torch.load` takes means the CPU.
+
+    Raises:
+        MissingError: The library is not installed.
+        ValueError: The file is damaged.
+    """
+    require()
+    from safetensors import SafetensorError, safe_open
+
+    device = map_location if isinstance(map_location, (str, torch.device)) else 'cpu'
+    try:
+        with safe_open(str(path), framework='pt', device=str(device)) as file:
+            texts = dict(file.metadata() or {})
+            order: List[str] = json.loads(texts.pop(_ORDER, '[]'))
+            names = list(file.keys())
+            # A text of the file, which may hold anything.
+            known = isinstance(order, list) and all(isinstance(name, str) for name in order)
+            if not known or sorted(order) != sorted(names):  # written by another program
+                order = names
+            state = {name: file.get_tensor(name) for name in order}
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    texts.pop('format', None)
+    return {'state_dict': state, 'meta': {key: _decode(text) for key, text in texts.items()}}
+
+
+def write(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write tensors and plain values.
+
+    Args:
+        path: The file.
+        state: Tensors by name, none of them sharing memory.
+        meta: Texts and what JSON can hold.
+
+    Raises:
+        MissingError: The library is not installed.
+    """
+    require()
+    from safetensors.torch import save_file
+
+    texts = {key: v if isinstance(v, str) else json.dumps(v) for key, v in meta.items()}
+    texts.update({_ORDER: json.dumps(list(state)), 'format': 'pt'})
+    save_file({key: value.contiguous() for key, value in state.items()}, str(path), texts)
+
+
+def _decode(text: str) -> Any:
+    if text[:1] in ('{', '['):
+        try:
+            return json.loads(text)
+        except ValueError:
+            pass
+    return text
