@@ -8,6 +8,8 @@ STACK ?=
 MMCV_WHEELS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+# Processes that share the tests, each with one thread of torch.
+TEST_JOBS ?= 2
 
 # torch's threads spin while they wait. Where another process wants the cores,
 # that makes a step ten times slower; a short spin costs a few percent.
@@ -23,19 +25,20 @@ SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--exact-python) \
   $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)') \
   $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
 
-.PHONY: help env demo test test-gpu test-asan test-matrix fuzz check-install lint clean
+.PHONY: help env demo test test-all test-gpu test-asan test-matrix fuzz check-install lint clean
 
 help:
 	@echo 'make env       create or update .venv: torch, mmcv with its operators, the toolboxes'
 	@echo 'make demo      env, then train Mask R-CNN with TinyViM-B on the sample photographs'
-	@echo 'make test      env, then the linter and the tests   [PYTEST_ARGS="-k scan"]'
+	@echo 'make test      env, then the linters and the tests that are quick   [PYTEST_ARGS="-k scan"]'
+	@echo 'make test-all  the same with all tests: trainings end to end, every shape, fuzzing'
 	@echo 'make test-gpu  build for the GPU here, run its tests and the benchmark; no network needed'
 	@echo 'make test-asan env, then the operator under AddressSanitizer and UBSan'
 	@echo 'make test-matrix  the core tests in clean environments: stacks, Pythons, torches; hours'
 	@echo '                  [MATRIX_ARGS="--only torch-only"]'
 	@echo 'make fuzz      env, then the reliability tests with 10,000 cases each'
 	@echo 'make check-install  env, then wheel and sdist in clean environments'
-	@echo 'make lint      env, then the linter'
+	@echo 'make lint      env, then the linters: ruff, and import-linter for the floors'
 	@echo 'make clean     remove .venv, builds and caches; built mmcv wheels (.cache/wheels),'
 	@echo '               data, weights and results stay'
 	@echo
@@ -51,8 +54,13 @@ env:
 demo: env
 	$(VENV_PYTHON) tools/train.py $(DEMO_CONFIG) --sample --work-dir work_dirs/demo
 
+PYTEST = OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(TEST_JOBS) --dist loadfile
+
 test: lint
-	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
+
+test-all: lint
+	$(PYTEST) $(PYTEST_ARGS)
 
 # Takes the Python it finds, not `env`: GPU machines often have no network.
 test-gpu:
@@ -74,6 +82,7 @@ check-install: env
 
 lint: env
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports --no-logo --no-cache
 
 clean:
 	rm -rf .venv .cache/tmp .cache/logs build dist *.egg-info

@@ -36,6 +36,9 @@ STACKS: Dict[str, Dict[str, str]] = {
 }
 DEFAULT_STACK = 'onedl'
 
+#: The toolboxes, by the names that their configs call themselves (``default_scope``).
+SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
+
 # Needed by a stack but not declared by its distributions.
 STACK_EXTRAS: Dict[str, List[str]] = {
     'onedl': ['ftfy', 'regex', 'opencv-python-headless'],
@@ -43,7 +46,7 @@ STACK_EXTRAS: Dict[str, List[str]] = {
     'openmmlab': ['ftfy', 'regex', 'opencv-python-headless', 'setuptools<81'],
 }
 TEST_REQUIREMENTS = [
-    *('pytest>=8', 'hypothesis>=6', 'ruff>=0.6'),
+    *('pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.6', 'import-linter>=2.5'),
     'fvcore>=0.1.5',  # its FLOP counter has to know the scan
     'safetensors>=0.4',  # the other format of tools/convert_checkpoint.py
     *('onnx>=1.15', 'onnxruntime>=1.17'),  # tools/export.py, and what runs its files

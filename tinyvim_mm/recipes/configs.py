@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Set
 
 from ..core import environment
+from ..core.environment import SCOPES
 from ..core.errors import UsageError
 from ..core.paths import CONFIG_ROOT, PROJECT_ROOT, shown
-from ..toolboxes import SCOPES
 
 if TYPE_CHECKING:
     from mmengine.config import Config

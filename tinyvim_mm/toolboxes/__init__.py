@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol, Tuple
 
+from ..core.environment import SCOPES
 from .common import Change, FullData, Photographs, Score
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from ..visualization.sheet import Row
-
-SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
 class Toolbox(Protocol):
