@@ -1,18 +1,15 @@
-"""Known breakages of the packages around this one, mended in one place."""
+"""Mends for known bugs of the packages around this one, all in one place."""
 
 import importlib.util
-
-import torch
+from importlib import metadata
+from typing import Any
 
 # Kept alive: the schemas vanish with the library object.
-_torchvision_schemas = None
+_torchvision_schemas: Any = None
 
 
 def apply() -> None:
-    """Mend what is known to break; does nothing the second time.
-
-    Entry points call it before they import any toolbox.
-    """
+    """Apply all mends. Call it before any toolbox is imported; a second call changes nothing."""
     _name_packages()
     _declare_torchvision_schemas()
 
@@ -37,10 +34,10 @@ def _declare_torchvision_schemas() -> None:
     # schemas declared it imports; models and transforms work, and so does
     # everything but its own nms.
     global _torchvision_schemas
+    import torch
+
     if _torchvision_schemas is not None or torch.version.cuda is not None:
         return
-    from importlib import metadata
-
     try:
         build = metadata.version('torchvision')
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The errors that a user of the tools can cure himself."""
+"""The errors that a user can cure: commands print their message, without a traceback."""
 
 from .environment import with_hint
 
@@ -6,16 +6,15 @@ from .environment import with_hint
 class UsageError(Exception):
     """Something in the command, the config or the files is not as it should be.
 
-    The message says what, where, and what to do; the tools print it without a
-    traceback.
+    The message says what is wrong, where, and what to do.
     """
 
 
 class MachineError(UsageError):
-    """What was asked for needs something that this machine, or this Python, has not.
+    """This machine, or this Python, lacks what was asked for: a GPU, a package, a device.
 
     Args:
-        message: What, and what to do; a hint at the doctor is added.
+        message: What is lacking, and what to do. A line that names the doctor is added.
     """
 
     def __init__(self, message: str) -> None:
@@ -26,12 +25,12 @@ class BadSampleError(UsageError):
     """One sample of a data set cannot be used.
 
     Args:
-        message: The file and what is wrong with it. Of a message that torch's
-            data loader made of this error in a worker process, traceback
-            included, the original one is kept.
+        message: The file and what is wrong with it.
     """
 
     def __init__(self, message: str) -> None:
+        # torch's data loader raises an error of a worker process again, under the same
+        # class, with the worker's traceback as its message. The last line is the original.
         if message.startswith('Caught BadSampleError in '):
             message = message.rpartition('BadSampleError: ')[2].rstrip()
         super().__init__(message)
