@@ -11,7 +11,7 @@ class UsageError(Exception):
 
 
 class MachineError(UsageError):
-    """This machine, or this Python, lacks what was asked for: a GPU, a package, a device.
+    """The machine, or its Python, lacks what was asked for: a GPU, a package, a device.
 
     Args:
         message: What is lacking, and what to do. A line that names the doctor is added.
