@@ -1,6 +1,5 @@
 """Configs by name, metafiles, and what an installed package holds."""
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -124,7 +123,7 @@ def test_a_check_names_what_differs_and_writes_nothing(monkeypatch):
         metafiles, 'render', lambda p: p.read_text().replace('Parameters: ', 'Parameters: 1')
     )
     with pytest.raises(UsageError, match=r'without --check(.|\n)*\+    Parameters: 1'):
-        metafiles.update(argparse.Namespace(check=True))
+        metafiles.update(check=True)
     assert path.read_text() == before
 
 

@@ -6,7 +6,7 @@ from recorded_logs import write_work_dir
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from tinyvim_mm.records import costs
+from tinyvim_mm.commands import cost
 
 DETECTOR = 'mask_rcnn_tinyvim_b_1x_coco'
 SEGMENTOR = 'fpn_tinyvim_s_40k_ade20k'
@@ -20,7 +20,7 @@ def started(tmp_path):
 
 def table(capsys, *arguments):
     """Cells by the number of devices, and all words."""
-    costs.main([str(argument) for argument in arguments])
+    cost.main([str(argument) for argument in arguments])
     words = capsys.readouterr().out
     lines = [line for line in words.splitlines() if line.startswith('| ')]
     head, _, *rows = ([cell.strip() for cell in line.split('|')[1:-1]] for line in lines)
@@ -92,6 +92,6 @@ def test_another_schedule_than_the_measured(started, capsys):
 def test_errors(arguments, words, capsys, started, monkeypatch):
     monkeypatch.chdir(started)
     with pytest.raises(SystemExit) as caught:
-        costs.main(arguments)
+        cost.main(arguments)
     assert caught.value.code == 2
     assert words in capsys.readouterr().err

@@ -13,6 +13,7 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 pytest.importorskip('mmpretrain')
 
+from tinyvim_mm.commands import collect
 from tinyvim_mm.recipes import metafiles
 from tinyvim_mm.recipes.configs import find_config
 from tinyvim_mm.records import results
@@ -147,7 +148,7 @@ def test_what_was_changed_is_listed(tmp_path):
 @pytest.mark.parametrize('suffix', ['.md', '.csv', '.json'])
 def test_formats(suffix, detector, tmp_path, capsys):
     out = tmp_path / f'table{suffix}'
-    results.main([str(detector), str(tmp_path / 'gone'), '--out', str(out)])
+    collect.main([str(detector), str(tmp_path / 'gone'), '--out', str(out)])
     text = out.read_text()
     if suffix == '.json':
         first, second = json.loads(text)
@@ -176,7 +177,7 @@ def test_a_network_that_found_nothing_has_no_score(tmp_path):
 
 def test_an_unknown_ending(detector, capsys):
     with pytest.raises(SystemExit):
-        results.main([str(detector), '--out', 'table.xls'])
+        collect.main([str(detector), '--out', 'table.xls'])
     assert 'must end in .md, .csv, .json' in capsys.readouterr().err
 
 
@@ -203,7 +204,7 @@ def entry(path):
 def test_measured_results_stand_beside_the_published(detector, metafile):
     before = entry(metafile)
     for _ in range(2):  # the second time replaces what the first one wrote
-        results.main([str(detector), '--write-metafile'])
+        collect.main([str(detector), '--write-metafile'])
     after = entry(metafile)
     published, measured = after['Results'][:2], after['Results'][2:]
     assert published == before['Results']
@@ -241,6 +242,6 @@ def test_what_must_not_stand_in_a_metafile(arguments, words, tmp_path, metafile,
     kinds = dict(validations=aps(0.4), done=1200, steps_per_epoch=100)
     work_dir = write_work_dir(tmp_path / 'det', DETECTOR, **{**kinds, **arguments})
     with pytest.raises(SystemExit):
-        results.main([str(work_dir), '--write-metafile'])
+        collect.main([str(work_dir), '--write-metafile'])
     assert re.search(words, capsys.readouterr().err)
     assert metafile.read_text() == before

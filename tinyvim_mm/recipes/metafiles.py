@@ -1,16 +1,14 @@
-"""Numbers in the metafiles: what stands behind ``tools/update_metafiles.py``.
+"""Numbers in the metafiles.
 
 Published results and papers in ``configs/*/metafile.yml`` are written by hand;
 parameters, FLOPs, schedules and batch sizes are taken from the configs by this module,
 and measured results from logs by :mod:`.results`.
 """
 
-import argparse
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
-from ..commands.run import run_command
 from ..core.errors import MachineError, UsageError
 from ..core.paths import MODEL_INDEX, PROJECT_ROOT, shown
 from .configs import list_configs, load_config
@@ -29,39 +27,14 @@ _HEADER = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of ``tools/update_metafiles.py``."""
-    parser = argparse.ArgumentParser(
-        prog='tools/update_metafiles.py',
-        description='Compute the numbers in configs/*/metafile.yml from the configs, give configs '
-        'without an entry one, and list the metafiles in model-index.yml.',
-    )
-    parser.add_argument(
-        '--check', action='store_true', help='write nothing; exit with 2 if something would change'
-    )
-    return parser
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/update_metafiles.py``.
-
-    Args:
-        argv: Command line without the program; ``None`` takes ``sys.argv``.
-
-    Raises:
-        SystemExit: With code 2 after an error, or if ``--check`` finds differences.
-    """
-    run_command(build_parser(), update, argv)
-
-
-def update(args: argparse.Namespace) -> None:
+def update(check: bool = False) -> None:
     """Write, or check, all metafiles and the index.
 
     Args:
-        args: Parsed by :func:`build_parser`.
+        check: Write nothing, and raise if something would change.
 
     Raises:
-        UsageError: ``--check`` found differences; they are in the message.
+        UsageError: ``check`` found differences; they are in the message.
     """
     wanted = {path: render(path) for path in metafiles()}
     imports = ''.join(f'- {path.relative_to(PROJECT_ROOT).as_posix()}\n' for path in wanted)
@@ -75,10 +48,10 @@ def update(args: argparse.Namespace) -> None:
         differences += difflib.unified_diff(
             before.splitlines(), text.splitlines(), name, f'{name}, computed', lineterm=''
         )
-        if not args.check:
+        if not check:
             path.write_text(text, encoding='utf-8')
             print(f'Written: {name}')
-    if args.check and differences:
+    if check and differences:
         changes = '\n'.join(differences)
         raise UsageError(f'run tools/update_metafiles.py without --check to apply:\n{changes}')
 

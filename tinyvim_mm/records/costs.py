@@ -1,13 +1,11 @@
-"""What a training costs on 1, 8 and 64 devices: what stands behind ``tools/estimate_cost.py``."""
+"""What a training costs on other numbers of devices than it was measured on."""
 
-import argparse
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Union
 
-from ..commands.options import count
-from ..commands.run import run_command
+from ..core import tables
 from ..core.compat import apply as apply_compat
 from ..core.errors import UsageError
 from ..recipes.configs import find_config, load_config
@@ -15,85 +13,66 @@ from ..toolboxes import toolbox_of
 from .recipe import recipe_of
 from .training_log import LogError, TrainingLog, read_log
 
-DEVICES = (1, 8, 64)
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """Options of ``tools/estimate_cost.py``."""
-    parser = argparse.ArgumentParser(
-        prog='tools/estimate_cost.py',
-        description='From the time of a step in the log of a training, finished or running, tell '
-        'how long the whole schedule takes on other numbers of devices. A few hundred steps on '
-        "the recipe's data and one device of the kind in question are enough for a log.",
-    )
-    parser.add_argument(
-        'log',
-        metavar='WORK_DIR_OR_LOG',
-        type=Path,
-        help='work dir of the training, or a scalars.json in it',
-    )
-    parser.add_argument(
-        '--config',
-        help='take schedule and total batch of this config (default: the one that was trained; of '
-        'a run with --sample, its recipe)',
-    )
-    parser.add_argument(
-        '--devices', type=count, nargs='+', default=list(DEVICES), help='default: %(default)s'
-    )
-    parser.add_argument(
-        '--batch-per-gpu',
-        type=count,
-        help='images of one device in one step (default: the total batch of the recipe, divided)',
-    )
-    parser.add_argument(
-        '--images', type=count, help='images of an epoch (default: those of the log or the data)'
-    )
-    parser.add_argument(
-        '--efficiency',
-        type=_share,
-        default=1.0,
-        help='throughput of a device among several, as a share of the measured one, where there '
-        'are more of them than measured (default: 1, linear scaling)',
-    )
-    parser.add_argument('--price-per-gpu-hour', type=float, metavar='P', help='adds the cost')
-    return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
-    return value
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/estimate_cost.py``.
+def estimate_cost(
+    log: Union[str, Path],
+    *,
+    config: Optional[str] = None,
+    devices: Sequence[int] = (1, 8, 64),
+    batch_per_gpu: Optional[int] = None,
+    images: Optional[int] = None,
+    efficiency: float = 1.0,
+    price_per_gpu_hour: Optional[float] = None,
+) -> str:
+    """Tell how long a whole schedule takes, from the time of a step in a log.
 
     Args:
-        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        log: Work dir of a training, finished or running, or a ``scalars.json`` in it.
+        config: Take schedule and total batch of this config; ``None`` takes the one that was
+            trained, or of a run on the sample photographs its recipe.
+        devices: Numbers of devices, a row each.
+        batch_per_gpu: Images of one device in one step; ``None`` divides the total batch of
+            the recipe.
+        images: Images of an epoch; ``None`` takes those of the log or the data.
+        efficiency: Throughput of a device among several, as a share of the measured one,
+            where there are more of them than measured.
+        price_per_gpu_hour: Adds the cost, in the same currency.
 
-    Raises:
-        SystemExit: With code 2 after an error in the command or the log.
-    """
-    run_command(build_parser(), estimate, argv)
-
-
-def estimate(args: argparse.Namespace) -> None:
-    """Print what was measured, the table, and what it assumes.
-
-    Args:
-        args: Parsed by :func:`build_parser`.
+    Returns:
+        What was measured, a table in Markdown, and what it assumes.
 
     Raises:
         UsageError: There is no readable log, or it does not tell what is needed.
+
+    Example:
+        >>> from tinyvim_mm.records import estimate_cost
+        >>> print(estimate_cost('work_dirs/tinyvim_s_300e_in1k'))  # doctest: +SKIP
     """
     try:
-        log = read_log(args.log)
+        found = read_log(Path(log))
     except LogError as error:
         raise UsageError(str(error)) from error
-    speed = measure(log)
-    schedule = schedule_of(log, args.config, args.images)
-    print('\n'.join(_report(log, speed, schedule, args)))
+    speed = measure(found)
+    schedule = schedule_of(found, config, images)
+    head = ['devices', 'images each', 'steps', 'hours', 'device-hours']
+    if price_per_gpu_hour is not None:
+        head.append('cost')
+    rows = []
+    for number in devices:
+        each = batch_per_gpu or schedule.batch // number
+        if batch_per_gpu is None and schedule.batch % number:
+            note = f'{schedule.batch} images cannot be divided: give --batch-per-gpu'
+            rows.append([number, note, *[''] * (len(head) - 2)])
+            continue
+        share = efficiency if number > found.devices else 1.0
+        time = hours(schedule, speed, number, share)
+        steps = schedule.steps(each * number)
+        rows.append([number, each, f'{steps:,}', f'{time:,.1f}', f'{time * number:,.1f}'])
+        if price_per_gpu_hour is not None:
+            rows[-1].append(f'{time * number * price_per_gpu_hour:,.2f}')
+    table = tables.markdown(head, rows, spaced=True)
+    assumptions = _assumptions(schedule, efficiency, batch_per_gpu)
+    return '\n'.join([*_measured(found, speed, schedule), '', *table, '', *assumptions])
 
 
 @dataclass(frozen=True)
@@ -199,15 +178,12 @@ def hours(schedule: Schedule, speed: Speed, devices: int, share: float) -> float
     return schedule.epochs * schedule.images / (speed.images * devices * share) / 3600
 
 
-def _report(
-    log: TrainingLog, speed: Speed, schedule: Schedule, args: argparse.Namespace
-) -> List[str]:
+def _measured(log: TrainingLog, speed: Speed, schedule: Schedule) -> List[str]:
     lines = [
         f'measured: {log.name} on {log.devices} x {log.device}, {log.batch_size} images each: '
         f'{speed.seconds:.3f} s a step, {speed.waiting:.3f} s of it waiting for data (medians of '
         f'{speed.records} records), {speed.images:.2f} images a second on a device',
         f'schedule: {schedule.words}',
-        '',
     ]
     if log.device == 'CPU':
         lines.insert(0, 'MEASURED ON A CPU: these are hours of such CPUs, and tell nothing of GPUs')
@@ -217,34 +193,14 @@ def _report(
             'MEASURED WITH --sample: its images are smaller than those of the recipe, whose steps '
             'take longer',
         )
-    priced = args.price_per_gpu_hour is not None
-    head = ['devices', 'images each', 'steps', 'hours', 'device-hours', *(['cost'] * priced)]
-    lines += [_line(head), _line(['---'] * len(head))]
-    for devices in args.devices:
-        each = args.batch_per_gpu or schedule.batch // devices
-        if args.batch_per_gpu is None and schedule.batch % devices:
-            note = f'{schedule.batch} images cannot be divided: give --batch-per-gpu'
-            lines.append(_line([str(devices), note, *[''] * (len(head) - 2)]))
-            continue
-        share = args.efficiency if devices > log.devices else 1.0
-        time = hours(schedule, speed, devices, share)
-        steps = schedule.steps(each * devices)
-        cells = [f'{devices}', f'{each}', f'{steps:,}', f'{time:,.1f}', f'{time * devices:,.1f}']
-        if priced:
-            cells.append(f'{time * devices * args.price_per_gpu_hour:,.2f}')
-        lines.append(_line(cells))
-    return [*lines, '', *_assumptions(schedule, args)]
+    return lines
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
-
-
-def _assumptions(schedule: Schedule, args: argparse.Namespace) -> List[str]:
+def _assumptions(schedule: Schedule, efficiency: float, batch_per_gpu: Optional[int]) -> List[str]:
     scaling = (
         'the throughput of a device does not depend on their number (--efficiency)'
-        if args.efficiency == 1
-        else f'with more devices than measured, each has {args.efficiency:g} of its throughput'
+        if efficiency == 1
+        else f'with more devices than measured, each has {efficiency:g} of its throughput'
     )
     lines = [
         'assumed:',
@@ -253,7 +209,7 @@ def _assumptions(schedule: Schedule, args: argparse.Namespace) -> List[str]:
         '- the data arrive as fast as in the measured training',
         '- training alone: no validation, no start, no failures',
     ]
-    if args.batch_per_gpu:
+    if batch_per_gpu:
         lines.append(
             f'- as many images are read whatever the batch; the learning rate is for a batch of '
             f'{schedule.batch} (--auto-scale-lr)'

@@ -1,15 +1,12 @@
-"""Tables of finished trainings: what stands behind ``tools/collect_results.py``."""
+"""Tables of finished trainings."""
 
-import argparse
-import csv
-import io
 import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
-from ..commands.run import run_command
+from ..core import tables
 from ..core.errors import UsageError
 from ..core.paths import shown
 from ..recipes import metafiles
@@ -56,65 +53,51 @@ class Row:
     changes: List[str] = field(default_factory=list)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of ``tools/collect_results.py``."""
-    parser = argparse.ArgumentParser(
-        prog='tools/collect_results.py',
-        description='Make a table of trainings from their logs. One that is unfinished or '
-        'damaged becomes a row that says so.',
-    )
-    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', type=Path)
-    parser.add_argument(
-        '--format', choices=sorted(FORMATS.values()), help='default: as --out ends, or markdown'
-    )
-    parser.add_argument(
-        '--out', type=Path, metavar='FILE', help='write the table to FILE.md, .csv or .json'
-    )
-    parser.add_argument(
-        '--write-metafile',
-        action='store_true',
-        help="put the last scores of finished trainings of the project's configs into "
-        'configs/*/metafile.yml, beside the published ones and marked as measured',
-    )
-    return parser
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/collect_results.py``.
+def collect(
+    work_dirs: Sequence[Union[str, Path]],
+    out: Union[str, Path, None] = None,
+    *,
+    format: Optional[str] = None,
+    write_metafile: bool = False,
+) -> List[Row]:
+    """Write a table of trainings; without a file, print it.
 
     Args:
-        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        work_dirs: Of the trainings. One that is unfinished or damaged becomes a row that
+            says so.
+        out: File to write.
+        format: ``'markdown'``, ``'csv'`` or ``'json'``; ``None`` takes what the name of
+            ``out`` ends in, or else Markdown.
+        write_metafile: Put the last scores into the metafiles beside the configs, too.
+
+    Returns:
+        The rows.
 
     Raises:
-        SystemExit: With code 2 after an error in the command.
+        UsageError: ``out`` has an unknown ending, or a row cannot go into a metafile.
+
+    Example:
+        >>> from tinyvim_mm.records import collect
+        >>> collect(['work_dirs/mask_rcnn_tinyvim_b_1x_coco'], 'results.md')  # doctest: +SKIP
     """
-    run_command(build_parser(), collect, argv)
-
-
-def collect(args: argparse.Namespace) -> None:
-    """Print or write the table, and the metafiles if they were asked for.
-
-    Args:
-        args: Parsed by :func:`build_parser`.
-
-    Raises:
-        UsageError: ``--out`` has an unknown ending, or a row cannot go into a metafile.
-    """
-    name = args.format
-    if name is None:
-        if args.out and args.out.suffix not in FORMATS:
-            raise UsageError(f'--out {args.out}: it must end in {", ".join(FORMATS)}')
-        name = FORMATS[args.out.suffix] if args.out else 'markdown'
-    found = [read_row(work_dir) for work_dir in args.work_dirs]
-    text = render([row for row, _ in found], name)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding='utf-8')
-        print(f'Written: {shown(args.out)}')
+    if format is None:
+        suffix = Path(out).suffix if out else '.md'
+        if suffix not in FORMATS:
+            raise UsageError(f'--out {out}: it must end in {", ".join(FORMATS)}')
+        format = FORMATS[suffix]
+    found = [read_row(Path(work_dir)) for work_dir in work_dirs]
+    rows = [row for row, _ in found]
+    text = render(rows, format)
+    if out:
+        out = Path(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding='utf-8')
+        print(f'Written: {shown(out)}')
     else:
         print(text, end='')
-    if args.write_metafile:
+    if write_metafile:
         _write_metafiles(found)
+    return rows
 
 
 def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
@@ -193,13 +176,9 @@ def render(rows: Sequence[Row], name: str) -> str:
         return json.dumps(content, indent=2) + '\n'
     table = [_cells(row) for row in rows]
     if name == 'csv':
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(table[0]), lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(table)
-        return text.getvalue()
-    lines = [list(table[0]), ['---'] * len(table[0]), *(list(cells.values()) for cells in table)]
-    return ''.join(f'| {" | ".join(c.replace("|", "/") for c in line)} |\n' for line in lines)
+        return tables.to_csv(table)
+    lines = tables.markdown(list(table[0]), [list(cells.values()) for cells in table], spaced=True)
+    return '\n'.join([*lines, ''])
 
 
 def _cells(row: Row) -> Dict[str, str]:

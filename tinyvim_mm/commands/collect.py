@@ -1,0 +1,51 @@
+"""``tinyvim-mm collect``, also ``tools/collect_results.py``."""
+
+import argparse
+from pathlib import Path
+from typing import Optional, Sequence
+
+from .run import run_command
+
+
+def build_parser(prog: str = 'tools/collect_results.py') -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Make a table of trainings from their logs. One that is unfinished or '
+        'damaged becomes a row that says so.',
+    )
+    parser.add_argument('work_dirs', nargs='+', metavar='WORK_DIR', type=Path)
+    parser.add_argument(
+        '--format',
+        choices=['csv', 'json', 'markdown'],
+        help='default: as --out ends, or markdown',
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='write the table to FILE.md, .csv or .json'
+    )
+    parser.add_argument(
+        '--write-metafile',
+        action='store_true',
+        help="put the last scores of finished trainings of the project's configs into "
+        'configs/*/metafile.yml, beside the published ones and marked as measured',
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/collect_results.py') -> None:
+    """Run the command.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
+
+    Raises:
+        SystemExit: With code 2 after an error that the user can cure.
+    """
+    run_command(build_parser(prog), _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from ..records import collect
+
+    collect(args.work_dirs, args.out, format=args.format, write_metafile=args.write_metafile)

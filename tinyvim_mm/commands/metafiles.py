@@ -1,0 +1,38 @@
+"""``tinyvim-mm metafiles``, also ``tools/update_metafiles.py``."""
+
+import argparse
+from typing import Optional, Sequence
+
+from .run import run_command
+
+
+def build_parser(prog: str = 'tools/update_metafiles.py') -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Compute the numbers in configs/*/metafile.yml from the configs, give configs '
+        'without an entry one, and list the metafiles in model-index.yml.',
+    )
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing; exit with 2 if something would change'
+    )
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/update_metafiles.py') -> None:
+    """Run the command.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
+
+    Raises:
+        SystemExit: With code 2 after an error, or if ``--check`` finds differences.
+    """
+    run_command(build_parser(prog), _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from ..recipes.metafiles import update
+
+    update(check=args.check)
