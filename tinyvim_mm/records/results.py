@@ -13,7 +13,7 @@ from ..commands.run import run_command
 from ..core.errors import UsageError
 from ..core.paths import shown
 from ..recipes import metafiles
-from .recipe import changes_from_recipe, recipe_of
+from .changes import changes_from_recipe, recipe_of
 from .training_log import LogError, TrainingLog, read_log
 
 FORMATS = {'.md': 'markdown', '.csv': 'csv', '.json': 'json'}
