@@ -16,7 +16,7 @@ from tinyvim_mm.commands import train
 from tinyvim_mm.core.environment import accelerator
 from tinyvim_mm.records.costs import measure
 from tinyvim_mm.records.results import read_row
-from tinyvim_mm.visualization.curves import read_training
+from tinyvim_mm.records.scalars import read_training
 from tinyvim_mm.weights.files import load_file
 
 CONFIG = 'mask_rcnn_tinyvim_s_1x_coco'

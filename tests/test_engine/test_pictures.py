@@ -8,13 +8,8 @@ pytest.importorskip('mmengine')
 
 import matplotlib.image
 
-from tinyvim_mm.visualization.curves import (
-    loss_parts,
-    plot_training,
-    read_scalars,
-    read_training,
-    smooth,
-)
+from tinyvim_mm.records.scalars import read_scalars, read_training
+from tinyvim_mm.visualization.curves import loss_parts, plot_training, smooth
 from tinyvim_mm.visualization.sheet import Row, save_sheet
 
 

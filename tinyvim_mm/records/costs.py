@@ -10,7 +10,7 @@ from ..core.compat import apply as apply_compat
 from ..core.errors import UsageError
 from ..recipes.configs import find_config, load_config
 from ..toolboxes import toolbox_of
-from .recipe import recipe_of
+from .changes import recipe_of
 from .training_log import LogError, TrainingLog, read_log
 
 

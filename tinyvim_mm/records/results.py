@@ -10,7 +10,7 @@ from ..core import tables
 from ..core.errors import UsageError
 from ..core.paths import shown
 from ..recipes import metafiles
-from .recipe import changes_from_recipe, recipe_of
+from .changes import changes_from_recipe, recipe_of
 from .training_log import LogError, TrainingLog, read_log
 
 FORMATS = {'.md': 'markdown', '.csv': 'csv', '.json': 'json'}

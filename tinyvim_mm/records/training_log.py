@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Dict, List, Optional
 
 from ..core.paths import PROJECT_ROOT
 from ..toolboxes import SCOPES, Toolbox, toolbox_of
-from ..visualization.curves import Record, read_runs, read_validations
+from .scalars import Record, read_runs, read_validations
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -29,8 +29,8 @@ class TrainingLog:
         work_dir: Where it lies.
         name: Name of the config.
         cfg: The config as it was run.
-        records: Losses and times, in order of ``step``; see :func:`.curves.read_runs`.
-        validations: Scores, in order of ``step``; see :func:`.curves.read_validations`.
+        records: Losses and times, in order of ``step``; see :func:`.scalars.read_runs`.
+        validations: Scores, in order of ``step``; see :func:`.scalars.read_validations`.
         devices: Number of processes, each with one device.
         device: Name of the accelerator, or ``'CPU'``.
         versions: Packages and their versions, in one line.

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from ..visualization.curves import read_training
+from ..records.scalars import read_training
 from ..weights.files import load_file
 from .resume import differences
 from .small_runs import SMALL_RUNS, run

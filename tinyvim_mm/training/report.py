@@ -13,8 +13,9 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from ..core.paths import shown
+from ..records.scalars import Record, read_training
 from ..toolboxes import Photographs, Toolbox, toolbox_of
-from ..visualization.curves import Record, plot_training, read_training
+from ..visualization.curves import plot_training
 from ..visualization.sheet import Row, save_sheet
 
 if TYPE_CHECKING:

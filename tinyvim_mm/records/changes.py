@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 from typing import Any, Iterator, List, Optional
 
+from ..core.compat import apply as apply_compat
 from ..recipes.configs import list_configs, load_config
 from .training_log import TrainingLog
 
@@ -34,9 +35,7 @@ def changes_from_recipe(log: TrainingLog) -> Optional[List[str]]:
     path = recipe_of(log)
     if path is None:
         return None
-    from ..core.compat import apply
-
-    apply()
+    apply_compat()
     recipe = load_config(path)
     if recipe.get('data_preprocessor'):
         # mmengine's Runner puts it there before it dumps the config.
