@@ -69,9 +69,9 @@ test-gpu:
 test-asan: env
 	PYTHON=$(VENV_PYTHON) bash tools/test_asan.sh
 
-# In clean environments under .cache/matrix; results in docs/matrix.json and the README.
+# In clean environments under .cache/matrix; results in docs/matrix.json and docs/testing.md.
 test-matrix:
-	$(PYTHON) tools/test_matrix.py --fill README.md $(MATRIX_ARGS)
+	$(PYTHON) tools/test_matrix.py --fill docs/testing.md $(MATRIX_ARGS)
 
 fuzz: env
 	$(VENV_PYTHON) -m pytest tests/test_reliability tests/test_hostile_checkpoints.py \
