@@ -1,15 +1,14 @@
-"""Mask R-CNN with MobileMamba-B1 on COCO, 12 epochs: 40.6 box AP, 37.4 mask AP published."""
+"""Mask R-CNN with MobileMamba-B1 on COCO, 12 epochs."""
 
 _base_ = [
-    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    './_base_/models/mask_rcnn.py',
     'mmdet::_base_/datasets/coco_instance.py',
-    'mmdet::_base_/schedules/schedule_1x.py',
+    './_base_/schedules/mobilemamba_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='tinyvim_mm.MobileMamba',
         arch='b1',
         norm_eval=True,
@@ -26,14 +25,3 @@ model = dict(
         finer_levels=2,
     ),
 )
-
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, weight_decay=0.05),
-    clip_grad=dict(max_norm=0.1),
-    # As published: the norm of the scan takes no weight decay, batch norms (`bn`) do.
-    paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(type='CosineAnnealingLR', eta_min=0.0, begin=6, end=12, convert_to_iter_based=True),
-]

@@ -1,15 +1,14 @@
-"""Mask R-CNN with TinyViM-B and FPN on COCO, 1x schedule: 42.3 box AP, 38.7 mask AP published."""
+"""Mask R-CNN with TinyViM-B and FPN on COCO, 1x schedule."""
 
 _base_ = [
-    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    './_base_/models/mask_rcnn.py',
     'mmdet::_base_/datasets/coco_instance.py',
-    'mmdet::_base_/schedules/schedule_1x.py',
+    './_base_/schedules/adamw_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='tinyvim_mm.TinyViM',
         arch='b',
         # ImageNet weights, 300 epochs, from the release of TinyViM's authors.
@@ -18,8 +17,4 @@ model = dict(
     neck=dict(in_channels=[48, 96, 192, 384]),
 )
 
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, weight_decay=0.05),
-    # The state matrix and the skip weight of the scan take no weight decay.
-    paramwise_cfg=dict(custom_keys={'A_logs': dict(decay_mult=0.0), 'Ds': dict(decay_mult=0.0)}),
-)
+optim_wrapper = dict(paramwise_cfg=_base_.pop('no_decay').scan)

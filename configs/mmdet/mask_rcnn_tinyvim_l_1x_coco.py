@@ -1,4 +1,4 @@
-"""Mask R-CNN with TinyViM-L and FPN on COCO, 1x schedule: 44.5 box AP, 40.3 mask AP published."""
+"""Mask R-CNN with TinyViM-L and FPN on COCO, 1x schedule."""
 
 _base_ = './mask_rcnn_tinyvim_b_1x_coco.py'
 

@@ -1,4 +1,4 @@
-"""Mask R-CNN with TinyViM-S and FPN on COCO, 1x: no detection result is published for S."""
+"""Mask R-CNN with TinyViM-S and FPN on COCO, 1x schedule: no published result."""
 
 _base_ = './mask_rcnn_tinyvim_b_1x_coco.py'
 

@@ -4,15 +4,14 @@ The learning rate is half of Mask R-CNN's, as in mmdet's own pair of configs.
 """
 
 _base_ = [
-    'mmdet::_base_/models/retinanet_r50_fpn.py',
+    './_base_/models/retinanet.py',
     'mmdet::_base_/datasets/coco_detection.py',
-    'mmdet::_base_/schedules/schedule_1x.py',
+    './_base_/schedules/adamw_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
 
 model = dict(
     backbone=dict(
-        _delete_=True,
         type='tinyvim_mm.TinyViM',
         arch='b',
         out_indices=(1, 2, 3),
@@ -22,8 +21,4 @@ model = dict(
     neck=dict(in_channels=[96, 192, 384], start_level=0),
 )
 
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1e-4, weight_decay=0.05),
-    # The state matrix and the skip weight of the scan take no weight decay.
-    paramwise_cfg=dict(custom_keys={'A_logs': dict(decay_mult=0.0), 'Ds': dict(decay_mult=0.0)}),
-)
+optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=_base_.pop('no_decay').scan)

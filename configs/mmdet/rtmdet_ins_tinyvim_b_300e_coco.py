@@ -3,7 +3,7 @@
 Neck and head have the widths of RTMDet-Ins-M; data and schedule are RTMDet's.
 """
 
-_base_ = 'mmdet::rtmdet/rtmdet-ins_l_8xb32-300e_coco.py'
+_base_ = ['mmdet::rtmdet/rtmdet-ins_l_8xb32-300e_coco.py', '../_base_/weight_decay.py']
 
 model = dict(
     # RTMDet feeds BGR images; the ImageNet weights of TinyViM saw RGB.
@@ -22,10 +22,7 @@ model = dict(
     bbox_head=dict(in_channels=192, feat_channels=192),
 )
 
-optim_wrapper = dict(
-    # The state matrix and the skip weight of the scan take no weight decay.
-    paramwise_cfg=dict(custom_keys={'A_logs': dict(decay_mult=0.0), 'Ds': dict(decay_mult=0.0)}),
-)
+optim_wrapper = dict(paramwise_cfg=_base_.pop('no_decay').scan)
 
 # RTMDet's learning rate belongs to 256 images a step; its own config says 16.
 auto_scale_lr = dict(base_batch_size=256)

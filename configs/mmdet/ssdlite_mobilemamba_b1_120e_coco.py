@@ -1,9 +1,9 @@
-"""SSDLite with MobileMamba-B1 on COCO, images of 320 pixels, 120 epochs: 24.0 AP published.
+"""SSDLite with MobileMamba-B1 on COCO, images of 320 pixels, 120 epochs.
 
 An epoch passes five times over the images. Only the first two stages are built.
 """
 
-_base_ = 'mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py'
+_base_ = ['mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py', '../_base_/weight_decay.py']
 
 model = dict(
     backbone=dict(
@@ -23,8 +23,7 @@ model = dict(
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2.4e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=0.1),
-    # As published: the norm of the scan takes no weight decay, batch norms (`bn`) do.
-    paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
+    paramwise_cfg=_base_.pop('no_decay').norms,
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),

@@ -1,4 +1,4 @@
-"""EfficientVMamba-B on ImageNet-1K, 300 epochs: 81.8 % top-1 published."""
+"""EfficientVMamba-B on ImageNet-1K, 300 epochs."""
 
 _base_ = './efficientvmamba_t_300e_in1k.py'
 

@@ -1,4 +1,4 @@
-"""EfficientVMamba-S on ImageNet-1K, 300 epochs: 78.7 % top-1 published."""
+"""EfficientVMamba-S on ImageNet-1K, 300 epochs."""
 
 _base_ = './efficientvmamba_t_300e_in1k.py'
 

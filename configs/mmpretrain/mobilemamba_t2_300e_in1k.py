@@ -1,27 +1,15 @@
-"""MobileMamba-T2 on ImageNet-1K, 300 epochs with images of 192 pixels: 73.6 % top-1 published."""
+"""MobileMamba-T2 on ImageNet-1K, 300 epochs with images of 192 pixels."""
 
-_base_ = './mobilemamba_b1_300e_in1k.py'
+_base_ = [
+    './_base_/models/mobilemamba.py',
+    './_base_/datasets/imagenet_mobilemamba.py',
+    './_base_/schedules/mobilemamba_300e.py',
+]
 
 model = dict(backbone=dict(arch='t2', drop_path_rate=0.0), head=dict(in_channels=368))
 
-crop = dict(type='RandomResizedCrop', scale=192, backend='pillow')
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomChoice',
-        transforms=[[dict(**crop, interpolation=how)] for how in ('bilinear', 'bicubic')],
-    ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    {{_base_.rand_augment}},
-    {{_base_.random_erasing}},
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=219, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=192),
-    dict(type='PackInputs'),
-]
+train_pipeline = _base_.pop('train_pipelines').pixels_192
+test_pipeline = _base_.pop('test_pipelines').pixels_192
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,5 +1,6 @@
-"""TinyViM-L on ImageNet-1K, 1000 epochs, taught by RegNetY-160: 83.6 % top-1 published."""
+"""TinyViM-L on ImageNet-1K, 1000 epochs, taught by RegNetY-160."""
 
-_base_ = './tinyvim_b_1000e_in1k.py'
+_base_ = './tinyvim_l_300e_in1k.py'
 
-model = dict(backbone=dict(arch='l'), head=dict(in_channels=512))
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=1000)]
+train_cfg = dict(max_epochs=1000)

@@ -1,5 +1,6 @@
-"""TinyViM-S on ImageNet-1K, 1000 epochs, taught by RegNetY-160: 80.3 % top-1 published."""
+"""TinyViM-S on ImageNet-1K, 1000 epochs, taught by RegNetY-160."""
 
-_base_ = './tinyvim_b_1000e_in1k.py'
+_base_ = './tinyvim_s_300e_in1k.py'
 
-model = dict(backbone=dict(arch='s'), head=dict(in_channels=224))
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=1000)]
+train_cfg = dict(max_epochs=1000)

@@ -1,4 +1,4 @@
-"""TinyViM-S on ImageNet-1K, 300 epochs, taught by RegNetY-160: 79.2 % top-1 published."""
+"""TinyViM-S on ImageNet-1K, 300 epochs, taught by RegNetY-160."""
 
 _base_ = './tinyvim_b_300e_in1k.py'
 

@@ -1,4 +1,4 @@
-"""VMamba-T, released as [s2l5], on ImageNet-1K, 300 epochs: 82.5 % top-1 published."""
+"""VMamba-T, released as [s2l5], on ImageNet-1K, 300 epochs."""
 
 _base_ = './vmamba_t_300e_in1k.py'
 

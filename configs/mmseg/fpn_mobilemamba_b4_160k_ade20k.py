@@ -1,20 +1,17 @@
-"""Semantic FPN with MobileMamba-B4 on ADE20K, 160k steps of 8 x 4 images: 42.5 mIoU published.
+"""Semantic FPN with MobileMamba-B4 on ADE20K, 160k iterations of 8 x 4 images.
 
 Tested at 2048x512, sides as they come.
 """
 
 _base_ = [
-    'mmseg::_base_/models/fpn_r50.py',
+    './_base_/models/fpn.py',
     'mmseg::_base_/datasets/ade20k.py',
-    'mmseg::_base_/schedules/schedule_160k.py',
+    './_base_/schedules/adamw_160k.py',
     'mmseg::_base_/default_runtime.py',
 ]
 
 model = dict(
-    data_preprocessor=dict(size=(512, 512)),
-    pretrained=None,
     backbone=dict(
-        _delete_=True,
         type='tinyvim_mm.MobileMamba',
         arch='b4',
         drop_path_rate=0.03,
@@ -26,18 +23,16 @@ model = dict(
         in_channels=[256, 256, 256],
         in_index=[0, 1, 2],
         feature_strides=[16, 32, 64],
-        num_classes=150,
     ),
 )
 
-# Distributed runs synchronize every batch norm; in one process all stay plain ones.
-sync_bn = 'torch'
-
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='AdamW', lr=1.2e-4, weight_decay=0.05),
-    # As published: the norm of the scan takes no weight decay, batch norms (`bn`) do.
+    optimizer=dict(lr=1.2e-4, weight_decay=0.05),
     paramwise_cfg=dict(
-        custom_keys={'norm': dict(decay_mult=0.0), 'decode_head': dict(lr_mult=10.0)}
+        custom_keys={
+            **_base_.pop('no_decay').norms.custom_keys,
+            'decode_head': dict(lr_mult=10.0),
+        }
     ),
 )
 param_scheduler = [
@@ -45,6 +40,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=False, begin=80000, end=160000),
 ]
 
-# 8 devices with 4 images each.
 train_dataloader = dict(batch_size=4)
 auto_scale_lr = dict(enable=False, base_batch_size=32)

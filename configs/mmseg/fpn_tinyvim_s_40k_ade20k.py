@@ -1,4 +1,4 @@
-"""Semantic FPN with TinyViM-S on ADE20K, 40k iterations of 8 x 4 images: 38.9 mIoU published."""
+"""Semantic FPN with TinyViM-S on ADE20K, 40k iterations of 8 x 4 images."""
 
 _base_ = './fpn_tinyvim_b_40k_ade20k.py'
 

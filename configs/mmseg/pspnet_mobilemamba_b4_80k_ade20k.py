@@ -1,4 +1,4 @@
-"""PSPNet with MobileMamba-B4 on ADE20K, 80k steps of 8 x 4 images: 36.9 mIoU published.
+"""PSPNet with MobileMamba-B4 on ADE20K, 80k iterations of 8 x 4 images.
 
 As published, no stage is dilated: the head works at stride 64, the auxiliary one at stride 32.
 Tested at 2048x512, sides as they come.

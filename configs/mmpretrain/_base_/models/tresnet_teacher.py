@@ -1,7 +1,4 @@
-"""What MobileMamba's recipes of 1000 epochs change: the schedule, and a teacher.
-
-Each takes these in by name: two bases of a config must not set the same key.
-"""
+"""The teacher of MobileMamba's recipes of 1000 epochs."""
 
 # 5 x KL divergence from TResNet-L-V2, which gets the student's images, mixed as they are, in
 # [0, 1] and at 224 pixels. How they are resized is not published. timm offers the weights as
@@ -17,8 +14,3 @@ soft_distillation = dict(
     checkpoint='checkpoints/tresnet_v2_l.pth',
     image_size=224,
 )
-schedule_1000e = [
-    # From 3e-6.
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=20, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=3e-5, begin=20, end=1000, convert_to_iter_based=True),
-]

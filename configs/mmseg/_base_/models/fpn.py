@@ -1,0 +1,10 @@
+"""mmseg's Semantic FPN for ADE20K, without its backbone."""
+
+_base_ = 'mmseg::_base_/models/fpn_r50.py'
+
+model = dict(
+    data_preprocessor=dict(size=(512, 512)),
+    pretrained=None,
+    backbone=dict(_delete_=True),
+    decode_head=dict(num_classes=150),
+)
