@@ -1,5 +1,6 @@
 """``tools/analyze.py``: what it measures, against known answers, and the tool itself."""
 
+import dataclasses
 import json
 import sys
 from types import SimpleNamespace
@@ -231,7 +232,8 @@ def test_long_titles_stay_inside_their_figure():
 
 @pytest.fixture(autouse=True)
 def _tiny_architecture(monkeypatch):
-    monkeypatch.setitem(TinyViM.arch_settings, 's', ARCH)
+    settings = TinyViM.arch_settings
+    monkeypatch.setitem(settings, 's', dataclasses.replace(settings['s'], **ARCH))
 
 
 def run(tmp_path, *argv):

@@ -102,7 +102,7 @@ def test_every_key_has_its_place_in_the_model(arch):
     state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
     conversion = convert(state, 'checkpoint')
     expected = {f'backbone.{key}' for key in TinyViM(arch).state_dict()}
-    head = DistillationClassifier(TinyViM.arch_settings[arch]['embed_dims'][-1])
+    head = DistillationClassifier(TinyViM.arch_settings[arch].embed_dims[-1])
     expected |= {f'head.{key}' for key in head.state_dict()}
     assert set(conversion.state) == expected
     assert (conversion.arch, conversion.absent) == (arch, [])

@@ -131,7 +131,7 @@ def test_network(name):
     assert {k: v for k, v in backbone.items() if k not in ('init_cfg', 'out_indices')} == dict(
         type=f'tinyvim_mm.{cls.__name__}', arch=recipe.arch, **recipe.options
     )
-    widths = list(cls.arch_settings[recipe.arch]['embed_dims'])
+    widths = list(cls.arch_settings[recipe.arch].embed_dims)
     if name.startswith('upernet'):
         assert cfg.model.decode_head.in_channels == widths
         assert cfg.model.auxiliary_head.in_channels == widths[2]

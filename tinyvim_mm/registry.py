@@ -5,16 +5,36 @@
 must stay trivial.
 """
 
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from typing import Optional
+
+import mmengine.registry as mmengine_registry
 from mmengine.registry import Registry
 
-MODELS = Registry(
-    'model', parent=MMENGINE_MODELS, scope='tinyvim_mm', locations=['tinyvim_mm.models']
+import tinyvim_mm
+
+
+class _PublicNames(Registry):
+    """Registers what has a public name, by importing it, when it is asked for.
+
+    So a network of one toolbox can be built where the others are not installed.
+    """
+
+    def get(self, key: str) -> Optional[type]:
+        """As mmengine's; raises MissingPackageError where the class needs an absent toolbox."""
+        if isinstance(key, str):
+            getattr(tinyvim_mm, key.removeprefix('tinyvim_mm.'), None)
+        return super().get(key)
+
+
+MODELS = _PublicNames(
+    'model',
+    parent=mmengine_registry.MODELS,
+    scope='tinyvim_mm',
+    locations=['tinyvim_mm.models'],
 )
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+OPTIM_WRAPPER_CONSTRUCTORS = _PublicNames(
     'optimizer wrapper constructor',
-    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
     scope='tinyvim_mm',
     locations=['tinyvim_mm.optim'],
 )

@@ -102,7 +102,7 @@ def test_detection_configs_hold_the_recipe(path):
     arch = cfg.model.backbone.arch
     assert path.stem == f'mask_rcnn_tinyvim_{arch}_1x_coco'
     assert cfg.model.backbone.init_cfg.checkpoint == f'checkpoints/tinyvim_{arch}_300e.pth'
-    assert cfg.model.neck.in_channels == list(TinyViM.arch_settings[arch]['embed_dims'])
+    assert cfg.model.neck.in_channels == list(TinyViM.arch_settings[arch].embed_dims)
 
 
 def test_scan_parameters_take_no_weight_decay():

@@ -57,7 +57,7 @@ def test_there_is_a_config_of_each_size_and_length():
 def test_the_network_is_the_one_of_the_name(path, cfg):
     arch, _ = facts(path)
     assert cfg.model.backbone.arch == arch
-    assert cfg.model.head.in_channels == TinyViM.arch_settings[arch]['embed_dims'][-1]
+    assert cfg.model.head.in_channels == TinyViM.arch_settings[arch].embed_dims[-1]
     assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 1000
 
 

@@ -47,7 +47,7 @@ def test_there_is_a_config_of_each_size_and_length():
 def test_the_recipe_is_the_published_one(arch, epochs, cfg):
     assert cfg.model.backbone.arch == arch
     assert cfg.model.backbone.drop_path_rate == (0.03 if arch[0] == 'b' else 0)
-    assert cfg.model.head.in_channels == MobileMamba.arch_settings[arch]['embed_dims'][-1]
+    assert cfg.model.head.in_channels == MobileMamba.arch_settings[arch].embed_dims[-1]
     assert cfg.model.head.norm_after_pool is True
     assert cfg.model.head.loss == {'type': 'LabelSmoothLoss', 'label_smooth_val': 0.1}
     assert {a.type: a.alpha for a in cfg.model.train_cfg.augments} == {'Mixup': 0.8, 'CutMix': 1.0}

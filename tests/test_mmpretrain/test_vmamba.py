@@ -69,7 +69,7 @@ def test_the_recipe(network):
     backbone = cfg.model.backbone
     assert (backbone.type, backbone.arch) == (f'tinyvim_mm.{cls.__name__}', arch)
     assert backbone.drop_path_rate == recipe.drop_path
-    assert cfg.model.head.in_channels == cls.arch_settings[arch]['embed_dims'][-1]
+    assert cfg.model.head.in_channels == cls.arch_settings[arch].embed_dims[-1]
     assert cfg.model.head.loss == {'type': 'LabelSmoothLoss', 'label_smooth_val': 0.1}
     assert recipe.top1 in find_config(f'{network}_300e_in1k').read_text().split('"""')[1]
 

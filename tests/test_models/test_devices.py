@@ -29,7 +29,7 @@ def build(family, device='cpu'):
     """A small network none of whose branches is switched off by its initialisation."""
     torch.manual_seed(0)
     cls = BACKBONES[family]
-    stages = len(next(iter(cls.arch_settings.values()))['depths'])
+    stages = len(next(iter(cls.arch_settings.values())).depths)
     arch = {'embed_dims': [40 * 2**i for i in range(stages)], 'depths': [1] * stages}
     model = cls(arch, drop_path_rate=0.0)
     with torch.no_grad():

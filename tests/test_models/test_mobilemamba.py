@@ -43,7 +43,7 @@ def without_head(state):
 
 
 def classifier(arch='t2'):
-    width = MobileMamba.arch_settings[arch]['embed_dims'][-1]
+    width = MobileMamba.arch_settings[arch].embed_dims[-1]
     options = {k: v for k, v in MobileMamba.classifier.items() if k != 'type'}
     return DistillationClassifier(width, **options)
 

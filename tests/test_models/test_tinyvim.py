@@ -187,7 +187,9 @@ def test_frozen_stages_stay_frozen_in_training(frozen):
     ]:
         assert all(p.requires_grad != is_frozen for p in module.parameters())
         assert all(m.training != is_frozen for m in module.modules())
-    assert model.out_norms['3'].training
+    norms = model.out_norms  # with all stages they are frozen, too
+    assert all(norm.training == (frozen < 4) for norm in norms.values())
+    assert all(p.requires_grad == (frozen < 4) for p in norms.parameters())
 
 
 def test_norm_eval_keeps_statistics():

@@ -47,7 +47,7 @@ def released_state(name, dense_norms=True):
     """A released checkpoint filled with golden values."""
     keys = json.loads((golden.FOLDER / f'{name}_keys.json').read_text())
     if dense_norms:
-        for i, width in enumerate(CLASSES[name].arch_settings['t']['embed_dims']):
+        for i, width in enumerate(CLASSES[name].arch_settings['t'].embed_dims):
             keys.update({f'outnorm{i}.{part}': [width] for part in ('weight', 'bias')})
     return {k: torch.from_numpy(golden.golden_tensor(k, tuple(s))) for k, s in keys.items()}
 
@@ -187,7 +187,7 @@ def test_names_of_every_architecture_there_and_back(cls, arch):
     assert [translate_key(key, cls.released_key_rules) for key in released] == list(own)
     if cls is EfficientVMamba:
         third = {int(key.split('.')[2]) for key in released if key.startswith('layers.2.')}
-        assert max(third) == cls.arch_settings[arch]['depths'][2] + 2
+        assert max(third) == cls.arch_settings[arch].depths[2] + 2
 
 
 def test_projections_stored_as_convolutions_load(tmp_path):

@@ -107,7 +107,7 @@ def export(args: argparse.Namespace) -> None:
     """
     file_format = _check_options(args)
     from ..core.compat import apply as apply_compat
-    from ..models.reparameterize import reparameterize
+    from ..models.reparameterization import reparameterize
     from ..weights.files import install_safe_loader
     from . import networks, writer
 
@@ -119,9 +119,8 @@ def export(args: argparse.Namespace) -> None:
     cfg = load_config(path)
     merge_options(cfg, args.cfg_options, args.config)
     part, output = _choose(args, cfg.default_scope)
-    size = tuple(args.input_size or networks.INPUT_SIZES[cfg.default_scope])
-
     trained, classes = networks.build(cfg, part, output, args.checkpoint, args.trust_checkpoint)
+    size = tuple(args.input_size or networks.input_size(cfg.default_scope, trained.model))
     if args.checkpoint is None:
         print('No --checkpoint: the weights are random, the file is good for measurements only.')
     network = trained

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
+from ..models.backbones.base import StagedBackbone
 from ..weights.files import CheckpointError, extract_state_dict, load_file
 from .metadata import Metadata
 
@@ -29,7 +30,7 @@ OUTPUTS = {
     'backbone': ('features',),
     'neck': ('features',),
 }
-#: Height and width for which a part is exported by default.
+#: Height and width for which a part is exported by default, see :func:`input_size`.
 INPUT_SIZES = {'mmpretrain': (224, 224), 'mmseg': (512, 512), 'mmdet': (800, 1344)}
 
 
@@ -135,6 +136,20 @@ def build(
     classes = () if part in ('backbone', 'neck') else _classes(cfg, checkpoint, trust)
     network = ExportedNetwork(model, part, output).eval()
     return network.requires_grad_(False), classes
+
+
+def input_size(toolbox: str, model: nn.Module) -> Tuple[int, int]:
+    """Height and width for which a part is exported by default.
+
+    Args:
+        toolbox: Of the config.
+        model: See :class:`ExportedNetwork`. A classifier is exported for the size of
+            the images that its architecture is tested with, if it is one of this project.
+    """
+    backbone = getattr(model, 'backbone', model)
+    if toolbox == 'mmpretrain' and isinstance(backbone, StagedBackbone):
+        return (backbone.spec.image_size,) * 2
+    return INPUT_SIZES[toolbox]
 
 
 def describe(

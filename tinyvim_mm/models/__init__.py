@@ -1,25 +1,19 @@
-"""Backbones, necks and heads; they need torch and mmengine only.
+"""Backbones, necks, heads and classifiers; their public names are here, too.
 
-Those of :mod:`.classifiers` need mmpretrain, once they are built.
+Those that belong to no toolbox need torch and mmengine only.
 """
 
-from . import classifiers  # noqa: F401 - registers what it offers
-from .backbones import EfficientVMamba, MobileMamba, TinyViM, VMamba
-from .cuda_graphs import CUDAGraphs
-from .heads import DistillationClassifier, NormClassifier
-from .layers import LaplaceMixer
-from .necks import UpsamplingFPN
-from .reparameterize import reparameterize
+from typing import TYPE_CHECKING
 
-__all__ = [
-    'CUDAGraphs',
-    'DistillationClassifier',
-    'EfficientVMamba',
-    'LaplaceMixer',
-    'MobileMamba',
-    'NormClassifier',
-    'TinyViM',
-    'UpsamplingFPN',
-    'VMamba',
-    'reparameterize',
-]
+from ..core.lazy_names import lazy_names
+from ..core.names import PLACES
+from .catalogue import backbone_modules
+
+if TYPE_CHECKING:
+    from .. import *  # noqa: F403
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {name: place for name, place in PLACES.items() if place.startswith(__name__)},
+    backbone_modules,
+)

@@ -1,17 +1,58 @@
-"""The backbones by name: the one table that tools look them up in."""
+"""The backbones by name: the one table in which everything else finds them.
 
-from typing import Any, Dict, List, Tuple, Type
+Reading the table loads no network; asking it for a class loads that class.
+"""
 
-from .backbones import EfficientVMamba, MobileMamba, TinyViM, VMamba
-from .backbones.base import StagedBackbone
+import pkgutil
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, MutableMapping, Tuple, Type
 
-#: By the beginning of their networks' names; a new backbone is one more entry.
-BACKBONES: Dict[str, Type[StagedBackbone]] = {
-    'tinyvim': TinyViM,
-    'mobilemamba': MobileMamba,
-    'efficientvmamba': EfficientVMamba,
-    'vmamba': VMamba,
-}
+if TYPE_CHECKING:  # the names that type checkers see
+    from .backbones.base import StagedBackbone
+    from .backbones.efficient_vmamba import EfficientVMamba as EfficientVMamba
+    from .backbones.mobilemamba import MobileMamba as MobileMamba
+    from .backbones.tinyvim import TinyViM as TinyViM
+    from .backbones.vmamba import VMamba as VMamba
+
+_HERE = 'tinyvim_mm.models.backbones'
+
+
+class _Backbones(MutableMapping):
+    """Classes by the beginning of their networks' names, imported when they are asked for."""
+
+    def __init__(self, places: Dict[str, str]) -> None:
+        self.places = places
+
+    def __getitem__(self, family: str) -> Type['StagedBackbone']:
+        return pkgutil.resolve_name(self.places[family])
+
+    def __setitem__(self, family: str, place: str) -> None:
+        self.places[family] = place
+
+    def __delitem__(self, family: str) -> None:
+        del self.places[family]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+#: By the beginning of their networks' names, ``'module:Class'``; a new backbone is one more line.
+BACKBONES = _Backbones(
+    {
+        'tinyvim': f'{_HERE}.tinyvim:TinyViM',
+        'mobilemamba': f'{_HERE}.mobilemamba:MobileMamba',
+        'efficientvmamba': f'{_HERE}.efficient_vmamba:EfficientVMamba',
+        'vmamba': f'{_HERE}.vmamba:VMamba',
+    }
+)
+
+
+def backbone_modules() -> Dict[str, str]:
+    """Module of each backbone by the name of its class; loads none."""
+    pairs = (place.split(':') for place in BACKBONES.places.values())
+    return {name: module for module, name in pairs}
 
 
 def network_names() -> List[str]:
@@ -19,7 +60,7 @@ def network_names() -> List[str]:
     return [f'{family}_{arch}' for family, cls in BACKBONES.items() for arch in cls.arch_settings]
 
 
-def find_network(name: str) -> Tuple[Type[StagedBackbone], str]:
+def find_network(name: str) -> Tuple[Type['StagedBackbone'], str]:
     """Class and architecture of a name.
 
     Args:
@@ -35,7 +76,7 @@ def find_network(name: str) -> Tuple[Type[StagedBackbone], str]:
     return cls, arch
 
 
-def build_network(name: str, **options: Any) -> StagedBackbone:
+def build_network(name: str, **options: Any) -> 'StagedBackbone':
     """Build a backbone with random weights.
 
     Args:

@@ -5,7 +5,7 @@ Figures are those of each network's own paper: MobileMamba (arXiv 2411.15941), V
 """
 
 from dataclasses import replace
-from typing import Any, Dict, Optional, Tuple
+from typing import Optional, Tuple
 
 from .schema import Row, Score, Table
 
@@ -13,15 +13,6 @@ _KEYS = {
     'box_ap': ('coco/bbox_mAP', 100),
     'mask_ap': ('coco/segm_mAP', 100),
     'miou': ('mIoU', 1),
-}
-#: Widths of the four stages.
-_WIDTHS = {
-    'VMamba-T': [96, 192, 384, 768],
-    'VMamba-S': [96, 192, 384, 768],
-    'VMamba-B': [128, 256, 512, 1024],
-    'EfficientVMamba-T': [48, 96, 192, 384],
-    'EfficientVMamba-S': [64, 128, 256, 512],
-    'EfficientVMamba-B': [96, 192, 384, 768],
 }
 
 
@@ -52,16 +43,7 @@ def _variant(
 ) -> Row:
     """A network without a recipe of its own, built by that of a sibling."""
     kind, _, size = name.partition('-')
-    widths = _WIDTHS[name.partition('[')[0]]
-    options: Dict[str, Any] = {
-        'backbone.type': f'tinyvim_mm.{kind}',
-        'backbone.arch': arch or size.lower(),
-    }
-    if head == 'UPerNet':
-        options['decode_head.in_channels'] = widths
-        options['auxiliary_head.in_channels'] = widths[2]
-    else:
-        options['neck.in_channels'] = widths[-3:] if head == 'RetinaNet' else widths
+    options = {'backbone.type': f'tinyvim_mm.{kind}', 'backbone.arch': arch or size.lower()}
     published = {'params': params, **results}
     if gmacs is not None:
         published['gmacs_all'] = gmacs

@@ -155,7 +155,22 @@ def _recipe(task: str, network: Dict[str, Any]) -> nn.Module:
     cfg = get_config(network['config'])
     options = network.get('options', {})
     cfg.merge_from_dict({f'model.{key}': value for key, value in options.items()})
+    if 'backbone.type' in options:
+        _fit_to_backbone(cfg.model)
     return _Maps(_build_dense(cfg.model, scope), task)
+
+
+def _fit_to_backbone(cfg: Dict[str, Any]) -> None:
+    """Give what follows another backbone the channels of its maps."""
+    from mmengine.registry import MODELS
+
+    _, spec = MODELS.get(cfg.backbone.type).read_arch(cfg.backbone.arch)
+    widths = list(spec.embed_dims)
+    if 'neck' in cfg:
+        cfg.neck.in_channels = widths[-len(cfg.neck.in_channels) :]
+    else:
+        cfg.decode_head.in_channels = widths
+        cfg.auxiliary_head.in_channels = widths[cfg.auxiliary_head.in_index]
 
 
 def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
@@ -190,7 +205,7 @@ class _Last(nn.Module):
 
 
 def _deploy(model: nn.Module, example: Tensor) -> Tuple[nn.Module, Optional[float]]:
-    from ..models.reparameterize import Deployable, reparameterize
+    from ..models.reparameterization import Deployable, reparameterize
 
     deployed = copy.deepcopy(model)
     if any(isinstance(module, Deployable) for module in deployed.modules()):

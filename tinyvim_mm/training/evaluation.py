@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
 from ..core.errors import UsageError
-from ..models.reparameterize import reparameterize
+from ..models.reparameterization import reparameterize
 from ..recipes.starting_weights import existing_checkpoint
 from ..toolboxes import toolbox_of
 from .config import prepare_config

@@ -1,8 +1,1 @@
-"""Backbones; one file each."""
-
-from .efficient_vmamba import EfficientVMamba
-from .mobilemamba import MobileMamba
-from .tinyvim import TinyViM
-from .vmamba import VMamba
-
-__all__ = ['EfficientVMamba', 'MobileMamba', 'TinyViM', 'VMamba']
+"""Backbones, one file each; :mod:`tinyvim_mm.models.catalogue` lists them."""

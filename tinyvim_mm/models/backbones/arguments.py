@@ -5,45 +5,11 @@ Each error names the argument.
 
 import math
 from numbers import Integral, Real
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence
 
 import torch
 
 from ...ops.backends import BACKENDS
-
-
-def read_arch(
-    arch: Union[str, dict], settings: Mapping[str, Dict[str, Any]], num_stages: int
-) -> Tuple[str, Tuple[int, ...], Tuple[int, ...]]:
-    """Look an architecture up, or check one that is given as a dict.
-
-    Args:
-        arch: A key of ``settings``, or a dict with ``embed_dims`` and ``depths``.
-        settings: The named ones.
-        num_stages: How many integers each needs.
-
-    Returns:
-        Its name, ``'custom'`` for a dict, the width and the number of blocks of each stage.
-
-    Raises:
-        TypeError: Its values are no sequences of integers.
-        ValueError: It is none.
-    """
-    name = arch if isinstance(arch, str) else 'custom'
-    if isinstance(arch, str):
-        if arch not in settings:
-            raise ValueError(
-                f'arch must be one of {", ".join(map(repr, settings))} or a dict, got {arch!r}'
-            )
-        arch = settings[arch]
-    if not isinstance(arch, dict) or set(arch) != {'embed_dims', 'depths'}:
-        raise ValueError(
-            f"arch as a dict must have exactly the keys 'embed_dims' and 'depths', got {arch!r}"
-        )
-    for key, values in arch.items():
-        least = 2 if key == 'embed_dims' else 1
-        check_per_stage(f"arch['{key}']", values, num_stages, check_integer, least)
-    return name, tuple(arch['embed_dims']), tuple(arch['depths'])
 
 
 def linear_drop_paths(rate: float, depths: Sequence[int]) -> List[List[float]]:
@@ -109,11 +75,10 @@ def check_per_stage(
         check(f'{name}[{i}]', value, *limits)
 
 
-def check_shared(in_channels: Any, normalize_outputs: Any, ssm_backend: Any, d_state: Any) -> None:
-    """Check the arguments that every backbone takes and hands on."""
-    check_integer('in_channels', in_channels, 1)
-    check_integer('d_state', d_state, 1)
-    check_flag('normalize_outputs', normalize_outputs)
+def check_scan(ssm_backend: Any, d_state: Any) -> None:
+    """Check the arguments of backbones with a scan."""
+    if d_state is not None:
+        check_integer('d_state', d_state, 1)
     if ssm_backend not in (None, 'auto', *BACKENDS):
         raise ValueError(
             f'ssm_backend must be None or one of {", ".join(["auto", *BACKENDS])}, '

@@ -1,13 +1,15 @@
-"""EfficientVMamba: Atrous Selective Scan for Light Weight Visual Mamba (arXiv 2403.09977)."""
+"""EfficientVMamba: scans of every second pixel, then stages of convolutions."""
 
-from typing import Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, field
+from typing import Iterable, List, Optional, Sequence, Union
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...registry import MODELS
 from ...weights.files import KeyRules, literal_rules
 from ..layers import ChannelNorm, EVSSBlock, InvertedResidual, PatchMerging, init_linear
-from .arguments import check_integer, check_shared, linear_drop_paths, read_arch
+from .architecture import ArchSpec
+from .arguments import check_integer, check_scan
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -15,6 +17,19 @@ _STAGES = 4
 _SCANNING = 2
 #: Blocks of a stage whose released names are known; published networks have 9 at most.
 _MAX_BLOCKS = 32
+
+
+@dataclass(frozen=True)
+class EfficientVMambaSpec(ArchSpec):
+    """An EfficientVMamba.
+
+    Attributes:
+        expansion: Channels of the scan per channel of a block.
+    """
+
+    d_state: int = 16
+    drop_path_rate: float = field(default=0.1, compare=False)
+    expansion: int = 2
 
 
 @MODELS.register_module()
@@ -32,18 +47,21 @@ class EfficientVMamba(StagedBackbone):
         out_indices: Stages whose outputs are returned, of 0..3. Stages after the
             last of them are not built.
         frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages.
+            first ``n`` stages; all of them freeze the norms of the outputs, too.
         norm_eval: Whether batch norms keep their statistics while training.
         drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first. Published: 0.1.
+            from 0 in the first. The published ones are in ``arch_settings``.
         with_cp: Whether blocks are checkpointed to save memory.
         norm_cfg: Batch normalisation, ``dict(type='BN')`` or
-            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
+            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN. It is for the
+            batch norms, which are in the blocks; stem, mergings and outputs have layer
+            norms, which stay.
         normalize_outputs: Whether each output goes through a layer norm of its
             own, as in dense prediction. Classification takes the raw output
             and normalises in its head.
-        expansion: Channels of the scan per channel of a block.
-        d_state: States per channel of the scan.
+        expansion: Channels of the scan per channel of a block; ``None`` takes the
+            architecture's.
+        d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
@@ -65,10 +83,16 @@ class EfficientVMamba(StagedBackbone):
     """
 
     arch_settings = {
-        't': {'embed_dims': (48, 96, 192, 384), 'depths': (2, 2, 4, 2)},
-        's': {'embed_dims': (64, 128, 256, 512), 'depths': (2, 2, 4, 2)},
-        'b': {'embed_dims': (96, 192, 384, 768), 'depths': (2, 2, 9, 2)},
+        't': EfficientVMambaSpec((48, 96, 192, 384), (2, 2, 4, 2)),
+        's': EfficientVMambaSpec((64, 128, 256, 512), (2, 2, 4, 2)),
+        'b': EfficientVMambaSpec((96, 192, 384, 768), (2, 2, 9, 2)),
     }
+    arch_type = EfficientVMambaSpec
+    first_conv = 'stem.0'
+    paper = (
+        'EfficientVMamba: Atrous Selective Scan for Light Weight Visual Mamba',
+        '2403.09977',
+    )
     #: What the stem's one convolution needs.
     min_size = 4
     classifier = {'type': 'tinyvim_mm.NormClassifier'}
@@ -110,7 +134,7 @@ class EfficientVMamba(StagedBackbone):
         *literal_rules(released_key_pairs),
     )
     released_head_pairs = (('classifier.norm.', 'norm.'), ('classifier.head.', 'head.'))
-    keys_that_may_be_fresh = (r'out_norms\.',)
+    width_keys = ('norm.weight',) * _SCANNING + ('project.bn.weight',) * (_STAGES - _SCANNING)
 
     def __init__(
         self,
@@ -123,21 +147,34 @@ class EfficientVMamba(StagedBackbone):
         with_cp: bool = False,
         norm_cfg: Optional[dict] = None,
         normalize_outputs: bool = True,
-        expansion: int = 2,
-        d_state: int = 16,
+        expansion: Optional[int] = None,
+        d_state: Optional[int] = None,
         ssm_backend: Optional[str] = None,
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
-        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
-        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
+        super().__init__(
+            arch,
+            in_channels,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            drop_path_rate,
+            with_cp,
+            normalize_outputs,
+            init_cfg,
+        )
+        check_scan(ssm_backend, d_state)
+        expansion = self.spec.expansion if expansion is None else expansion
         check_integer('expansion', expansion, 1)
-        super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        mixer = {'expansion': expansion, 'd_state': d_state, 'ssm_backend': ssm_backend}
+        mixer = {
+            'expansion': expansion,
+            'd_state': d_state or self.spec.d_state,
+            'ssm_backend': ssm_backend,
+        }
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, self.embed_dims[0], 4, stride=4),
             ChannelNorm(self.embed_dims[0]),
         )
-        drop_paths = linear_drop_paths(drop_path_rate, depths)
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             width = self.embed_dims[i]
@@ -145,16 +182,11 @@ class EfficientVMamba(StagedBackbone):
                 EVSSBlock(width, rate, norm_cfg, mixer)
                 if i < _SCANNING
                 else InvertedResidual(width, rate, norm_cfg)
-                for rate in drop_paths[i]
+                for rate in self.drop_paths[i]
             ]
             downsample = PatchMerging(self.embed_dims[i - 1], width) if i > 0 else None
             self.stages.append(Stage(blocks, downsample))
-        self.out_norms = nn.ModuleDict()
-        if normalize_outputs:
-            for i in self.out_indices:
-                self.out_norms[str(i)] = ChannelNorm(self.embed_dims[i])
-        self.apply(init_linear)
-        self.freeze_stages()
+        self.complete(ChannelNorm, init_linear)
 
     @classmethod
     def rules_to_released(cls, keys: Iterable[str]) -> KeyRules:
@@ -162,10 +194,3 @@ class EfficientVMamba(StagedBackbone):
         blocks = {key.split('.')[3] for key in keys if key.startswith('stages.2.blocks.')}
         merging = ('^stages.3.downsample.', f'^layers.2.{len(blocks) + 2}.')
         return (*literal_rules([merging]), *super().rules_to_released(keys))
-
-    @classmethod
-    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
-        """See the base class."""
-        names = ['norm.weight'] * _SCANNING + ['project.bn.weight'] * (_STAGES - _SCANNING)
-        norms = [state.get(f'stages.{i}.blocks.0.{name}') for i, name in enumerate(names)]
-        return tuple(len(norm) for norm in norms if norm is not None)

@@ -1,4 +1,4 @@
-"""MobileMamba: Lightweight Multi-Receptive Visual Mamba Network (CVPR 2025, arXiv 2411.15941)."""
+"""MobileMamba (CVPR 2025): from stride 16 on, with scans, wavelets and local convolutions."""
 
 from itertools import pairwise
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -9,14 +9,8 @@ from ...registry import MODELS
 from ...weights.files import literal_rules
 from ..layers import ConvBN, MobileMambaBlock, Transition, build_batch_norm
 from ..layers.haar import haar_filters
-from .arguments import (
-    check_integer,
-    check_number,
-    check_per_stage,
-    check_shared,
-    linear_drop_paths,
-    read_arch,
-)
+from .architecture import ArchSpec
+from .arguments import check_integer, check_number, check_per_stage, check_scan
 from .base import Stage, StagedBackbone
 
 _STAGES = 3
@@ -78,16 +72,16 @@ class MobileMamba(StagedBackbone):
     Args:
         arch: ``'t2'``, ``'t4'``, ``'s6'``, ``'b1'``, ``'b2'``, ``'b4'`` (paper,
             Table 2), or a dict with ``embed_dims`` and ``depths``, three integers
-            each. B1, B2 and B4 are one network, trained with images of 256, 384
-            and 512 pixels.
+            each. B1, B2 and B4 are one network, trained with images of different
+            sizes.
         in_channels: Channels of the image.
         out_indices: Stages whose outputs are returned, of 0..2. Stages after the
             last of them are not built.
         frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages.
+            first ``n`` stages; all of them freeze the norms of the outputs, too.
         norm_eval: Whether batch norms keep their statistics while training.
         drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first. Published: 0.03 for B, else 0.
+            from 0 in the first. The published ones are in ``arch_settings``.
         with_cp: Whether blocks are checkpointed to save memory.
         norm_cfg: Batch normalisation, ``dict(type='BN')`` or
             ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
@@ -96,7 +90,7 @@ class MobileMamba(StagedBackbone):
         global_ratios: Per stage, the share of channels that is scanned.
         local_ratios: Per stage, the share of channels with a local branch.
         kernel_sizes: Per stage, of the local and the wavelet branch, odd.
-        d_state: States per channel of the scan.
+        d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
@@ -117,11 +111,15 @@ class MobileMamba(StagedBackbone):
     """
 
     arch_settings = {
-        't2': {'embed_dims': (144, 272, 368), 'depths': (1, 2, 2)},
-        't4': {'embed_dims': (176, 368, 448), 'depths': (1, 2, 2)},
-        's6': {'embed_dims': (192, 384, 448), 'depths': (1, 2, 2)},
-        **{f'b{i}': {'embed_dims': (200, 376, 448), 'depths': (2, 3, 2)} for i in (1, 2, 4)},
+        't2': ArchSpec((144, 272, 368), (1, 2, 2), image_size=192),
+        't4': ArchSpec((176, 368, 448), (1, 2, 2), image_size=192),
+        's6': ArchSpec((192, 384, 448), (1, 2, 2)),
+        **{
+            name: ArchSpec((200, 376, 448), (2, 3, 2), image_size=size, drop_path_rate=0.03)
+            for name, size in (('b1', 256), ('b2', 384), ('b4', 512))
+        },
     }
+    paper = ('MobileMamba: Lightweight Multi-Receptive Visual Mamba Network', '2411.15941')
     strides = (16, 32, 64)
     classifier = {
         'type': 'tinyvim_mm.DistillationClassifier',
@@ -136,7 +134,7 @@ class MobileMamba(StagedBackbone):
         ('head_dist.bn.', 'dist_norm.'),
         ('head_dist.l.', 'dist_head.'),
     )
-    keys_that_may_be_fresh = (r'out_norms\.',)
+    width_keys = 'mrffi.proj.bn.weight'
 
     def __init__(
         self,
@@ -152,13 +150,22 @@ class MobileMamba(StagedBackbone):
         global_ratios: Sequence[float] = (0.8, 0.7, 0.6),
         local_ratios: Sequence[float] = (0.2, 0.2, 0.3),
         kernel_sizes: Sequence[int] = (7, 5, 3),
-        d_state: int = 1,
+        d_state: Optional[int] = None,
         ssm_backend: Optional[str] = None,
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
-        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
-        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
-        super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
+        super().__init__(
+            arch,
+            in_channels,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            drop_path_rate,
+            with_cp,
+            normalize_outputs,
+            init_cfg,
+        )
+        check_scan(ssm_backend, d_state)
         check_per_stage('global_ratios', global_ratios, _STAGES, check_number)
         check_per_stage('local_ratios', local_ratios, _STAGES, check_number)
         check_per_stage('kernel_sizes', kernel_sizes, _STAGES, check_integer, 1)
@@ -170,31 +177,20 @@ class MobileMamba(StagedBackbone):
             )
 
         self.stem = _stem(in_channels, self.embed_dims[0], norm_cfg)
-        drop_paths = linear_drop_paths(drop_path_rate, depths)
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             mixer = {
                 'global_ratio': global_ratios[i],
                 'local_ratio': local_ratios[i],
                 'kernel_size': kernel_sizes[i],
-                'd_state': d_state,
+                'd_state': d_state or self.spec.d_state,
                 'ssm_backend': ssm_backend,
             }
             width = self.embed_dims[i]
-            blocks = [MobileMambaBlock(width, rate, norm_cfg, mixer) for rate in drop_paths[i]]
+            blocks = [MobileMambaBlock(width, rate, norm_cfg, mixer) for rate in self.drop_paths[i]]
             downsample = Transition(self.embed_dims[i - 1], width, norm_cfg) if i > 0 else None
             self.stages.append(Stage(blocks, downsample))
-        self.out_norms = nn.ModuleDict()
-        if normalize_outputs:
-            for i in self.out_indices:
-                self.out_norms[str(i)] = build_batch_norm(norm_cfg, self.embed_dims[i])
-        self.freeze_stages()
-
-    @classmethod
-    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
-        """See the base class."""
-        norms = [state.get(f'stages.{i}.blocks.0.mrffi.proj.bn.weight') for i in range(_STAGES)]
-        return tuple(len(norm) for norm in norms if norm is not None)
+        self.complete(lambda width: build_batch_norm(norm_cfg, width))
 
     @classmethod
     def released_constants(cls, state: Mapping[str, Tensor]) -> Dict[str, Tensor]:

@@ -1,21 +1,24 @@
-"""TinyViM: Frequency Decoupling for Tiny Hybrid Vision Mamba (ICCV 2025, arXiv 2411.17473)."""
+"""TinyViM (ICCV 2025): only the low frequencies of a share of the channels are scanned."""
 
-from typing import List, Mapping, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass, field
+from typing import List, Optional, Sequence, Union
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...registry import MODELS
 from ...weights.files import literal_rules
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
-from .arguments import (
-    check_integer,
-    check_number,
-    check_per_stage,
-    check_shared,
-    linear_drop_paths,
-    read_arch,
-)
+from .architecture import ArchSpec
+from .arguments import check_integer, check_number, check_per_stage, check_scan
 from .base import Stage, StagedBackbone
+
+
+@dataclass(frozen=True)
+class TinyViMSpec(ArchSpec):
+    """A TinyViM: paper, Table 1."""
+
+    d_state: int = 8
+    crop_share: float = field(default=0.9, compare=False)
 
 
 @MODELS.register_module()
@@ -33,7 +36,7 @@ class TinyViM(StagedBackbone):
         out_indices: Stages whose outputs are returned, of 0..3. Stages after the
             last of them are not built.
         frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages.
+            first ``n`` stages; all of them freeze the norms of the outputs, too.
         norm_eval: Whether batch norms keep their statistics while training.
         drop_path_rate: Stochastic depth of the last block; it rises linearly
             from 0 in the first.
@@ -53,7 +56,7 @@ class TinyViM(StagedBackbone):
         laplacian_kernel: 3, 5, 7 or 9 (kernel ablation).
         scan_frequencies: ``'low'``, ``'high'``, ``'all'`` or ``'both'`` (frequency
             ablation).
-        d_state: States per channel of the scan.
+        d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
@@ -76,10 +79,12 @@ class TinyViM(StagedBackbone):
     """
 
     arch_settings = {
-        's': {'embed_dims': (48, 64, 168, 224), 'depths': (3, 3, 9, 6)},
-        'b': {'embed_dims': (48, 96, 192, 384), 'depths': (4, 3, 10, 5)},
-        'l': {'embed_dims': (64, 128, 384, 512), 'depths': (4, 4, 12, 6)},
+        's': TinyViMSpec((48, 64, 168, 224), (3, 3, 9, 6)),
+        'b': TinyViMSpec((48, 96, 192, 384), (4, 3, 10, 5)),
+        'l': TinyViMSpec((64, 128, 384, 512), (4, 4, 12, 6)),
     }
+    arch_type = TinyViMSpec
+    paper = ('TinyViM: Frequency Decoupling for Tiny Hybrid Vision Mamba', '2411.17473')
     #: One position on the coarsest grid.
     min_size = 32
 
@@ -102,7 +107,8 @@ class TinyViM(StagedBackbone):
     )
     released_key_rules = literal_rules(released_key_pairs)
     released_head_pairs = (('norm.', 'norm.'), ('head.', 'head.'), ('dist_head.', 'dist_head.'))
-    keys_that_may_be_fresh = (r'out_norms\.',)
+    # The form that trains has a layer scale in every first block.
+    width_keys = 'layer_scale'
 
     def __init__(
         self,
@@ -120,18 +126,26 @@ class TinyViM(StagedBackbone):
         high_residual: str = 'add',
         laplacian_kernel: int = 7,
         scan_frequencies: str = 'low',
-        d_state: int = 8,
+        d_state: Optional[int] = None,
         ssm_backend: Optional[str] = None,
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
-        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, 4)
-        num_stages = len(depths)
-        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
+        super().__init__(
+            arch,
+            in_channels,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            drop_path_rate,
+            with_cp,
+            normalize_outputs,
+            init_cfg,
+        )
+        depths = self.spec.depths
+        check_scan(ssm_backend, d_state)
         check_integer('laplacian_kernel', laplacian_kernel)
-        check_per_stage('split_ratios', split_ratios, num_stages, check_number)
-        check_per_stage('pool_sizes', pool_sizes, num_stages, check_integer, 1)
-        super().__init__(num_stages, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        drop_paths = linear_drop_paths(drop_path_rate, depths)
+        check_per_stage('split_ratios', split_ratios, len(depths), check_number)
+        check_per_stage('pool_sizes', pool_sizes, len(depths), check_integer, 1)
 
         width = self.embed_dims[0]
         self.stem = nn.Sequential(
@@ -148,7 +162,7 @@ class TinyViM(StagedBackbone):
                 'laplacian_kernel': laplacian_kernel,
                 'scan_frequencies': scan_frequencies,
                 'high_residual': high_residual,
-                'd_state': d_state,
+                'd_state': d_state or self.spec.d_state,
                 'ssm_backend': ssm_backend,
             }
             # The last block of every stage mixes tokens, and one amid the third.
@@ -158,24 +172,13 @@ class TinyViM(StagedBackbone):
                 TinyViMBlock(width, rate, norm_cfg, mixer)
                 if j in mixing
                 else LocalBlock(width, rate, norm_cfg)
-                for j, rate in enumerate(drop_paths[i])
+                for j, rate in enumerate(self.drop_paths[i])
             ]
             downsample = None
             if i > 0:
                 downsample = ConvBN(self.embed_dims[i - 1], width, 3, stride=2, norm_cfg=norm_cfg)
             self.stages.append(Stage(blocks, downsample))
-        self.out_norms = nn.ModuleDict()
-        if normalize_outputs:
-            for i in self.out_indices:
-                self.out_norms[str(i)] = build_batch_norm(norm_cfg, self.embed_dims[i])
-        self.apply(_init_convolution)
-        self.freeze_stages()
-
-    @classmethod
-    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
-        """See the base class; the form that trains has a layer scale in every first block."""
-        scales = [state.get(f'stages.{i}.blocks.0.layer_scale') for i in range(4)]
-        return tuple(len(scale) for scale in scales if scale is not None)
+        self.complete(lambda width: build_batch_norm(norm_cfg, width), _init_convolution)
 
 
 def _init_convolution(module: nn.Module) -> None:

@@ -1,6 +1,7 @@
-"""VMamba: Visual State Space Model (NeurIPS 2024, arXiv 2401.10166), second version."""
+"""VMamba (NeurIPS 2024), second version: every map is scanned whole, in four directions."""
 
 import re
+from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ...weights.files import literal_rules
 from ..layers import ChannelNorm, VSSBlock, init_linear
-from .arguments import check_integer, check_shared, linear_drop_paths, read_arch
+from .architecture import ArchSpec
+from .arguments import check_integer, check_scan
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -25,6 +27,19 @@ _FORMER_NAMES = (
 )
 
 
+@dataclass(frozen=True)
+class VMambaSpec(ArchSpec):
+    """A VMamba.
+
+    Attributes:
+        expansion: Channels of the scan per channel of a block.
+    """
+
+    expansion: int = 2
+    # Vectors take none; A_logs is a matrix, and does.
+    no_weight_decay: Tuple[str, ...] = field(default=(), compare=False)
+
+
 @MODELS.register_module()
 class VMamba(StagedBackbone):
     """VMamba backbone with multi-scale outputs, in the form of the second release.
@@ -39,17 +54,18 @@ class VMamba(StagedBackbone):
         out_indices: Stages whose outputs are returned, of 0..3. Stages after the
             last of them are not built.
         frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages.
+            first ``n`` stages; all of them freeze the norms of the outputs, too.
         norm_eval: Has no effect: there is no batch norm.
         drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first. Published: 0.2 for T, 0.3 for S, 0.6 for B.
+            from 0 in the first. The published ones are in ``arch_settings``.
         with_cp: Whether blocks are checkpointed to save memory.
+        norm_cfg: ``None``: there is no batch norm to choose, all norms are layer norms.
         normalize_outputs: Whether each output goes through a layer norm of its
             own, as in dense prediction. Classification takes the raw output
             and normalises in its head.
         expansion: Channels of the scan per channel of a block; ``None`` takes the
-            released one, which is 1 for ``'t'`` and else 2.
-        d_state: States per channel of the scan.
+            architecture's.
+        d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
@@ -71,11 +87,14 @@ class VMamba(StagedBackbone):
     """
 
     arch_settings = {
-        't': {'embed_dims': (96, 192, 384, 768), 'depths': (2, 2, 8, 2)},
-        't_s2l5': {'embed_dims': (96, 192, 384, 768), 'depths': (2, 2, 5, 2)},
-        's': {'embed_dims': (96, 192, 384, 768), 'depths': (2, 2, 15, 2)},
-        'b': {'embed_dims': (128, 256, 512, 1024), 'depths': (2, 2, 15, 2)},
+        't': VMambaSpec((96, 192, 384, 768), (2, 2, 8, 2), expansion=1, drop_path_rate=0.2),
+        't_s2l5': VMambaSpec((96, 192, 384, 768), (2, 2, 5, 2), drop_path_rate=0.2),
+        's': VMambaSpec((96, 192, 384, 768), (2, 2, 15, 2), drop_path_rate=0.3),
+        'b': VMambaSpec((128, 256, 512, 1024), (2, 2, 15, 2), drop_path_rate=0.6),
     }
+    arch_type = VMambaSpec
+    first_conv = 'stem.0'
+    paper = ('VMamba: Visual State Space Model', '2401.10166')
     classifier = {'type': 'tinyvim_mm.NormClassifier'}
     released_key_pairs = (
         *((f'^patch_embed.{n}.', f'^stem.{k}.') for n, k in ((0, 0), (2, 1), (5, 3), (7, 4))),
@@ -92,7 +111,7 @@ class VMamba(StagedBackbone):
     )
     released_key_rules = literal_rules((*_FORMER_NAMES, *released_key_pairs))
     released_head_pairs = (('classifier.norm.', 'norm.'), ('classifier.head.', 'head.'))
-    keys_that_may_be_fresh = (r'out_norms\.',)
+    width_keys = 'norm.weight'
 
     def __init__(
         self,
@@ -103,19 +122,37 @@ class VMamba(StagedBackbone):
         norm_eval: bool = False,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
+        norm_cfg: Optional[dict] = None,
         normalize_outputs: bool = True,
         expansion: Optional[int] = None,
-        d_state: int = 1,
+        d_state: Optional[int] = None,
         ssm_backend: Optional[str] = None,
         init_cfg: Union[dict, List[dict], None] = None,
     ) -> None:
-        self.arch, self.embed_dims, depths = read_arch(arch, self.arch_settings, _STAGES)
-        check_shared(in_channels, normalize_outputs, ssm_backend, d_state)
-        if expansion is None:
-            expansion = 1 if self.arch == 't' else 2
+        super().__init__(
+            arch,
+            in_channels,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            drop_path_rate,
+            with_cp,
+            normalize_outputs,
+            init_cfg,
+        )
+        check_scan(ssm_backend, d_state)
+        if norm_cfg is not None:
+            raise ValueError(
+                f'norm_cfg must be None for a VMamba, got {norm_cfg!r}: it chooses batch norms, '
+                'and this backbone has layer norms only; leave it out'
+            )
+        expansion = self.spec.expansion if expansion is None else expansion
         check_integer('expansion', expansion, 1)
-        super().__init__(_STAGES, out_indices, frozen_stages, norm_eval, with_cp, init_cfg)
-        mixer = {'expansion': expansion, 'd_state': d_state, 'ssm_backend': ssm_backend}
+        mixer = {
+            'expansion': expansion,
+            'd_state': d_state or self.spec.d_state,
+            'ssm_backend': ssm_backend,
+        }
         width = self.embed_dims[0]
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width // 2, 3, stride=2, padding=1),
@@ -124,7 +161,6 @@ class VMamba(StagedBackbone):
             nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
             ChannelNorm(width),
         )
-        drop_paths = linear_drop_paths(drop_path_rate, depths)
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             width, downsample = self.embed_dims[i], None
@@ -133,14 +169,9 @@ class VMamba(StagedBackbone):
                     nn.Conv2d(self.embed_dims[i - 1], width, 3, stride=2, padding=1),
                     ChannelNorm(width),
                 )
-            blocks = [VSSBlock(width, rate, mixer) for rate in drop_paths[i]]
+            blocks = [VSSBlock(width, rate, mixer) for rate in self.drop_paths[i]]
             self.stages.append(Stage(blocks, downsample))
-        self.out_norms = nn.ModuleDict()
-        if normalize_outputs:
-            for i in self.out_indices:
-                self.out_norms[str(i)] = ChannelNorm(self.embed_dims[i])
-        self.apply(init_linear)
-        self.freeze_stages()
+        self.complete(ChannelNorm, init_linear)
 
     @classmethod
     def translate(
@@ -151,25 +182,3 @@ class VMamba(StagedBackbone):
             key: value.flatten(1) if _PROJECTION.search(key) and value.dim() == 4 else value
             for key, value in super().translate(state, origin).items()
         }
-
-    @classmethod
-    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
-        """See the base class."""
-        norms = [state.get(f'stages.{i}.blocks.0.norm.weight') for i in range(_STAGES)]
-        # A checkpoint of EfficientVMamba has such norms in two stages.
-        return tuple(len(norm) for norm in norms if norm is not None)
-
-    @classmethod
-    def find_arch(cls, state: Mapping[str, Tensor]) -> Optional[str]:
-        """The architecture whose widths and depths a state dict with this class's keys has."""
-        places = {tuple(key.split('.')[1:4]) for key in state if key.startswith('stages.')}
-        found = {
-            'embed_dims': cls.stage_widths(state),
-            'depths': tuple(
-                sum(place[:2] == (str(i), 'blocks') for place in places) for i in range(_STAGES)
-            ),
-        }
-        for arch, settings in cls.arch_settings.items():
-            if found == settings:
-                return arch
-        return None

@@ -3,15 +3,21 @@
 import math
 from typing import Dict, Iterable, List, Optional
 
-from mmpretrain.models.classifiers import ImageClassifier
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ...core import compat
+from ...registry import MODELS
 from ...weights.files import extract_state_dict, translate_key, unwrap
-from ..reparameterize import Deployable
+from ..reparameterization import Deployable
 from .teacher import Teacher
 
+compat.apply()  # mmpretrain imports torchvision
 
+from mmpretrain.models.classifiers import ImageClassifier  # noqa: E402
+from mmpretrain.structures import DataSample  # noqa: E402
+
+
+@MODELS.register_module()
 class DistilledClassifier(Deployable, ImageClassifier):
     """mmpretrain's ImageClassifier with distillation and released weights.
 

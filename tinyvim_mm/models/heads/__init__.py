@@ -1,7 +1,5 @@
-"""Heads that belong to no toolbox."""
+"""Heads, one file each.
 
-from .distillation_classifier import DistillationClassifier
-from .norm_classifier import NormClassifier
-from .ssd_head import build_ssd_head
-
-__all__ = ['DistillationClassifier', 'NormClassifier', 'build_ssd_head']
+Those that are called classifiers need torch and mmengine only; :class:`.DistillationHead` and
+:class:`.NormHead` add the losses of mmpretrain to them, and :class:`.SSDHead` is mmdet's.
+"""

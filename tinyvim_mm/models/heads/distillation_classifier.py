@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from ...registry import MODELS
 from ..layers import build_batch_norm
 from ..layers.fuse import double, norm_as_affine
-from ..reparameterize import Deployable
+from ..layers.norm import run_part
+from ..reparameterization import Deployable
 
 
 @MODELS.register_module()
@@ -67,18 +68,22 @@ class DistillationClassifier(Deployable, BaseModule):
             ``(batch, in_channels)``.
         """
         x = feats if isinstance(feats, Tensor) else feats[-1]
-        return (x if self.norm_after_pool else self.norm(x)).mean((2, 3))
+        if not self.norm_after_pool:
+            x = run_part(self, 'norm', self.norm, x)
+        return x.mean((2, 3))
 
     def label_logits(self, pooled: Tensor) -> Tensor:
         """Logits of the first layer, from what :meth:`pre_logits` gives."""
-        return self.head(self._normalise(pooled, self.norm))
+        return self.head(self._normalise(pooled, 'norm'))
 
     def teacher_logits(self, pooled: Tensor) -> Tensor:
         """Logits of the second layer, from what :meth:`pre_logits` gives."""
-        return self.dist_head(self._normalise(pooled, self.dist_norm))
+        return self.dist_head(self._normalise(pooled, 'dist_norm'))
 
-    def _normalise(self, pooled: Tensor, norm: Optional[nn.Module]) -> Tensor:
-        return norm(pooled[..., None, None]).flatten(1) if self.norm_after_pool else pooled
+    def _normalise(self, pooled: Tensor, name: str) -> Tensor:
+        if not self.norm_after_pool:
+            return pooled
+        return run_part(self, name, getattr(self, name), pooled[..., None, None]).flatten(1)
 
     def forward(
         self, feats: Union[Tensor, Sequence[Tensor]]
@@ -100,7 +105,9 @@ class DistillationClassifier(Deployable, BaseModule):
         return (logits, distilled) if self.training else (logits + distilled) / 2
 
     def fuse_parts(self) -> None:
-        """Fold norms and linear layers into one layer."""
+        """Fold norms and linear layers into one layer; without linear layers nothing folds."""
+        if self.head is None:
+            return
         pairs = [(self.norm, self.head)]
         if self.dist_head is not None:
             pairs.append((self.dist_norm or self.norm, self.dist_head))

@@ -22,6 +22,10 @@ class NormClassifier(BaseModule):
         init_cfg: mmengine's initialisation config.
     """
 
+    #: There is one linear layer, and its norm comes first; see :class:`DistillationClassifier`.
+    dist_head = None
+    norm_after_pool = False
+
     def __init__(
         self, in_channels: int, num_classes: int = 1000, init_cfg: Optional[dict] = None
     ) -> None:
@@ -43,6 +47,10 @@ class NormClassifier(BaseModule):
         x = feats if isinstance(feats, Tensor) else feats[-1]
         return self.norm(x).mean((2, 3))
 
+    def label_logits(self, pooled: Tensor) -> Tensor:
+        """Logits from what :meth:`pre_logits` gives."""
+        return self.head(pooled)
+
     def forward(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
         """Logits ``(batch, num_classes)``; ``feats`` as in :meth:`pre_logits`."""
-        return self.head(self.pre_logits(feats))
+        return self.label_logits(self.pre_logits(feats))

@@ -1,20 +1,24 @@
 """mmdet's SSD head, mended."""
 
-from mmengine.model import BaseModule
+from typing import Any
 
+from ...core import compat
 from ...registry import MODELS
 
+compat.apply()  # mmdet imports torchvision
 
-@MODELS.register_module(name='SSDHead')
-def build_ssd_head(**cfg) -> BaseModule:
-    """Build mmdet's ``SSDHead`` so that it can predict.
+from mmdet.models import dense_heads  # noqa: E402
+
+
+@MODELS.register_module()
+class SSDHead(dense_heads.SSDHead):
+    """mmdet's ``SSDHead``, able to predict; arguments are its own.
 
     The prediction common to mmdet's heads asks for ``loss_cls``, which this one
     head does not have, and ends in an AttributeError (mmdet 3.3, 3.5).
     """
-    from mmdet.models.dense_heads import SSDHead
 
-    head = SSDHead(**cfg)
-    if not hasattr(head, 'loss_cls'):
-        head.loss_cls = None
-    return head
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not hasattr(self, 'loss_cls'):
+            self.loss_cls = None

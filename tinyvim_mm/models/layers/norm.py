@@ -1,18 +1,22 @@
-"""Batch normalisation chosen by ``norm_cfg``."""
+"""Batch normalisation: chosen by ``norm_cfg``, and with too small a batch."""
 
 from typing import Optional, Type
 
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
+from ...ops.tracing import is_compiling
+
+#: How torch complains of it, in its batch norms of one process and of several.
+_ONE_VALUE = 'Expected more than 1 value per channel'
 _KNOWN = {'BN': nn.BatchNorm2d, 'BN2d': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
 
 
 def build_batch_norm(norm_cfg: Optional[dict], num_features: int) -> nn.Module:
-    """Build the normalisation that follows a convolution.
+    """Build a batch norm.
 
-    The networks here fuse it into the convolution for inference, so it must be
-    a batch normalisation.
+    For inference, :func:`~tinyvim_mm.models.reparameterize` folds it into the convolution
+    before it, which no other kind of normalisation allows.
 
     Args:
         norm_cfg: ``type`` (``'BN'``, ``'SyncBN'``, or a batch norm known to
@@ -46,6 +50,47 @@ def build_batch_norm(norm_cfg: Optional[dict], num_features: int) -> nn.Module:
     return layer
 
 
+def run_part(
+    owner: nn.Module, part: str, module: nn.Module, x: Tensor, image: Optional[Tensor] = None
+) -> Tensor:
+    """Run a part of a network; say what to do where a batch is too small for its batch norms.
+
+    Args:
+        owner: The network.
+        part: Name of the part.
+        module: The part.
+        x: Its input.
+        image: From which ``x`` was computed, ``(batch, channels, H, W)``; ``None`` where
+            its size makes no difference.
+
+    Returns:
+        ``module(x)``.
+
+    Raises:
+        ValueError: A batch norm in training has but one value per channel: the batch is
+            one image, and the map one pixel.
+    """
+    if is_compiling():  # which cannot trace what follows
+        return module(x)
+    try:
+        return module(x)
+    except ValueError as error:
+        if _ONE_VALUE not in str(error):
+            raise
+        name = owner.describe() if hasattr(owner, 'describe') else type(owner).__name__
+        if image is None:
+            seen, cure = 'one image', 'more images at a time'
+        else:
+            height, width = image.shape[-2:]
+            seen = f'one image of {height}x{width} pixels, of which a map of one pixel is left'
+            cure = 'more images at a time or larger ones, or with norm_eval=True'
+        raise ValueError(
+            f'{part} of {name}: a batch norm in training gets one value per channel, which has no '
+            f'variance; the batch is {seen}. Train with {cure}. Where it is the last, smaller '
+            'batch of an epoch, drop_last=True in the dataloader leaves it out'
+        ) from None
+
+
 def _find(kind: object) -> Optional[Type[nn.Module]]:
     """The class of that name, or ``None`` if there is none or it is no batch norm."""
     if isinstance(kind, str) and kind:
@@ -56,7 +101,7 @@ def _find(kind: object) -> Optional[Type[nn.Module]]:
 
 
 def _check(cfg: dict) -> None:
-    """Refuse numbers that torch's layers take without a look, and fail with in the first step."""
+    """Refuse what torch accepts when it builds a layer, and fails on in the first step."""
     for name in ('eps', 'momentum'):
         value = cfg.get(name, 0.1)
         if name == 'momentum' and value is None:  # torch's word for a cumulative average

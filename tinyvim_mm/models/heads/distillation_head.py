@@ -3,14 +3,20 @@
 from typing import Dict, List, Optional, Sequence
 
 import torch.nn.functional as F
-from mmengine.registry import MODELS
-from mmpretrain.models.heads import ClsHead
-from mmpretrain.structures import DataSample
+from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor
 
-from ..heads import DistillationClassifier
+from ...core import compat
+from ...registry import MODELS
+from .distillation_classifier import DistillationClassifier
+
+compat.apply()  # mmpretrain imports torchvision
+
+from mmpretrain.models.heads import ClsHead  # noqa: E402
+from mmpretrain.structures import DataSample  # noqa: E402
 
 
+@MODELS.register_module()
 class DistillationHead(DistillationClassifier, ClsHead):
     """:class:`DistillationClassifier` with the losses and predictions of an mmpretrain head.
 
@@ -40,7 +46,7 @@ class DistillationHead(DistillationClassifier, ClsHead):
             in_channels, num_classes, distillation, norm_cfg, init_cfg, norm_after_pool
         )
         if loss is not None:
-            self.loss_module = MODELS.build(loss)
+            self.loss_module = MMENGINE_MODELS.build(loss)
 
     def loss(
         self,

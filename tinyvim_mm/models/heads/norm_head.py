@@ -2,12 +2,18 @@
 
 from typing import Optional
 
-from mmengine.registry import MODELS
-from mmpretrain.models.heads import ClsHead
+from mmengine.registry import MODELS as MMENGINE_MODELS
 
-from ..heads import NormClassifier
+from ...core import compat
+from ...registry import MODELS
+from .norm_classifier import NormClassifier
+
+compat.apply()  # mmpretrain imports torchvision
+
+from mmpretrain.models.heads import ClsHead  # noqa: E402
 
 
+@MODELS.register_module()
 class NormHead(NormClassifier, ClsHead):
     """:class:`NormClassifier` with the losses and predictions of an mmpretrain head.
 
@@ -27,4 +33,4 @@ class NormHead(NormClassifier, ClsHead):
     ) -> None:
         super().__init__(in_channels, num_classes, init_cfg)
         if loss is not None:
-            self.loss_module = MODELS.build(loss)
+            self.loss_module = MMENGINE_MODELS.build(loss)

@@ -1,0 +1,269 @@
+"""Weights of a backbone: from a file, in the layout of the release or of this project."""
+
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type, Union
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import PretrainedInit, update_init_info
+from torch import Tensor, nn
+
+from ...weights.files import (
+    CheckpointError,
+    KeyRules,
+    account_keys,
+    extract_state_dict,
+    literal_rules,
+    load_file,
+    translate_key,
+)
+from ..reparameterization import Deployable
+from .architecture import ArchSpec, read_arch
+
+
+class ReleasedWeights(Deployable, BaseModule):
+    """What a backbone knows about checkpoints of its architectures.
+
+    :class:`~tinyvim_mm.models.backbones.base.StagedBackbone` builds on it; subclasses set
+    the class attributes.
+    """
+
+    #: Named architectures.
+    arch_settings: Mapping[str, ArchSpec] = {}
+    #: Gives an architecture that is a dict what the dict leaves open.
+    arch_type: Type[ArchSpec] = ArchSpec
+    #: Pixels of the image per position, of each stage's output.
+    strides: Tuple[int, ...] = (4, 8, 16, 32)
+    #: What, in the first block of a stage, has the stage's width as its length, and is in
+    #: training weights only; one end of a key for all stages, or one each.
+    width_keys: Union[str, Tuple[str, ...]] = ''
+    #: Parts of released keys and of this class's, from which both directions of a
+    #: conversion come; see :func:`tinyvim_mm.weights.files.literal_rules`.
+    released_key_pairs: Sequence[Tuple[str, str]] = ()
+    #: From released keys to keys of this class.
+    released_key_rules: KeyRules = ()
+    #: Beginnings of the classifier's keys: released, and inside its config.
+    released_head_pairs: Sequence[Tuple[str, str]] = ()
+    #: Patterns of parameters that released weights need not hold.
+    keys_that_may_be_fresh: Sequence[str] = (r'out_norms\.',)
+
+    arch: str
+    spec: ArchSpec
+    num_stages: int
+    out_indices: Tuple[int, ...]
+    out_norms: nn.ModuleDict
+
+    # -- architectures -----------------------------------------------------------
+
+    @classmethod
+    def read_arch(cls, arch: Union[str, Mapping[str, Any]]) -> Tuple[str, ArchSpec]:
+        """Name and numbers of an architecture, see :func:`.architecture.read_arch`."""
+        return read_arch(arch, cls.arch_settings, cls.arch_type, len(cls.strides))
+
+    @classmethod
+    def title(cls, arch: str) -> str:
+        """Name of an architecture in messages: ``TinyViM-B``."""
+        return f'{cls.__name__}-{arch if arch == "custom" else arch.upper()}'
+
+    def describe(self) -> str:
+        """Name of this model in messages."""
+        return self.title(self.arch)
+
+    @classmethod
+    def stage_widths(cls, state: Mapping[str, Tensor]) -> Tuple[int, ...]:
+        """Widths of the stages that a state dict with this class's keys holds."""
+        count, ends = len(cls.strides), cls.width_keys
+        ends = (ends,) * count if isinstance(ends, str) else ends
+        found = [state.get(f'stages.{i}.blocks.0.{end}') for i, end in enumerate(ends)]
+        return tuple(len(value) for value in found if value is not None)
+
+    @classmethod
+    def find_arch(cls, state: Mapping[str, Tensor]) -> Optional[str]:
+        """The architecture that a state dict with this class's keys holds, if any.
+
+        Depths tell apart what has the same widths.
+        """
+        places = {tuple(key.split('.')[1:4]) for key in state if key.startswith('stages.')}
+        stages = range(len(cls.strides))
+        depths = tuple(sum(place[:2] == (str(i), 'blocks') for place in places) for i in stages)
+        widths = cls.stage_widths(state)
+        alike = {a: spec for a, spec in cls.arch_settings.items() if spec.embed_dims == widths}
+        exact = [arch for arch, spec in alike.items() if spec.depths == depths]
+        return next(iter(exact or (alike if len(set(alike.values())) == 1 else ())), None)
+
+    @classmethod
+    def same_arch(cls, arch: str, other: str) -> bool:
+        """Whether two names mean the same network; some differ in the size of images only."""
+        settings = cls.arch_settings
+        return arch == other or (
+            arch in settings and other in settings and settings[arch] == settings[other]
+        )
+
+    def recognise(self, state: Mapping[str, Tensor]) -> str:
+        """A sentence that says what a checkpoint that does not fit may be."""
+        arch = self.find_arch(state)
+        if arch is not None and self.arch_settings[arch] != self.spec:
+            return f" It holds {self.title(arch)}: build with arch='{arch}'."
+        return '' if self.stage_widths(state) else f' It holds no {type(self).__name__}.'
+
+    # -- loading -------------------------------------------------------------------
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says.
+
+        Raises:
+            FileNotFoundError: The pretrained checkpoint does not exist.
+            CheckpointError: It is damaged, unsafe, or does not fit this model.
+        """
+        configured = self.init_cfg
+        cfgs = [configured] if isinstance(configured, dict) else list(configured or [])
+        pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        # mmengine's own PretrainedInit drops keys in silence and may unpickle code.
+        self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+        self.init_cfg += [{**cfg, 'type': _AccountedInit} for cfg in pretrained]
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = configured
+
+    def load_pretrained(self, path: str, prefix: Optional[str] = None) -> None:
+        """Fill this backbone from a checkpoint file and log what became of each key.
+
+        Args:
+            path: See :func:`tinyvim_mm.weights.files.load_file`.
+            prefix: Where the backbone's keys are in the file; ``None`` takes
+                ``backbone.`` if there are such keys, else all.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            CheckpointError: It is damaged, unsafe, or does not fit this model.
+        """
+        name = type(self).__name__
+        try:
+            file = load_file(path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f'{name}: pretrained {error}. Put the weights there, name another file with '
+                '`--cfg-options model.backbone.init_cfg.checkpoint=PATH`, or train from random '
+                'weights with `--cfg-options model.backbone.init_cfg=None`'
+            ) from None
+        state, others = _select_prefix(extract_state_dict(file, path), prefix, path)
+        translated = self.translate(state, path)
+        self.check_form(translated, path)
+        report = account_keys(
+            self.state_dict(), translated, self.keys_left_aside, self.keys_that_may_be_fresh
+        )
+        constants = len(state) - len(translated)
+        state = translated
+        if others:
+            report.aside['not of the backbone'].extend(others)
+        if not report.fits:
+            raise CheckpointError(
+                f'{path} does not fit {self.describe()}.{self.recognise(state)}\n'
+                + report.complaint()
+            )
+        self.load_state_dict({key: state[key] for key in report.used}, strict=False)
+        account = report.account()
+        if constants:
+            account += f'; {constants} constants of the network, as they should be'
+        print_log(f'{self.describe()} from {path}: {account}', logger='current')
+
+    @property
+    def keys_left_aside(self) -> Tuple[Tuple[str, str], ...]:
+        """(pattern, reason) of keys that this backbone knowingly does not use."""
+        heads = '|'.join(re.escape(released) for released, _ in self.released_head_pairs)
+        aside = [(heads, 'classifier')] if heads else []
+        if not self.out_norms:
+            aside.append((r'out_norms\.', 'outputs are not normalised here'))
+        unused = [str(i) for i in range(len(self.embed_dims)) if i not in self.out_indices]
+        if unused:
+            aside.append((rf'out_norms\.({"|".join(unused)})\.', 'stage not in out_indices'))
+        if self.num_stages < len(self.embed_dims):
+            later = '|'.join(map(str, range(self.num_stages, len(self.embed_dims))))
+            aside.append((rf'stages\.({later})\.', 'stage after the last of out_indices'))
+        return tuple(aside)
+
+    # -- names and constants of the release -------------------------------------
+
+    @classmethod
+    def released_constants(cls, state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+        """What released weights hold beside those of this class, and what always has one value.
+
+        Args:
+            state: Weights with this class's keys.
+
+        Returns:
+            Tensors by keys as :attr:`released_key_rules` translate them.
+        """
+        del state
+        return {}
+
+    @classmethod
+    def translate(
+        cls, state: Mapping[str, Tensor], origin: str = 'the checkpoint'
+    ) -> Dict[str, Tensor]:
+        """Give weights this class's keys, and leave the constants of the release out.
+
+        Args:
+            state: Keys of the release or of this class, without a prefix.
+            origin: What to call it in an error.
+
+        Raises:
+            CheckpointError: A constant has another value: this is another network.
+        """
+        own = {translate_key(key, cls.released_key_rules): v for key, v in state.items()}
+        for key, expected in cls.released_constants(own).items():
+            value = own.pop(key, None)
+            if value is None or value.is_meta:
+                continue
+            if value.shape != expected.shape or not torch.equal(value.float().cpu(), expected):
+                raise CheckpointError(
+                    f'{origin}: {key} has other values than a {cls.__name__}, in which it is a '
+                    'constant; these weights belong to another network'
+                )
+        return own
+
+    @classmethod
+    def rules_to_released(cls, keys: Iterable[str]) -> KeyRules:
+        """Rules from this class's keys to those of the release.
+
+        Args:
+            keys: All keys of the weights, with this class's names.
+        """
+        del keys
+        return literal_rules((own, released) for released, own in cls.released_key_pairs)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # Released keys are accepted wherever a state dict is loaded, so that
+        # released detectors and segmentors load too.
+        inside = [key for key in state_dict if key.startswith(prefix)]
+        state = self.translate({key[len(prefix) :]: state_dict.pop(key) for key in inside})
+        state_dict.update({prefix + key: value for key, value in state.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class _AccountedInit(PretrainedInit):
+    """Loads a checkpoint through :meth:`ReleasedWeights.load_pretrained`."""
+
+    def __call__(self, module: ReleasedWeights) -> None:
+        module.load_pretrained(self.checkpoint, self.prefix)
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=self._get_init_info())
+
+
+def _select_prefix(
+    state: Dict[str, Tensor], prefix: Optional[str], origin: str
+) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Split a state dict into the part under ``prefix``, without it, and the other keys."""
+    if prefix is None:
+        prefix = 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
+    elif not prefix.endswith('.'):
+        prefix += '.'
+    inside = {key[len(prefix) :]: v for key, v in state.items() if key.startswith(prefix)}
+    if not inside:
+        tops = sorted({key.split('.')[0] for key in state})[:8]
+        raise CheckpointError(
+            f'{origin} has no keys under {prefix!r}; it has keys under {", ".join(tops)}'
+        )
+    return inside, [key for key in state if not key.startswith(prefix)]
