@@ -5,12 +5,11 @@
 must stay trivial.
 """
 
+import importlib
 from typing import Optional
 
 import mmengine.registry as mmengine_registry
 from mmengine.registry import Registry
-
-import tinyvim_mm
 
 
 class _PublicNames(Registry):
@@ -22,7 +21,7 @@ class _PublicNames(Registry):
     def get(self, key: str) -> Optional[type]:
         """As mmengine's; raises MissingPackageError where the class needs an absent toolbox."""
         if isinstance(key, str):
-            getattr(tinyvim_mm, key.removeprefix('tinyvim_mm.'), None)
+            getattr(importlib.import_module('tinyvim_mm'), key.removeprefix('tinyvim_mm.'), None)
         return super().get(key)
 
 

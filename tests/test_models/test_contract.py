@@ -1,4 +1,4 @@
-"""What every backbone promises: stages are modules, frozen is frozen, small batches are explained."""
+"""What every backbone promises: stages are modules, the frozen stays, errors name the cure."""
 
 import copy
 
@@ -61,7 +61,7 @@ def test_all_stages_frozen_leave_nothing_to_train(family):
 def test_norm_cfg_is_for_batch_norms(family):
     eps = dict(type='BN', eps=0.5)
     if family == 'vmamba':
-        with pytest.raises(ValueError, match='norm_cfg must be None for a VMamba, got .* leave it'):
+        with pytest.raises(ValueError, match=r'norm_cfg must be None for a VMamba, .* leave it'):
             build(family, norm_cfg=eps)
         return
     norms = build(family, norm_cfg=eps, normalize_outputs=True).modules()
@@ -94,7 +94,7 @@ def test_one_value_for_a_batch_norm_is_explained(family, size, part):
 @pytest.mark.parametrize('after_pool', [False, True])
 def test_one_value_in_a_head_is_explained(after_pool):
     head = DistillationClassifier(8, 2, norm_after_pool=after_pool).train()
-    with pytest.raises(ValueError, match='norm of DistillationClassifier: .* the batch is one'):
+    with pytest.raises(ValueError, match=r'norm of DistillationClassifier: .* the batch is one'):
         head(torch.randn(1, 8, 1, 1))
     head(torch.randn(2, 8, 1, 1))
     assert head.eval()(torch.randn(1, 8, 1, 1)).shape == (1, 2)
