@@ -339,3 +339,25 @@ def test_mobilemamba_is_there_too(timm, tmp_path):
         golden.assert_close(f'map {i}', found, expected[f'feat_a_{i}'], golden.FEATURE_LIMIT)
     model.reset_classifier(4)
     assert model(image).shape == (1, 4)
+
+
+@pytest.mark.parametrize('name', ['vmamba_t', 'efficientvmamba_t'])
+@torch.no_grad()
+def test_so_are_the_vmambas(timm, name, tmp_path):
+    model = timm.create_model(name, num_classes=3).eval()
+    assert model.get_classifier() == (model.head.head, None)
+    assert model.default_cfg['classifier'] == 'head.head'
+    expected = model(IMAGE)
+    assert torch.equal(expected, model.head(model.backbone(IMAGE)))
+    pooled = model.forward_head(model.forward_features(IMAGE), pre_logits=True)
+    assert torch.equal(pooled, model.head.pre_logits(model.backbone(IMAGE)))
+    torch.save(model.state_dict(), tmp_path / 'x.pth')
+    again = timm.create_model(name, num_classes=3, checkpoint_path=tmp_path / 'x.pth').eval()
+    assert torch.equal(again(IMAGE), expected)
+    torch.testing.assert_close(reparameterize(model)(IMAGE), expected, rtol=1e-3, atol=1e-5)
+    model.reset_classifier(4)
+    assert model(IMAGE).shape == (1, 4)
+    extractor = timm.create_model(name, features_only=True, checkpoint_path=tmp_path / 'x.pth')
+    assert extractor.feature_info.reduction() == [4, 8, 16, 32]
+    with pytest.raises(TypeError, match='distillation'):
+        timm.create_model(name, distillation=True)

@@ -20,7 +20,18 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_models_load_no_toolbox():
     toolboxes = ['mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'torchvision', 'timm']
-    code = f'import tinyvim_mm.models, sys; print([m for m in {toolboxes} if m in sys.modules])'
+    names = [
+        'TinyViM',
+        'MobileMamba',
+        'EfficientVMamba',
+        'VMamba',
+        'UpsamplingFPN',
+        'NormClassifier',
+    ]
+    code = (
+        f'import tinyvim_mm, sys; [getattr(tinyvim_mm, name) for name in {names}]; '
+        f'print([m for m in {toolboxes} if m in sys.modules])'
+    )
     assert run(code).stdout.strip() == '[]'
 
 

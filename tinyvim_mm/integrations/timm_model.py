@@ -93,16 +93,15 @@ class BackboneClassifier(nn.Module):
         x = self.head_drop(x.mean((2, 3)) if pooled else x)
         if pre_logits or self.head.head is None:
             return x
-        if pooled:
-            layers = self.head.label_logits, self.head.teacher_logits
-        elif self.head.norm_after_pool:
-            raise ValueError("global_pool='' does not go with a classifier that pools, then norms")
-        else:
+        if not pooled:
+            if self.head.norm_after_pool:
+                raise ValueError(
+                    "global_pool='' does not go with a classifier that pools, then norms"
+                )
             x = x.movedim(1, -1)
-            layers = self.head.head, self.head.dist_head
-        logits = layers[0](x)
+        logits = self.head.label_logits(x) if pooled else self.head.head(x)
         if self.head.dist_head is not None:
-            distilled = layers[1](x)
+            distilled = self.head.teacher_logits(x) if pooled else self.head.dist_head(x)
             if self.training and self.distilled_training:
                 return logits, distilled
             logits = (logits + distilled) / 2

@@ -1,7 +1,8 @@
-"""Layers that act on the channels of one pixel, for maps with the channels first.
+"""Layers over the channels of each pixel, for maps ``(batch, channels, H, W)``.
 
-They compute with the channels last. What they return lies so in memory, so that a
-chain of them, of depthwise convolutions and of scans copies nothing.
+They permute the channels to the end, compute, and permute back. The result is therefore in
+channels-last memory format, in which the next of them, a depthwise convolution or a scan
+takes it without a copy.
 """
 
 import torch
@@ -40,9 +41,10 @@ class Pointwise(nn.Linear):
 
 
 class PatchMerging(nn.Module):
-    """Half the resolution: the pixels of each 2x2 cell side by side, normalised and projected.
+    """Halves the resolution: concatenates the pixels of each 2x2 cell, normalises and projects.
 
-    Odd sides are filled up with zeros, right and below (Swin Transformer, Sec. 3.1).
+    As in Swin Transformer (Sec. 3.1), sides of odd length are padded with zeros on the right
+    and below.
 
     Args:
         in_channels: Channels of the input.
@@ -57,14 +59,14 @@ class PatchMerging(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/2), ceil(W/2))``."""
         x = pad_to_even(x).permute(0, 2, 3, 1)
-        # The column of a pixel in its cell counts before its row. Slices, since ONNX's tracing
-        # exporter fixes the sizes behind `unflatten` to those of its example.
+        # Released weights expect the order (0, 0), (1, 0), (0, 1), (1, 1) of (row, column).
+        # Slices, since ONNX's tracing exporter would fix the sizes in an `unflatten`.
         cells = torch.cat([x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], -1)
         return self.reduction(self.norm(cells)).permute(0, 3, 1, 2)
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initialise a linear layer as VMamba does; leaves other modules alone."""
+    """Initialise a linear layer as VMamba does; other modules stay as they are."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
