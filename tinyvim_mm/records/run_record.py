@@ -37,8 +37,7 @@ class RunRecord:
         devices: Number of processes, each with one device.
         device_names: Name of the device of each process, ``'CPU'`` without an accelerator.
         versions: Packages and their versions.
-        scan_backends: Which implementation of the scan runs, and why, once for each kind of
-            layer.
+        scan_backends: Which implementation of the scan runs; several if layers differ.
         batch_size: Images of one device in one step; ``None`` if a batch sampler decides.
         steps_per_epoch: ``None`` of a training that counts iterations.
         unit: Of the schedule: ``'epochs'`` or ``'iterations'``.
