@@ -16,6 +16,7 @@ from tinyvim_mm.commands import train
 from tinyvim_mm.core.environment import accelerator
 from tinyvim_mm.records.costs import measure
 from tinyvim_mm.records.results import read_row
+from tinyvim_mm.records.run_record import read_record
 from tinyvim_mm.records.scalars import read_training
 from tinyvim_mm.weights.files import load_file
 
@@ -97,6 +98,20 @@ def test_the_log_of_a_resumed_training_is_a_row_of_a_table(work_dirs):
     assert (log.device == 'CPU') == (accelerator() is None)
     assert row.hours > 0
     assert measure(log).seconds > 0
+
+
+def test_each_run_left_its_record(work_dirs):
+    folder = work_dirs / 'parts'
+    first, second = (read_record(file.parent) for file in sorted(folder.glob('*/run.json')))
+    assert first.state == second.state == 'finished'
+    assert (first.config, first.config_path, first.sample) == (CONFIG, CONFIG, True)
+    assert first.options['train_cfg.max_epochs'] == 1
+    assert (first.done, first.length, first.steps, first.resumed_from) == (1, 1, 2, None)
+    assert (second.done, second.length, second.steps) == (2, 2, 4)
+    assert second.resumed_from.endswith('epoch_1.pth')
+    assert second.checkpoints == ['epoch_2.pth']
+    assert len(second.scan_backends) == 1
+    assert set(second.versions) == {'tinyvim_mm', 'torch', 'mmengine', 'mmcv', 'mmdet'}
 
 
 def test_a_checkpoint_is_evaluated(work_dirs, capsys):

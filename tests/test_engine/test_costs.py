@@ -1,7 +1,7 @@
 """What a training costs, from the times in its log."""
 
 import pytest
-from recorded_logs import write_work_dir
+from recorded_logs import KINDS, write_work_dir
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -12,10 +12,11 @@ DETECTOR = 'mask_rcnn_tinyvim_b_1x_coco'
 SEGMENTOR = 'fpn_tinyvim_s_40k_ade20k'
 
 
-@pytest.fixture
-def started(tmp_path):
+@pytest.fixture(params=KINDS)
+def started(request, tmp_path):
     """The first 300 steps on COCO, on one GPU: 2 images in half a second."""
-    return write_work_dir(tmp_path, DETECTOR, done=300, steps_per_epoch=58633, devices=1)
+    kinds = dict(done=300, steps_per_epoch=58633, devices=1, kind=request.param)
+    return write_work_dir(tmp_path, DETECTOR, **kinds)
 
 
 def table(capsys, *arguments):
@@ -62,14 +63,14 @@ def test_iterations_are_of_the_batch_of_the_recipe(tmp_path, capsys):
     assert rows[8]['hours'] == f'{40000 * 32 / 4 / 8 / 3600:.1f}'
 
 
-def test_a_cpu_and_the_sample_are_marked(tmp_path, capsys):
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_cpu_and_the_sample_are_marked(kind, tmp_path, capsys):
     changes = {
         'train_cfg.max_epochs': 1,
         'train_dataloader.dataset.data_root': 'data/sample/coco/',
     }
-    work_dir = write_work_dir(
-        tmp_path, DETECTOR, done=100, steps_per_epoch=36, devices=1, gpu=None, changes=changes
-    )
+    kinds = dict(done=100, steps_per_epoch=36, devices=1, gpu=None, changes=changes, kind=kind)
+    work_dir = write_work_dir(tmp_path, DETECTOR, **kinds)
     _, words = table(capsys, work_dir)
     assert 'MEASURED ON A CPU' in words
     assert 'MEASURED WITH --sample' in words

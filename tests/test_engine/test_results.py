@@ -1,13 +1,14 @@
-"""Tables from logs."""
+"""Tables of trainings, from what their runs leave behind."""
 
 import csv
+import functools
 import hashlib
 import json
 import re
 
 import pytest
 import yaml
-from recorded_logs import write_work_dir
+from recorded_logs import KINDS, write_work_dir
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -17,6 +18,7 @@ from tinyvim_mm.commands import collect
 from tinyvim_mm.recipes import metafiles
 from tinyvim_mm.recipes.configs import find_config
 from tinyvim_mm.records import results
+from tinyvim_mm.records.run_record import RUNNING, STOPPED
 from tinyvim_mm.records.training_log import LogError, read_log
 
 DETECTOR = 'mask_rcnn_tinyvim_b_1x_coco'
@@ -31,16 +33,26 @@ def aps(*values):
     ]
 
 
+@pytest.fixture(params=KINDS)
+def write(request):
+    """``write_work_dir`` of runs with a ``run.json``, and of those with a text log alone."""
+    return functools.partial(write_work_dir, kind=request.param)
+
+
 @pytest.fixture
 def detector(tmp_path):
+    return write_detector(tmp_path, 'run.json')
+
+
+def write_detector(tmp_path, kind):
     scores = aps(*[0.3] * 10, 0.42, 0.41)
-    return write_work_dir(
-        tmp_path / 'det', DETECTOR, scores, done=1200, steps_per_epoch=100, devices=8
-    )
+    kinds = dict(done=1200, steps_per_epoch=100, devices=8, kind=kind)
+    return write_work_dir(tmp_path / 'det', DETECTOR, scores, **kinds)
 
 
-def test_a_finished_detector(detector):
-    row, _ = results.read_row(detector)
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_finished_detector(kind, tmp_path):
+    row, _ = results.read_row(write_detector(tmp_path, kind))
     assert (row.config, row.state, row.trained) == (DETECTOR, 'finished', '12 epochs')
     assert row.last == pytest.approx({'box AP': 41.0, 'mask AP': 38.0})
     assert row.best == pytest.approx({'box AP': 42.0, 'mask AP': 39.0})
@@ -53,12 +65,12 @@ def test_a_finished_detector(detector):
     assert row.changes == []
 
 
-def test_segmentors_and_classifiers_are_scored_in_percent(tmp_path):
+def test_segmentors_and_classifiers_are_scored_in_percent(write, tmp_path):
     work_dirs = [
-        write_work_dir(
+        write(
             tmp_path / 'seg', SEGMENTOR, [{'mIoU': 38.5, 'aAcc': 80.0, 'step': 40000}], done=40000
         ),
-        write_work_dir(
+        write(
             tmp_path / 'cls',
             CLASSIFIER,
             [{'accuracy/top1': 79.0, 'accuracy/top5': 94.0, 'step': 300}],
@@ -72,19 +84,33 @@ def test_segmentors_and_classifiers_are_scored_in_percent(tmp_path):
     assert second.last == {'Top 1 Accuracy': 79.0, 'Top 5 Accuracy': 94.0}
 
 
-def test_an_interrupted_training_says_how_far_it_came(tmp_path):
-    work_dir = write_work_dir(
-        tmp_path / 'det', DETECTOR, aps(0.1, 0.2), done=250, steps_per_epoch=100, checkpoint=False
-    )
-    row, _ = results.read_row(work_dir)
+def test_an_interrupted_training_says_how_far_it_came(write, tmp_path):
+    kinds = dict(done=250, steps_per_epoch=100, checkpoint=False, state=RUNNING)
+    row, _ = results.read_row(write(tmp_path / 'det', DETECTOR, aps(0.1, 0.2), **kinds))
     assert row.state == 'unfinished: 2 of 12 epochs'
     assert row.checkpoint == ''
 
 
-def test_a_resumed_training_is_one_row(tmp_path):
+def test_a_training_that_an_error_stopped_says_which(tmp_path):
+    kinds = dict(done=250, steps_per_epoch=100, state=STOPPED, error='OSError: disk\nis full')
+    row, _ = results.read_row(write_work_dir(tmp_path, DETECTOR, aps(0.1, 0.2), **kinds))
+    assert row.state == 'unfinished: 2 of 12 epochs, stopped by OSError: disk is full'
+
+
+def test_a_training_that_stopped_before_its_first_loss_says_why(tmp_path):
+    kinds = dict(done=50, steps_per_epoch=100, state=STOPPED, error='OSError: no space')
+    run = write_work_dir(tmp_path, DETECTOR, **kinds) / '20260102_030000'
+    (run / 'vis_data' / 'scalars.json').unlink()
+    row, _ = results.read_row(tmp_path)
+    assert 'no training log' in row.state
+    assert row.state.endswith(f'{run / "run.json"} says why: OSError: no space')
+
+
+@pytest.mark.parametrize('first', KINDS)
+def test_a_resumed_training_is_one_row(first, write, tmp_path):
     kinds = dict(steps_per_epoch=100)
-    write_work_dir(tmp_path, DETECTOR, aps(0.1, 0.9, 0.9), done=300, **kinds)
-    resumed = write_work_dir(
+    write_work_dir(tmp_path, DETECTOR, aps(0.1, 0.9, 0.9), done=300, kind=first, **kinds)
+    resumed = write(
         tmp_path, DETECTOR, aps(*[0.2] * 12)[1:], done=1200, timestamp='20260103_030000', **kinds
     )
     scalars = resumed / '20260103_030000' / 'vis_data' / 'scalars.json'
@@ -109,15 +135,40 @@ def test_a_resumed_training_is_one_row(tmp_path):
         ('vis_data/config.py', 'model = open("x")', 'is no config as mmengine dumps it'),
         ('vis_data/config.py', 'model = dict()', 'has no train_cfg, train_dataloader'),
         ('20260102_030000.log', 'hello', 'does not begin with the environment'),
+        ('run.json', '{"schema": 1, "con', 'run.json cannot be read'),
+        ('run.json', '[]', 'run.json is no record of a run: it has no schema'),
+        ('run.json', '{"schema": 2}', 'run.json has schema 2, and this version of tinyvim_mm'),
+        ('run.json', '{"schema": 1}', 'run.json is no record of a run: config is missing'),
     ],
 )
-def test_a_damaged_log_is_a_row_that_says_so(file, text, words, detector):
-    (detector / '20260102_030000' / file).write_text(text)
-    row, log = results.read_row(detector)
+def test_a_damaged_log_is_a_row_that_says_so(file, text, words, tmp_path):
+    work_dir = write_detector(tmp_path, 'log' if file.endswith('.log') else 'run.json')
+    (work_dir / '20260102_030000' / file).write_text(text)
+    row, log = results.read_row(work_dir)
     assert log is None
     assert row.state.startswith('no result: ')
     assert words in row.state
-    assert str(detector) in results.render([row], 'markdown')
+    assert str(work_dir) in results.render([row], 'markdown')
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'words'),
+    [
+        ('done', '12', "done is '12'"),
+        ('versions', [], 'versions is []'),
+        ('validations', [7], 'a validation has no step'),
+        ('validations', [{'mIoU': 1.0}], 'a validation has no step'),
+    ],
+)
+def test_a_record_with_a_wrong_value_is_a_row_that_says_so(field, value, words, detector):
+    file = detector / '20260102_030000' / 'run.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), field: value}))
+    row, _ = results.read_row(detector)
+    assert row.state == f'no result: {file} is no record of a run: {words}'
+
+
+def test_a_run_with_a_record_needs_no_text_log(detector):
+    assert not list(detector.rglob('*.log'))
 
 
 def test_reading_a_log_runs_no_code(detector, tmp_path):

@@ -1,5 +1,6 @@
 """Where things lie, in a clone and in an installed package."""
 
+import os
 from pathlib import Path
 from typing import Optional
 
@@ -9,7 +10,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 PROJECT_ROOT = _PACKAGE.parent if (_PACKAGE.parent / 'setup.py').is_file() else _PACKAGE / '.mim'
 MODEL_INDEX = PROJECT_ROOT / 'model-index.yml'
 CONFIG_ROOT = PROJECT_ROOT / 'configs'
-SAMPLE_COCO = PROJECT_ROOT / 'data' / 'sample' / 'coco'
+#: The photographs that are shipped with the project.
+SAMPLES = PROJECT_ROOT / 'data' / 'sample'
+SAMPLE_COCO = SAMPLES / 'coco'
 
 
 def shown(path: Path) -> str:
@@ -27,3 +30,10 @@ def absent(path: Optional[str]) -> bool:
     Addresses with a scheme count as present: mmengine fetches them.
     """
     return isinstance(path, str) and '://' not in path and not Path(path).exists()
+
+
+def put_in_place(part: Path, file: Path) -> None:
+    """Give a written file its name, so that the name never stands for half a file."""
+    with part.open('rb+') as stream:
+        os.fsync(stream.fileno())  # the content has to be on the disk before the name is
+    os.replace(part, file)

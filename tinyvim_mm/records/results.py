@@ -2,6 +2,7 @@
 
 import json
 import math
+import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -117,6 +118,8 @@ def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
         return row, None
     if log.done < log.wanted:
         row.state = f'unfinished: {log.done} of {log.wanted} {log.unit}'
+        error = textwrap.shorten(log.runs[-1].error, 120, placeholder=' ...')
+        row.state += f', stopped by {error}' if error else ''
     else:
         row.state = FINISHED + (', on the sample photographs' if log.on_sample else '')
     checkpoint = _last_checkpoint(Path(work_dir))

@@ -1,20 +1,20 @@
-"""What the log of a training tells: how far it came, on what, how fast, with which scores."""
+"""What a training left behind: how far it came, on what, how fast, with which scores."""
 
 import ast
-import re
+import math
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, List, Optional
 
-from ..core.paths import PROJECT_ROOT
-from ..toolboxes import SCOPES, Toolbox, toolbox_of
-from .scalars import Record, read_runs, read_validations
+from ..core.environment import SCOPES
+from ..core.paths import SAMPLES
+from ..toolboxes import Toolbox, toolbox_of
+from .legacy import read_log_text
+from .run_record import FILE, RunRecord, read_record
+from .scalars import Record, read_runs
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-
-_SAMPLES = PROJECT_ROOT / 'data' / 'sample'
 
 
 class LogError(Exception):
@@ -27,29 +27,48 @@ class TrainingLog:
 
     Attributes:
         work_dir: Where it lies.
-        name: Name of the config.
         cfg: The config as it was run.
         records: Losses and times, in order of ``step``; see :func:`.scalars.read_runs`.
-        validations: Scores, in order of ``step``; see :func:`.scalars.read_validations`.
-        devices: Number of processes, each with one device.
-        device: Name of the accelerator, or ``'CPU'``.
-        versions: Packages and their versions, in one line.
-        seconds: How long the runs took together, validation included.
-        steps_per_epoch: ``None`` of a training that counts iterations.
-        saved: Epoch, or iteration, of the last checkpoint that was written.
+        validations: Scores, in order of ``step``; see :class:`.RunRecord`.
+        runs: What each run tells of itself, the latest last.
     """
 
     work_dir: Path
-    name: str
     cfg: 'Config'
     records: List[Record]
     validations: List[Record]
-    devices: int
-    device: str
-    versions: str
-    seconds: float
-    steps_per_epoch: Optional[int]
-    saved: int
+    runs: List[RunRecord]
+
+    @property
+    def name(self) -> str:
+        """Name of the config."""
+        return self.runs[-1].config
+
+    @property
+    def devices(self) -> int:
+        """Number of processes, each with one device."""
+        return self.runs[-1].devices
+
+    @property
+    def device(self) -> str:
+        """Name of the accelerators, or ``'CPU'``."""
+        return ' and '.join(dict.fromkeys(self.runs[-1].device_names))
+
+    @property
+    def versions(self) -> str:
+        """Packages and their versions, in one line."""
+        pairs = self.runs[-1].versions.items()
+        return ', '.join(f'{name} {version}' for name, version in pairs) or 'unknown'
+
+    @property
+    def seconds(self) -> float:
+        """How long the runs took together, validation included."""
+        return sum(run.seconds for run in self.runs)
+
+    @property
+    def steps_per_epoch(self) -> Optional[int]:
+        """``None`` of a training that counts iterations."""
+        return self.runs[-1].steps_per_epoch
 
     @property
     def toolbox(self) -> Toolbox:
@@ -74,7 +93,7 @@ class TrainingLog:
         step = int(self.records[-1]['step'])
         trained = step // (self.steps_per_epoch or step) if self.by_epoch else step
         validated = int(self.validations[-1]['step']) if self.validations else 0
-        return max(trained, validated, self.saved)
+        return max(trained, validated, self.runs[-1].done)
 
     @property
     def batch_size(self) -> int:
@@ -88,7 +107,7 @@ class TrainingLog:
         while 'dataset' in dataset:  # of RepeatDataset and the like
             dataset = dataset.dataset
         root = str(dataset.get('data_root', ''))
-        return Path(root).resolve().is_relative_to(_SAMPLES) or 'data/sample/' in root
+        return Path(root).resolve().is_relative_to(SAMPLES) or 'data/sample/' in root
 
 
 def read_log(path: Path) -> TrainingLog:
@@ -108,45 +127,48 @@ def read_log(path: Path) -> TrainingLog:
     if not work_dir.is_dir():
         raise LogError(f'there is no folder {work_dir}')
     try:
-        runs = read_runs(work_dir, until)
-        validations: List[Record] = []
-        for run in reversed(runs):
-            first = validations[0]['step'] if validations else float('inf')
-            earlier = read_validations(run / 'vis_data' / 'scalars.json')
-            validations = [record for record in earlier if record['step'] < first] + validations
+        records = _read_losses(work_dir, until)
+        runs = [_read_run(folder) for folder in records]
     except (FileNotFoundError, ValueError, KeyError) as error:
         raise LogError(str(error)) from error
-    last = list(runs)[-1]
-    cfg = _read_config(last / 'vis_data' / 'config.py')
-    texts = [_read_text(run / f'{run.name}.log') for run in runs]
-    text = texts[-1]
-    lengths = re.findall(r'Epoch\(train\) +\[\d+\]\[ *\d+/(\d+)\]', text)
     return TrainingLog(
         work_dir=work_dir,
-        name=_config_name(work_dir),
-        cfg=cfg,
-        records=[record for records in runs.values() for record in records],
-        validations=validations,
-        devices=int(_find(r'^ *GPU number: (\d+)', text, last)),
-        device=_device(text),
-        versions=_versions(text),
-        seconds=sum(_duration(part) for part in texts),
-        steps_per_epoch=int(lengths[-1]) if lengths else None,
-        saved=max(map(int, re.findall(r'Saving checkpoint at (\d+) ', text)), default=0),
+        cfg=_read_config(list(records)[-1] / 'vis_data' / 'config.py'),
+        records=[record for part in records.values() for record in part],
+        validations=_join_validations(runs),
+        runs=runs,
     )
 
 
-def _config_name(work_dir: Path) -> str:
-    """Name of the config that Runner wrote into the work dir when it was built last."""
-    files = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    return files[-1].stem if files else work_dir.name
-
-
-def _read_text(path: Path) -> str:
+def _read_losses(work_dir: Path, until: str) -> Dict[Path, List[Record]]:
+    """See :func:`.scalars.read_runs`; where there are none, add why the latest run stopped."""
     try:
-        return path.read_text(encoding='utf-8', errors='replace')
-    except OSError as error:
-        raise LogError(f'{path} cannot be read: {error.strerror}') from error
+        return read_runs(work_dir, until)
+    except FileNotFoundError as error:
+        files = [f for f in sorted(work_dir.glob(f'*/{FILE}')) if f.parent.name <= (until or '~')]
+        reason = read_record(files[-1].parent).error if files else ''
+        if not reason:
+            raise
+        raise FileNotFoundError(f'{error}; {files[-1]} says why: {reason}') from error
+
+
+def _read_run(folder: Path) -> RunRecord:
+    return read_record(folder) if (folder / FILE).is_file() else read_log_text(folder)
+
+
+def _join_validations(runs: List[RunRecord]) -> List[Record]:
+    """Those of an interrupted run count that lie before the first of the run that resumed it."""
+    joined: List[Record] = []
+    for run in reversed(runs):
+        first = joined[0]['step'] if joined else math.inf
+        earlier = [record for record in run.validations if record['step'] < first]
+        joined = [_with_nan(record) for record in earlier] + joined
+    return joined
+
+
+def _with_nan(record: Record) -> Record:
+    """JSON has no nan."""
+    return {key: math.nan if value is None else value for key, value in record.items()}
 
 
 class _Literals(ast.NodeTransformer):
@@ -168,9 +190,13 @@ def _read_config(path: Path) -> 'Config':
     """Read a dumped config without running it as Python, which Config.fromfile would do."""
     from mmengine.config import Config
 
+    try:
+        text = path.read_text(encoding='utf-8', errors='replace')
+    except OSError as error:
+        raise LogError(f'{path} cannot be read: {error.strerror}') from error
     values: Dict[str, object] = {}
     try:
-        for node in ast.parse(_read_text(path)).body:
+        for node in ast.parse(text).body:
             value = ast.fix_missing_locations(_Literals().visit(node.value))
             values[node.targets[0].id] = ast.literal_eval(value)
     except (SyntaxError, ValueError, AttributeError) as error:
@@ -182,40 +208,3 @@ def _read_config(path: Path) -> 'Config':
     if cfg.get('default_scope') not in SCOPES:
         raise LogError(f'{path} is of no toolbox that is known: {", ".join(SCOPES)}')
     return cfg
-
-
-def _find(pattern: str, text: str, run: Path) -> str:
-    found = re.search(pattern, text, re.MULTILINE)
-    if not found:
-        raise LogError(
-            f'{run}/{run.name}.log does not begin with the environment, as mmengine logs it'
-        )
-    return found[1]
-
-
-def _device(text: str) -> str:
-    names = re.findall(r'^ +GPU [\d,]+: (.+)$', text, re.MULTILINE)
-    if names:
-        return ' and '.join(dict.fromkeys(name.strip() for name in names))
-    if re.search(r'^ +(CUDA|MUSA|NPU|MLU) available: True', text, re.MULTILINE):
-        return 'an accelerator without a name'
-    return 'CPU'
-
-
-def _versions(text: str) -> str:
-    found = re.search(r'packages: (.+)$', text, re.MULTILINE)
-    if found:
-        return found[1].strip()
-    # A training that was started by another tool.
-    pairs = [('torch', 'PyTorch'), ('mmengine', 'MMEngine')]
-    lines = [(name, re.search(rf'^ +{key}: (.+)$', text, re.MULTILINE)) for name, key in pairs]
-    return ', '.join(f'{name} {line[1].strip()}' for name, line in lines if line) or 'unknown'
-
-
-def _duration(text: str) -> float:
-    """Seconds between the first and the last line of a log that have a time."""
-    times = re.findall(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ', text, re.MULTILINE)
-    if not times:
-        return 0.0
-    first, last = (datetime.strptime(time, '%Y/%m/%d %H:%M:%S') for time in (times[0], times[-1]))
-    return (last - first).total_seconds()

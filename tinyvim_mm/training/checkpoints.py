@@ -1,6 +1,5 @@
 """Checkpoints that survive a killed training."""
 
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -68,13 +67,6 @@ class KeepingCheckpointHook(CheckpointHook):
             (self.best_ckpt_path,) = paths.values()
         else:
             self.best_ckpt_path_dict.update(paths)
-
-
-def put_in_place(part: Path, file: Path) -> None:
-    """Give a written file its name, so that the name never stands for half a file."""
-    with part.open('rb+') as stream:
-        os.fsync(stream.fileno())  # the content has to be on the disk before the name is
-    os.replace(part, file)
 
 
 def latest_checkpoint(work_dir: str, trust: bool = False) -> Optional[str]:

@@ -1,12 +1,18 @@
 """Hooks of mmengine's Runner that the tools add."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Dict, List
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
+from torch import nn
 
 from ..core import environment
+from ..models.layers import SS2D
+from ..ops import describe_choice
 from ..version import __version__
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 class LogHook(Hook):
@@ -77,20 +83,25 @@ class IterationSeedHook(Hook):
 
 
 def log_packages(runner: Runner) -> None:
-    """Say in one line which versions the run uses; :mod:`tinyvim_mm.records` reads it."""
-    toolbox = runner.cfg.get('default_scope')
-    names = [name for name in ('torch', 'mmengine', 'mmcv', toolbox) if name]
-    states = [environment.package_state(name) for name in names]
-    versions = [f'tinyvim_mm {__version__}', *(f'{s.name} {s.version}' for s in states)]
-    runner.logger.info(f'packages: {", ".join(versions)}')
+    """Say in one line which versions the run uses."""
+    versions = package_versions(runner.cfg).items()
+    runner.logger.info(f'packages: {", ".join(f"{name} {version}" for name, version in versions)}')
 
 
 def log_scan_backend(runner: Runner) -> None:
     """Say in one line which implementation of the scan the run uses."""
-    from ..models.layers import SS2D
-    from ..ops import describe_choice
-
-    layers = [module for module in runner.model.modules() if isinstance(module, SS2D)]
-    choices = {describe_choice(layer.Ds, layer.backend) for layer in layers}
-    for choice in sorted(choices):
+    for choice in scan_choices(runner.model):
         runner.logger.info(f'scan backend: {choice}')
+
+
+def package_versions(cfg: 'Config') -> Dict[str, str]:
+    """Versions of this package and of those that a config needs."""
+    names = [name for name in ('torch', 'mmengine', 'mmcv', cfg.get('default_scope')) if name]
+    versions = {name: str(environment.package_state(name).version) for name in names}
+    return {'tinyvim_mm': __version__, **versions}
+
+
+def scan_choices(model: nn.Module) -> List[str]:
+    """Which implementation of the scan the layers of a model use, in words, each once."""
+    layers = [module for module in model.modules() if isinstance(module, SS2D)]
+    return sorted({describe_choice(layer.Ds, layer.backend) for layer in layers})

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..core.errors import UsageError
-from ..core.paths import shown
-from .checkpoints import KeepingCheckpointHook, put_in_place
+from ..core.paths import put_in_place, shown
+from .checkpoints import KeepingCheckpointHook
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
 

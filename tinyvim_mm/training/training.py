@@ -14,6 +14,7 @@ from .config import prepare_config
 from .data.layout import check_data
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
+from .record import RunRecordHook
 from .report import report_training
 from .runner import ToolRunner
 from .strategies import apply_strategy
@@ -108,6 +109,7 @@ def train(
     check_pretrained(cfg)
     check_teacher(cfg)
 
+    record = RunRecordHook(str(config), sample, options)
     if 'strategy' in cfg:
         runner = FlexibleRunner.from_cfg(cfg)
     else:
@@ -115,6 +117,7 @@ def train(
         if on_bad_sample == 'skip':
             runner.skip_bad_samples(resumed=bool(resume))
     runner.register_hook(LogHook())
+    runner.register_hook(record)
     if strategy != 'deepspeed':  # which reads folders of its own
         runner.register_hook(FitHook(partial=True))
     if runner.cfg.get('randomness', {}).get('seed') is not None:
@@ -122,9 +125,10 @@ def train(
         runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
     if detect_anomaly:
         runner.register_hook(AnomalyHook())
-    runner.train()
-    if sample:
-        report_training(runner)
+    with record.keeping(runner):
+        runner.train()
+        if sample:
+            report_training(runner)
     return Path(cfg.work_dir)
 
 
