@@ -53,8 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help='height and width (default: 224 224 for mmpretrain, 512 512 for mmseg, 800 1344 for '
-        'mmdet)',
+        help='height and width (default: those of the architecture for mmpretrain, 512 512 for '
+        'mmseg, 800 1344 for mmdet)',
     )
     add('--batch', type=int, default=1, help='images at a time for the latency; any batch runs')
     add(

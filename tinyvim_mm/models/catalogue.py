@@ -4,7 +4,8 @@ Reading the table loads no network; asking it for a class loads that class.
 """
 
 import pkgutil
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, MutableMapping, Tuple, Type
+from collections import UserDict
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple, Type
 
 if TYPE_CHECKING:  # the names that type checkers see
     from .backbones.base import StagedBackbone
@@ -16,26 +17,11 @@ if TYPE_CHECKING:  # the names that type checkers see
 _HERE = 'tinyvim_mm.models.backbones'
 
 
-class _Backbones(MutableMapping):
-    """Classes by the beginning of their networks' names, imported when they are asked for."""
-
-    def __init__(self, places: Dict[str, str]) -> None:
-        self.places = places
+class _Backbones(UserDict):
+    """Filled with the places of classes; gives the classes, which it imports when asked."""
 
     def __getitem__(self, family: str) -> Type['StagedBackbone']:
-        return pkgutil.resolve_name(self.places[family])
-
-    def __setitem__(self, family: str, place: str) -> None:
-        self.places[family] = place
-
-    def __delitem__(self, family: str) -> None:
-        del self.places[family]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
+        return pkgutil.resolve_name(self.data[family])
 
 
 #: By the beginning of their networks' names, ``'module:Class'``; a new backbone is one more line.
@@ -51,7 +37,7 @@ BACKBONES = _Backbones(
 
 def backbone_modules() -> Dict[str, str]:
     """Module of each backbone by the name of its class; loads none."""
-    pairs = (place.split(':') for place in BACKBONES.places.values())
+    pairs = (place.split(':') for place in BACKBONES.data.values())
     return {name: module for module, name in pairs}
 
 

@@ -5,8 +5,9 @@ networks that it compares with, unless a table says otherwise. Throughput is of 
 V100 at batch 2048 for classification, and as given for Mask R-CNN.
 """
 
+from collections import UserDict
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, Mapping, Tuple, Union
+from typing import Any, Dict, Tuple
 
 from .mamba_tables import MAMBA_DETECTION, MAMBA_SEGMENTATION
 from .schema import Row, Score, Table
@@ -314,21 +315,12 @@ def _backbones(size: Tuple[int, int], *batches: int) -> Table:
     )
 
 
-class _Tables(Mapping):
-    """Tables by name; what is a function is called when its table is asked for."""
-
-    def __init__(self, tables: Dict[str, Union[Table, Callable[[], Table]]]) -> None:
-        self._tables = tables
+class _Tables(UserDict):
+    """What is a function gives its table when it is asked for."""
 
     def __getitem__(self, name: str) -> Table:
-        table = self._tables[name]
-        return table if isinstance(table, Table) else table()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tables)
-
-    def __len__(self) -> int:
-        return len(self._tables)
+        table = self.data[name]
+        return table() if callable(table) else table
 
 
 #: By the name that ``tools/reproduce.py`` takes.

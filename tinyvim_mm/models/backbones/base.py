@@ -33,13 +33,14 @@ class StagedBackbone(ReleasedWeights):
             outputs are frozen too, and nothing is left to train.
         norm_eval: Whether batch norms keep their statistics while training.
         drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first.
+            from 0 in the first. The published ones are in ``arch_settings``.
         with_cp: Whether blocks are checkpointed: their activations are computed
             again in the backward pass instead of being kept.
-        normalize_outputs: Whether each output goes through a norm of its own.
-        init_cfg: mmengine's initialisation config. ``type='Pretrained'`` loads
-            released weights and weights of this project alike, safely, and
-            fails unless every key is accounted for.
+        normalize_outputs: Whether each output goes through a norm of its own, as dense
+            prediction wants it. A classifier takes the raw output, and has a norm.
+        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
+            checkpoint=...)`` loads released weights and weights of this project
+            alike, safely, and fails unless every key is accounted for.
 
     Every backbone takes ``norm_cfg``, too. It says how batch norms are built and nothing
     else: layer norms stay as they are, and a backbone without batch norms refuses it.

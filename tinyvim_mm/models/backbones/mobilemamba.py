@@ -74,27 +74,16 @@ class MobileMamba(StagedBackbone):
             Table 2), or a dict with ``embed_dims`` and ``depths``, three integers
             each. B1, B2 and B4 are one network, trained with images of different
             sizes.
-        in_channels: Channels of the image.
-        out_indices: Stages whose outputs are returned, of 0..2. Stages after the
-            last of them are not built.
-        frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages; all of them freeze the norms of the outputs, too.
-        norm_eval: Whether batch norms keep their statistics while training.
-        drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first. The published ones are in ``arch_settings``.
-        with_cp: Whether blocks are checkpointed to save memory.
         norm_cfg: Batch normalisation, ``dict(type='BN')`` or
             ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
-        normalize_outputs: Whether each output goes through a batch norm of its
-            own. The published detectors and segmentors have none.
         global_ratios: Per stage, the share of channels that is scanned.
         local_ratios: Per stage, the share of channels with a local branch.
         kernel_sizes: Per stage, of the local and the wavelet branch, odd.
         d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
-            checkpoint=...)`` takes released weights and this project's.
+        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
+            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
 
     Raises:
         ValueError: An argument is out of range; the message names it.

@@ -32,20 +32,8 @@ class TinyViM(StagedBackbone):
     Args:
         arch: ``'s'``, ``'b'``, ``'l'`` (paper, Table 1), or a dict with
             ``embed_dims`` and ``depths``, four integers each.
-        in_channels: Channels of the image.
-        out_indices: Stages whose outputs are returned, of 0..3. Stages after the
-            last of them are not built.
-        frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages; all of them freeze the norms of the outputs, too.
-        norm_eval: Whether batch norms keep their statistics while training.
-        drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first.
-        with_cp: Whether blocks are checkpointed to save memory.
         norm_cfg: Batch normalisation, ``dict(type='BN')`` or
             ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
-        normalize_outputs: Whether each output goes through a batch norm of its
-            own, as in dense prediction. Classification takes the raw output
-            and normalises in its head.
         split_ratios: ``alpha`` per stage, the share of channels that is decoupled
             by frequency (frequency ramp inception, Sec. 3.3).
         pool_sizes: Per stage, the factor between its map and the grid of the
@@ -59,12 +47,12 @@ class TinyViM(StagedBackbone):
         d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
-            checkpoint=...)`` takes released weights and this project's.
+        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
+            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
 
     Raises:
         TypeError: An argument is of another type; the message names it.
-        ValueError: One is out of range; so does this.
+        ValueError: An argument is out of range; the message names it.
 
     Example:
         >>> import torch

@@ -50,26 +50,14 @@ class VMamba(StagedBackbone):
     Args:
         arch: ``'t'`` (released as ``[s1l8]``), ``'t_s2l5'``, ``'s'``, ``'b'``, or a
             dict with ``embed_dims`` and ``depths``, four integers each.
-        in_channels: Channels of the image.
-        out_indices: Stages whose outputs are returned, of 0..3. Stages after the
-            last of them are not built.
-        frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
-            first ``n`` stages; all of them freeze the norms of the outputs, too.
-        norm_eval: Has no effect: there is no batch norm.
-        drop_path_rate: Stochastic depth of the last block; it rises linearly
-            from 0 in the first. The published ones are in ``arch_settings``.
-        with_cp: Whether blocks are checkpointed to save memory.
         norm_cfg: ``None``: there is no batch norm to choose, all norms are layer norms.
-        normalize_outputs: Whether each output goes through a layer norm of its
-            own, as in dense prediction. Classification takes the raw output
-            and normalises in its head.
         expansion: Channels of the scan per channel of a block; ``None`` takes the
             architecture's.
         d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment
             variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
-            checkpoint=...)`` takes released weights and this project's.
+        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
+            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
 
     Raises:
         ValueError: An argument is out of range; the message names it.
