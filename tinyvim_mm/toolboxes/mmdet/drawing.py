@@ -1,11 +1,11 @@
 """Objects drawn on photographs, true ones beside predicted ones."""
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from ..common import draw_sample
+
 if TYPE_CHECKING:
-    import numpy as np
     from mmdet.structures import DetDataSample
     from mmengine.config import Config
     from mmengine.runner import Runner
@@ -24,32 +24,21 @@ def draw_row(runner: 'Runner', sample: 'DetDataSample', label: str) -> 'Row':
 
     image = mmcv.imread(sample.img_path, channel_order='rgb')
     drawn = int((sample.pred_instances.scores > SCORE_THRESHOLD).sum())
+    with warnings.catch_warnings():
+        # Objects touch the border of a photograph as a matter of course.
+        warnings.filterwarnings('ignore', message='.*out of bounds')
+        truth, prediction = (
+            draw_sample(runner, image, sample, truth, pred_score_thr=SCORE_THRESHOLD)
+            for truth in (True, False)
+        )
     return Row(
-        truth=_draw(runner, image, sample, truth=True),
-        prediction=_draw(runner, image, sample, truth=False),
+        truth=truth,
+        prediction=prediction,
         truth_caption=f'{len(sample.gt_instances)} objects; one of the {label}',
         prediction_caption=f'{drawn} predicted with a score above {SCORE_THRESHOLD}'
         if drawn
         else f'nothing predicted with a score above {SCORE_THRESHOLD}',
     )
-
-
-def _draw(
-    runner: 'Runner', image: 'np.ndarray', sample: 'DetDataSample', truth: bool
-) -> 'np.ndarray':
-    visualizer = runner.visualizer
-    with warnings.catch_warnings():
-        # Objects touch the border of a photograph as a matter of course.
-        warnings.filterwarnings('ignore', message='.*out of bounds')
-        visualizer.add_datasample(
-            f'{Path(sample.img_path).stem}_{"truth" if truth else "prediction"}',
-            image,
-            sample,
-            draw_gt=truth,
-            draw_pred=not truth,
-            pred_score_thr=SCORE_THRESHOLD,
-        )
-    return visualizer.get_image()
 
 
 def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:

@@ -1,10 +1,10 @@
 """Label maps drawn over photographs, true ones beside predicted ones."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
+from ..common import draw_sample
+
 if TYPE_CHECKING:
-    import numpy as np
     from mmengine.config import Config
     from mmengine.runner import Runner
     from mmseg.structures import SegDataSample
@@ -32,26 +32,12 @@ def draw_row(runner: 'Runner', sample: 'SegDataSample', label: str) -> 'Row':
     names = ', '.join(classes[number].strip() for number in truth[labelled].unique().tolist())
     image = mmcv.imread(sample.img_path, channel_order='rgb')
     return Row(
-        truth=_draw(runner, image, sample, truth=True),
-        prediction=_draw(runner, image, sample, truth=False),
+        truth=draw_sample(runner, image, sample, truth=True),
+        prediction=draw_sample(runner, image, sample, truth=False),
         truth_caption=f'{names or "nothing labelled"};\none of the {label}',
         prediction_caption=f'{100 * right:.0f} % of the labelled pixels right;\n'
         'the other pixels are neither trained nor scored',
     )
-
-
-def _draw(
-    runner: 'Runner', image: 'np.ndarray', sample: 'SegDataSample', truth: bool
-) -> 'np.ndarray':
-    visualizer = runner.visualizer
-    visualizer.add_datasample(
-        f'{Path(sample.img_path).stem}_{"truth" if truth else "prediction"}',
-        image,
-        sample,
-        draw_gt=truth,
-        draw_pred=not truth,
-    )
-    return visualizer.get_image()
 
 
 def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
