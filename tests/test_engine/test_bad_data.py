@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tinyvim_mm.commands import test as test_tool
 from tinyvim_mm.commands import train
 from tinyvim_mm.core.errors import BadSampleError, UsageError
-from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
+from tinyvim_mm.core.paths import SAMPLE_IMAGENET
 from tinyvim_mm.training.config import prepare_config
 from tinyvim_mm.training.data.guard import MOST_IN_A_ROW, SkipLog, guard_samples
 from tinyvim_mm.training.runner import ToolRunner

@@ -17,8 +17,8 @@ from tool_runs import forget_runs
 from tinyvim_mm.commands import train as train_tool
 from tinyvim_mm.core import environment
 from tinyvim_mm.core.errors import UsageError
-from tinyvim_mm.core.paths import CONFIG_ROOT, PROJECT_ROOT
-from tinyvim_mm.toolboxes.mmseg import SAMPLE_ADE
+from tinyvim_mm.core.paths import CONFIG_ROOT, PROJECT_ROOT, SAMPLE_ADE
+from tinyvim_mm.records.run_record import read_record
 from tinyvim_mm.training import distributed, strategies
 from tinyvim_mm.weights.files import load_file
 
@@ -123,6 +123,13 @@ def test_two_processes_find_the_gradient_of_one_with_both_images(folder, copied)
 
 
 @on_a_cpu
+def test_two_processes_leave_one_record(folder, copied):
+    (record,) = (read_record(file.parent) for file in (folder / 'two').glob('*/run.json'))
+    assert (record.state, record.done) == ('finished', 1)
+    assert (record.devices, record.device_names) == (2, ['CPU', 'CPU'])
+
+
+@on_a_cpu
 def test_sharding_changes_neither_steps_nor_checkpoints(folder, copied):
     words, sharded = train_in_two_processes(folder, 'sharded', '--strategy', 'fsdp')
     assert 'scan backend: ' in words
@@ -133,6 +140,12 @@ def test_sharding_changes_neither_steps_nor_checkpoints(folder, copied):
     assert 'Epoch(train) [2]' in words
     assert 'Epoch(train) [1]' not in words
     assert resumed['meta']['epoch'] == 2
+    files = sorted((folder / 'sharded').glob('*/run.json'))
+    first, second = (read_record(file.parent) for file in files)
+    assert first.state == second.state == 'finished'
+    assert (first.devices, first.done, first.checkpoints) == (2, 1, ['epoch_1.pth'])
+    assert (second.done, second.checkpoints) == (2, ['epoch_2.pth'])
+    assert second.resumed_from.endswith('epoch_1.pth')
 
 
 # -- what cannot work is said before the training -----------------------------------

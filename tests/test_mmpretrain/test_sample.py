@@ -10,7 +10,7 @@ pytest.importorskip('mmpretrain.models')
 from PIL import Image
 
 from tinyvim_mm.core.errors import UsageError
-from tinyvim_mm.core.paths import PROJECT_ROOT
+from tinyvim_mm.core.paths import PROJECT_ROOT, SAMPLE_IMAGENET
 from tinyvim_mm.recipes.configs import find_config, list_configs, load_config
 from tinyvim_mm.toolboxes import mmpretrain as toolbox
 from tinyvim_mm.training.data.layout import check_data
@@ -29,7 +29,7 @@ def test_every_config_runs_on_the_crops(path, tmp_path, monkeypatch):
     assert cfg.model.backbone == original.model.backbone
     assert cfg.optim_wrapper.clip_grad == original.optim_wrapper.clip_grad
     assert cfg.param_scheduler[0] == original.param_scheduler[0]
-    assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs == toolbox.EPOCHS
+    assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs == toolbox.sample.EPOCHS
     assert cfg.model.distillation is None
 
 
@@ -74,7 +74,7 @@ def test_pictures_to_draw_are_chosen_by_class():
 
 
 def test_every_crop_is_attributed_and_no_licence_forbids_it():
-    folder = toolbox.SAMPLE_IMAGENET
+    folder = SAMPLE_IMAGENET
     with open(folder / 'ATTRIBUTION.csv', encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     crops = {p.relative_to(folder).as_posix(): p for p in folder.glob('*/*/*.jpg')}

@@ -12,9 +12,9 @@ from tool_runs import run_sample, whole_and_parts
 
 from tinyvim_mm.commands import test as test_tool
 from tinyvim_mm.core.environment import accelerator
+from tinyvim_mm.core.paths import SAMPLE_IMAGENET
 from tinyvim_mm.records.results import read_row
 from tinyvim_mm.records.scalars import read_training
-from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
 from tinyvim_mm.weights.files import load_file
 
 CONFIG = 'tinyvim_s_300e_in1k'

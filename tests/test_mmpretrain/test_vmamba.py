@@ -17,11 +17,10 @@ from tool_runs import forget_runs, run_sample
 
 from tinyvim_mm.commands import test as test_tool
 from tinyvim_mm.commands import train
-from tinyvim_mm.core.paths import PROJECT_ROOT
+from tinyvim_mm.core.paths import PROJECT_ROOT, SAMPLE_IMAGENET
 from tinyvim_mm.models import reparameterize
 from tinyvim_mm.models.catalogue import find_network
 from tinyvim_mm.recipes.configs import find_config, load_config
-from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
 
 # Published top-1; drop path; images a step; weight decay; limit of the gradient; mixup;
 # learning rate at the first step, at its height and at the end.

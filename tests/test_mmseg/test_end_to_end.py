@@ -14,8 +14,8 @@ from tool_runs import run_sample, whole_and_parts
 
 from tinyvim_mm.commands import test as test_tool
 from tinyvim_mm.core.environment import accelerator
+from tinyvim_mm.core.paths import SAMPLE_ADE
 from tinyvim_mm.records.scalars import read_training
-from tinyvim_mm.toolboxes.mmseg import SAMPLE_ADE
 from tinyvim_mm.weights.files import load_file
 
 CONFIG = 'fpn_tinyvim_s_40k_ade20k'

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 
 from tinyvim_mm.core.errors import UsageError
+from tinyvim_mm.core.paths import SAMPLE_ADE
 from tinyvim_mm.recipes.configs import find_config, load_config
 from tinyvim_mm.toolboxes import mmseg as toolbox
 from tinyvim_mm.training.data.layout import check_data
@@ -21,7 +22,7 @@ from tinyvim_mm.training.sample import apply_sample
 
 FPN = find_config('fpn_tinyvim_b_40k_ade20k')
 UPERNET = find_config('upernet_tinyvim_b_160k_ade20k')
-PHOTOGRAPH = toolbox.SAMPLE_ADE / 'images' / 'validation' / '000000119828.jpg'  # 400 x 300
+PHOTOGRAPH = SAMPLE_ADE / 'images' / 'validation' / '000000119828.jpg'  # 400 x 300
 
 
 @pytest.fixture
@@ -47,17 +48,17 @@ def test_the_network_and_the_optimizer_stay(cfg):
 def test_the_schedule_keeps_its_shape(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = load_config(path)
-    factor = toolbox.ITERATIONS / cfg.train_cfg.max_iters
+    factor = toolbox.sample.ITERATIONS / cfg.train_cfg.max_iters
     before = [dict(scheduler) for scheduler in cfg.param_scheduler]
     apply_sample(cfg, path)
-    assert cfg.train_cfg.max_iters == toolbox.ITERATIONS
+    assert cfg.train_cfg.max_iters == toolbox.sample.ITERATIONS
     for old, new in zip(before, cfg.param_scheduler, strict=True):
         assert abs(new.begin - old['begin'] * factor) <= 1
         assert abs(new.end - old['end'] * factor) <= 1
         assert {k: v for k, v in new.items() if k not in ('begin', 'end')} == {
             k: v for k, v in old.items() if k not in ('begin', 'end')
         }
-    assert cfg.param_scheduler[-1].end == toolbox.ITERATIONS
+    assert cfg.param_scheduler[-1].end == toolbox.sample.ITERATIONS
 
 
 def test_every_change_is_printed_with_a_reason(cfg, capsys):
@@ -79,8 +80,10 @@ def test_all_data_exist_and_are_read_afterwards(cfg):
     batch = train[0]
     # Smaller where the random scale made the picture smaller than the crop.
     assert batch['inputs'].shape[0] == 3
-    assert all(a <= b for a, b in zip(batch['inputs'].shape[1:], toolbox.CROP_SIZE, strict=True))
-    assert max(batch['inputs'].shape[1:]) == max(toolbox.CROP_SIZE)
+    assert all(
+        a <= b for a, b in zip(batch['inputs'].shape[1:], toolbox.sample.CROP_SIZE, strict=True)
+    )
+    assert max(batch['inputs'].shape[1:]) == max(toolbox.sample.CROP_SIZE)
     labels = batch['data_samples'].gt_sem_seg.data
     assert set(labels.unique().tolist()) <= {*range(150), 255}
 
@@ -107,7 +110,7 @@ def test_a_training_by_epochs_is_refused(cfg):
 
 
 def test_a_package_without_the_photographs_says_so(cfg, monkeypatch, tmp_path):
-    monkeypatch.setattr(toolbox, 'SAMPLE_ADE', tmp_path / 'absent')
+    monkeypatch.setattr(toolbox.sample, 'SAMPLE_ADE', tmp_path / 'absent')
     with pytest.raises(UsageError, match=r'not at .*absent: .*part of the repository.*in a clone'):
         apply_sample(cfg, FPN)
 

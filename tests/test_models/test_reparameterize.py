@@ -386,7 +386,7 @@ def test_the_test_tool_deploys_after_loading(tmp_path, monkeypatch, capsys):
     from tool_runs import run_sample
 
     from tinyvim_mm.commands import test as test_tool
-    from tinyvim_mm.toolboxes.mmpretrain import SAMPLE_IMAGENET
+    from tinyvim_mm.core.paths import SAMPLE_IMAGENET
 
     config = 'tinyvim_s_300e_in1k'
     # In this config an average of the model changes places with it during a test.

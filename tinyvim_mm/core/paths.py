@@ -13,6 +13,8 @@ CONFIG_ROOT = PROJECT_ROOT / 'configs'
 #: The photographs that are shipped with the project.
 SAMPLES = PROJECT_ROOT / 'data' / 'sample'
 SAMPLE_COCO = SAMPLES / 'coco'
+SAMPLE_ADE = SAMPLES / 'ade' / 'ADEChallengeData2016'
+SAMPLE_IMAGENET = SAMPLES / 'imagenet'
 
 
 def shown(path: Path) -> str:

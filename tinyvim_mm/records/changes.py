@@ -1,4 +1,4 @@
-"""The project's config that a training was started with, and what it changed of it."""
+"""How the settings of a training differ from the project's config of that name."""
 
 import textwrap
 from pathlib import Path

@@ -12,10 +12,10 @@ from ..core.errors import UsageError
 from ..core.paths import shown
 from ..recipes import metafiles
 from .changes import changes_from_recipe, recipe_of
+from .run_record import FINISHED
 from .training_log import LogError, TrainingLog, read_log
 
 FORMATS = {'.md': 'markdown', '.csv': 'csv', '.json': 'json'}
-FINISHED = 'finished'
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 :class:`tinyvim_mm.training.record.RunRecordHook` writes it into the folder of the run, beside
 mmengine's logs: ``WORK_DIR/20260102_030000/run.json``. A training that was interrupted and
-resumed has one for each run. ``docs/run-record.md`` shows an example.
+resumed has one for each run.
 """
 
 import json
@@ -13,58 +13,38 @@ from typing import Any, Dict, List, Optional, Union, get_args, get_origin, get_t
 from ..core.paths import put_in_place
 
 FILE = 'run.json'
-#: Rises when a field changes its meaning. Readers pass over fields that they do not know.
 SCHEMA = 1
 
+#: A run that was killed stays in the first of these states.
 RUNNING, FINISHED, STOPPED = 'running', 'finished', 'stopped'
 
 
 @dataclass
 class RunRecord:
-    """One run.
-
-    Attributes:
-        schema: :data:`SCHEMA` of the version that wrote it.
-        config: Name of the config, without folder and suffix.
-        config_path: The config as the user gave it: a name or a path.
-        sample: Whether ``--sample`` changed it.
-        options: What ``--cfg-options`` changed: dotted keys to values.
-        started: When the run started: ISO 8601, local time with its offset from UTC.
-        ended: When it ended, likewise; ``None`` of a run that goes on or was killed.
-        seconds: From the start to the time this was written.
-        state: :data:`RUNNING` (or killed), :data:`FINISHED` or :data:`STOPPED` by an error.
-        error: Type and words of that error, else empty.
-        devices: Number of processes, each with one device.
-        device_names: Name of the device of each process, ``'CPU'`` without an accelerator.
-        versions: Packages and their versions.
-        scan_backends: Which implementation of the scan runs; several if layers differ.
-        batch_size: Images of one device in one step; ``None`` if a batch sampler decides.
-        steps_per_epoch: ``None`` of a training that counts iterations.
-        unit: Of the schedule: ``'epochs'`` or ``'iterations'``.
-        length: Of the schedule, in this unit.
-        done: How much of it was done, in this unit, by the resumed runs too.
-        steps: Iterations that were done, by the resumed runs too.
-        resumed_from: Path of the checkpoint that the run went on from.
-        checkpoints: Names of the files that this run saved, the oldest first. mmengine may have
-            removed some since (``max_keep_ckpts``).
-        validations: The scores of each validation as mmengine names them, and ``step``: when it
-            was, in epochs or iterations. A score that is not finite is ``None``.
-    """
+    """One run. What each field means, and its unit, says ``docs/run-record.md``."""
 
     schema: int = SCHEMA
+
+    # What was asked for.
     config: str = ''
     config_path: str = ''
     sample: bool = False
     options: Dict[str, Any] = field(default_factory=dict)
+
+    # When it ran, and how it ended.
     started: str = ''
     ended: Optional[str] = None
     seconds: float = 0.0
     state: str = RUNNING
     error: str = ''
+
+    # What it ran on.
     devices: int = 1
     device_names: List[str] = field(default_factory=list)
     versions: Dict[str, str] = field(default_factory=dict)
     scan_backends: List[str] = field(default_factory=list)
+
+    # The schedule, and how far it came.
     batch_size: Optional[int] = None
     steps_per_epoch: Optional[int] = None
     unit: str = 'epochs'

@@ -1,7 +1,9 @@
-"""What the tools must know about each toolbox: one module each.
+"""What the tools must know about each toolbox: one package each.
 
-A module of this package is named like its toolbox and offers what
-:class:`Toolbox` lists. Importing it imports no toolbox.
+A package in this one is named like its toolbox and offers what :class:`Toolbox` lists:
+``dataset`` says where the data lie and what is scored, ``sample`` what ``--sample`` changes,
+``drawing`` draws predictions, and ``predictor`` predicts for the demo. Importing it imports no
+toolbox.
 """
 
 from importlib import import_module
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Toolbox(Protocol):
-    """Interface of the modules in this package."""
+    """What the package of each toolbox offers."""
 
     #: Type of a dataset to a description of how its files are laid out, with
     #: the placeholder ``{root}``.
@@ -82,7 +84,7 @@ class Toolbox(Protocol):
 
 
 def toolbox_of(cfg: 'Config') -> Toolbox:
-    """The module for a config's ``default_scope``, one of :data:`SCOPES`."""
+    """The package for a config's ``default_scope``, one of :data:`SCOPES`."""
     return import_module(f'.{cfg.default_scope}', __name__)
 
 

@@ -1,4 +1,4 @@
-"""What the modules for the toolboxes share."""
+"""What the packages for the toolboxes share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,11 @@ from ..core.paths import shown
 from ..recipes.starting_weights import absent_pretrained
 
 if TYPE_CHECKING:
+    import numpy as np
     from mmengine.config import Config
     from mmengine.evaluator import BaseMetric
+    from mmengine.runner import Runner
+    from mmengine.structures import BaseDataElement
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ COMMON_CHANGES: Tuple[Change, ...] = (
 
 
 def changes_of_weights(cfg: 'Config') -> Iterator[Change]:
-    """Random weights where the pretrained ones of the config do not exist."""
+    """Start from random weights where the pretrained ones of the config do not exist."""
     for key, checkpoint in list(absent_pretrained(cfg)):
         yield Change(key, None, f'there is no {checkpoint}: training starts from RANDOM weights')
 
@@ -127,12 +130,37 @@ def check_loop(cfg: 'Config', config_path: Path, key: str) -> None:
         cfg: As it was loaded.
         config_path: Where it came from; for messages.
         key: ``'max_epochs'`` or ``'max_iters'``.
+
+    Raises:
+        UsageError: It stands under another one.
     """
     if key not in cfg.train_cfg:
         raise UsageError(
             f'--sample shortens a training by its train_cfg.{key}, which {shown(config_path)} '
             'has not'
         )
+
+
+def draw_sample(
+    runner: 'Runner', image: 'np.ndarray', sample: 'BaseDataElement', truth: bool, **settings: Any
+) -> 'np.ndarray':
+    """Let the runner's visualizer draw either the ground truth or the prediction.
+
+    Args:
+        runner: Whose visualizer draws.
+        image: ``(H, W, 3)``, 8 bits, RGB.
+        sample: What the model predicted, with its ground truth.
+        truth: Which of them to draw.
+        **settings: More arguments of the visualizer.
+
+    Returns:
+        The drawn picture, in the same layout.
+    """
+    name = f'{Path(sample.img_path).stem}_{"truth" if truth else "prediction"}'
+    runner.visualizer.add_datasample(
+        name, image, sample, draw_gt=truth, draw_pred=not truth, **settings
+    )
+    return runner.visualizer.get_image()
 
 
 def dump_metric(path: str) -> 'BaseMetric':

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LogHook(Hook):
-    """Log what a training runs on: versions, and the implementation of the scan."""
+    """Log the versions of packages, and which implementation of the scan runs."""
 
     def before_train(self, runner: Runner) -> None:
         # Not earlier: with a strategy, the runner builds its model when it trains.
@@ -27,11 +27,10 @@ class LogHook(Hook):
 class EpochSeedHook(Hook):
     """Seed all random numbers anew at each epoch, from the run's seed and the epoch.
 
-    mmengine stores no state of the random generators in a checkpoint, so a
-    resumed run would draw other augmentations and samples than the run that
-    was interrupted. With this hook it repeats that run, bit by bit on a CPU,
-    provided that the data are loaded in the main process or by workers that do
-    not persist.
+    mmengine stores no state of the random generators in a checkpoint. Without this hook, a
+    resumed run would draw other samples and augmentations than a training that was not
+    interrupted; with it, it draws the same, and its weights are the same bit by bit on a CPU.
+    It needs data that are loaded in the main process, or by workers that do not persist.
 
     Args:
         seed: The run's seed.
@@ -50,10 +49,10 @@ class EpochSeedHook(Hook):
 class IterationSeedHook(Hook):
     """Seed all random numbers anew at each iteration, from the run's seed and the iteration.
 
-    Does for trainings that count iterations what :class:`EpochSeedHook` does
-    for those that count epochs. The data have to be loaded in the main process.
-    Where mmengine loads all earlier batches again when it resumes (0.10.7), the
-    first batch after that is augmented otherwise than in the whole run.
+    This is :class:`EpochSeedHook` for trainings that count iterations. It needs data that
+    are loaded in the main process. mmengine 0.10.7 loads all earlier batches again when it
+    resumes; there, the first batch after that is augmented in another way than in a training
+    that was not interrupted.
 
     Args:
         seed: The run's seed.

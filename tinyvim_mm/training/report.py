@@ -1,7 +1,6 @@
 """What a sample run ends with: scores, pictures, and how to read them.
 
-Only :mod:`tinyvim_mm.training.train` and ``test`` load this module, after the
-packages it needs were checked.
+The entry points load this module after they checked the packages that it needs.
 """
 
 import json
@@ -22,9 +21,10 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.runner import Runner
 
+#: How many photographs of each set the sheet shows.
 SEEN_ROWS, UNSEEN_ROWS = 4, 2
 
-# By split: the number of photographs, and what the toolbox's metric returned.
+#: By split: the number of photographs, and what the toolbox's metric returned.
 Metrics = Dict[str, Dict[str, Any]]
 
 
@@ -126,6 +126,7 @@ def first_and_last_loss(records: Sequence[Record]) -> Tuple[float, float]:
 def _evaluate_and_draw(
     runner: 'Runner', dumps: Sequence['BaseMetric'] = ()
 ) -> Tuple[Metrics, Path]:
+    """Score both sets of photographs, and draw some of each on one sheet."""
     metrics: Metrics = {}
     rows: List[Row] = []
     toolbox = toolbox_of(runner.cfg)
@@ -174,6 +175,7 @@ def _training_photographs(runner: 'Runner') -> int:
 def _draw_rows(
     runner: 'Runner', toolbox: Toolbox, photographs: Photographs, number: int
 ) -> List[Row]:
+    """Predict on single photographs, and draw the predictions beside the ground truth."""
     loader = runner.test_loop.dataloader
     runner.model.eval()
     rows = []

@@ -1,9 +1,8 @@
 """``--sample``: the same config on the photographs shipped with the project.
 
-The run keeps the config's network, losses, optimizer and kind of schedule.
-What must differ, because a few photographs and a laptop replace a data set and
-eight GPUs, stands in the toolbox's module in ``toolboxes``, each change with its
-reason; the run prints them all when it starts.
+The run keeps the network, the losses, the optimizer and the kind of schedule of the config. A few
+photographs and a laptop stand in for a data set and eight GPUs; what has to change for that is in
+``toolboxes/*/sample.py``, each change with its reason. The run prints all of them when it starts.
 """
 
 import textwrap

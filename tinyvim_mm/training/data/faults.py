@@ -1,7 +1,6 @@
 """What can be wrong with the files and labels of one sample.
 
-The toolboxes decode what they find. Some of these faults they let through,
-and others they report without the name of the file.
+The toolboxes pass over some of these faults, and report others without the name of the file.
 """
 
 from pathlib import Path

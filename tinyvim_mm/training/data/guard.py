@@ -88,7 +88,7 @@ class CheckedPipeline:
 
 
 class SampleGuard:
-    """Stands in for the ``prepare_data`` of a data set.
+    """Replaces the ``prepare_data`` of a data set.
 
     Args:
         dataset: One of mmengine's.
@@ -104,15 +104,14 @@ class SampleGuard:
     def __call__(self, index: int) -> Any:
         """Prepare a sample, or the next one that can be used in its place.
 
-        No random number is drawn for it, so that the same files give the same
-        training.
+        It draws no random number for that: the same files give the same training.
 
         Raises:
             BadSampleError: Without ``log`` the sample, with ``log`` too many in a row
                 cannot be used.
         """
         dataset = self.dataset
-        # mmdet's PipelineSwitchHook exchanges it in the course of a training.
+        # mmdet's PipelineSwitchHook replaces the pipeline in the course of a training.
         if not isinstance(dataset.pipeline, CheckedPipeline):
             dataset.pipeline = CheckedPipeline(dataset.pipeline, dataset)
         prepare: Callable[[BaseDataset, int], Any] = type(dataset).prepare_data
