@@ -117,7 +117,7 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
     for row in table.rows:
         for metric, figure in row.released.items():
             title = METRICS[metric].title
-            notes.append(f"- {row.name}, {title}: {figure:g} in the table of its release.")
+            notes.append(f'- {row.name}, {title}: {figure:g} in the table of its release.')
     reasons: Dict[str, List[str]] = {}
     for record in records:
         if record['note']:

@@ -53,9 +53,7 @@ def _compared(kind: str, arch: str) -> Row:
     """Another Mamba network, whose accuracy TinyViM's paper takes from its own paper."""
     config = f'{kind.lower()}_{arch}_300e_in1k'
     network = _mamba(kind, arch)
-    return _peer(
-        'classification', f'{kind}-{arch.upper()}', network, **{config: ('top1_300',)}
-    )
+    return _peer('classification', f'{kind}-{arch.upper()}', network, **{config: ('top1_300',)})
 
 
 CLASSIFICATION = Table(
