@@ -6,9 +6,18 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 import torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
-from test_recipes import SIZE, detection_sample, load, segmentation_sample, transform
+from recipe_cases import (
+    SIZE,
+    build,
+    gradients_of_a_step,
+    load,
+    picture,
+    prediction,
+    sample_of,
+    segmentation_sample,
+    spared,
+    transform,
+)
 
 from tinyvim_mm.models import UpsamplingFPN
 
@@ -136,32 +145,18 @@ def test_the_ssdlites_differ_in_the_size_of_the_images_alone():
         assert small[part] == large[part]
 
 
-@all_recipes
-def test_the_published_result_is_named(name):
-    from tinyvim_mm.recipes.configs import find_config
-
-    assert 'published' in find_config(name).read_text().split('"""')[1]
-
-
 @pytest.fixture(scope='module', params=RECIPES)
 def built(request):
     """Name, config and network; one network is alive at a time."""
-    cfg = load(request.param).copy()
-    init_default_scope(cfg.default_scope)
-    if 'rpn_proposal' in (cfg.model.get('train_cfg') or {}):
-        cfg.model.train_cfg.rpn_proposal.max_per_img = 20
-        cfg.model.test_cfg.rpn.max_per_img = 20
-    return request.param, cfg, MODELS.build(cfg.model)
+    return request.param, *build(request.param)
 
 
 def test_weight_decay_spares_the_norm_of_the_scan_only(built):
     recipe, cfg, model = built
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    free, groups = spared(cfg, model)
     names = {id(p): name for name, p in model.named_parameters()}
-    spared = {names[id(p)] for g in groups for p in g['params'] if g['weight_decay'] == 0}
-    expected = {name for name in names.values() if '.out_norm.' in name}
-    assert spared == expected
-    assert len(spared) >= 10
+    assert free == {name for name in names.values() if '.out_norm.' in name}
+    assert len(free) >= 10
     rates = {names[id(p)]: g['lr'] for g in groups for p in g['params']}
     lr = cfg.optim_wrapper.optimizer.lr
     faster = 'decode_head' if recipe.startswith('fpn') else ()
@@ -171,23 +166,9 @@ def test_weight_decay_spares_the_norm_of_the_scan_only(built):
 
 def test_a_step_and_a_prediction(built):
     name, _, model = built
-    detects = name in DETECTORS
-    samples = [detection_sample() if detects else segmentation_sample() for _ in range(2)]
-    images = [torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8) for _ in samples]
-    if not detects:
-        model.data_preprocessor.size = (SIZE, SIZE)
-    model.train()
-    data = model.data_preprocessor({'inputs': images, 'data_samples': samples}, True)
-    loss, _ = model.parse_losses(model(**data, mode='loss'))
-    assert loss.isfinite()
-    loss.backward()
-    assert [key for key, p in model.named_parameters() if p.grad is None] == []
-    assert all(p.grad.isfinite().all() for p in model.parameters())
-    model.zero_grad()
-    data = model.data_preprocessor({'inputs': images[:1], 'data_samples': samples[:1]}, False)
-    with torch.no_grad():
-        (found,) = model.eval()(**data, mode='predict')
-    if detects:
+    gradients_of_a_step(name, model)
+    found = prediction(model, picture(), sample_of(name))
+    if name in DETECTORS:
         assert found.pred_instances.bboxes.shape[1] == 4
     else:
         assert found.pred_sem_seg.data.shape == (1, SIZE, SIZE)
@@ -201,10 +182,7 @@ def test_segmentors_take_sides_as_they_come(built):
     sample = segmentation_sample()
     sample.set_metainfo(dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape'), (height, width)))
     image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
-    data = model.data_preprocessor({'inputs': [image], 'data_samples': [sample]}, False)
-    with torch.no_grad():
-        (found,) = model.eval()(**data, mode='predict')
-    assert found.pred_sem_seg.data.shape == (1, height, width)
+    assert prediction(model, image, sample).pred_sem_seg.data.shape == (1, height, width)
 
 
 # -- the neck ---------------------------------------------------------------------------

@@ -177,32 +177,69 @@ def test_latency_has_a_column_where_one_image_runs(monkeypatch, tmp_path, capsys
     assert '| ms, batch 1, fp32, eager | images/s, batch 1' in capsys.readouterr().out
 
 
-#: Published parameters that the networks do not have: the remark of the table says why.
+#: Networks whose parameters are not the published ones, and by which share they have more. Why
+#: DeepLabv3 and PSPNet have is not known; of other dense networks the remarks of the tables tell.
 MISFITS = {
-    'SSDLite at 320 pixels, MobileMamba-B1',
-    'SSDLite at 512 pixels, MobileMamba-B1',
-    'Mask R-CNN, EfficientVMamba-T',
-    'RetinaNet, EfficientVMamba-T',
-    'RetinaNet, EfficientVMamba-S',
-    'UPerNet, EfficientVMamba-T',
-    'UPerNet, EfficientVMamba-S',
+    'SSDLite at 320 pixels, MobileMamba-B1': -0.47,
+    'SSDLite at 512 pixels, MobileMamba-B1': -0.47,
+    'Mask R-CNN, EfficientVMamba-T': 1.38,
+    'RetinaNet, EfficientVMamba-T': 0.23,
+    'RetinaNet, EfficientVMamba-S': 0.11,
+    'DeepLabv3, MobileMamba-B4': 0.02,
+    'PSPNet, MobileMamba-B4': 0.04,
+    'UPerNet, EfficientVMamba-T': 1.53,
+    'UPerNet, EfficientVMamba-S': 0.42,
+    # As TinyViM's paper gives them.
+    'EfficientVMamba-T': 0.06,
+    'EfficientVMamba-B': 0.02,
 }
+
+
+def check_parameters(table, build):
+    """Models have the published numbers of parameters, within 1 % or rounded, or are misfits."""
+    off = {}
+    for row in table.rows:
+        published = row.published.get('params')
+        if published is None or 'timm' in row.network:
+            continue
+        measured = sum(p.numel() for p in build(row).parameters()) / 1e6
+        if not output.agrees(published, measured):
+            off[row.name] = pytest.approx(measured / published - 1, abs=0.006)
+    assert off == {row.name: MISFITS[row.name] for row in table.rows if row.name in MISFITS}
 
 
 @pytest.mark.parametrize(
     ('name', 'package'), [('detection-mamba', 'mmdet'), ('segmentation-mamba', 'mmseg')]
 )
-def test_recipes_have_about_the_published_size(name, package):
+def test_recipes_have_the_published_size(name, package):
     pytest.importorskip(package)
     table = TABLES[name]
-    off = set()
-    for row in table.rows:
+
+    def build(row):
         with torch.device('meta'):
-            model = networks._recipe(table.task, row.network)
-        params = sum(p.numel() for p in model.parameters()) / 1e6
-        if abs(params / row.published['params'] - 1) > 0.05:
-            off.add(row.name)
-    assert off == MISFITS & {row.name for row in table.rows}
+            return networks._recipe(table.task, row.network)
+
+    check_parameters(table, build)
+
+
+@pytest.mark.slow
+def test_classifiers_have_the_published_size():
+    table = dataclasses.replace(TABLES['classification'], size=(64, 64))
+    check_parameters(table, lambda row: networks.build(table, row)[0])
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_the_pages_are_those_of_the_tables(name):
+    """Measured cells stay as they were stored; all else comes from tables and metafiles."""
+    folder = PROJECT_ROOT / 'docs' / 'results'
+    stored = json.loads((folder / f'{name}.json').read_text())
+    settings = list(dict.fromkeys(r['setting'] for r in stored['records'] if r['setting']))
+    records = output.flatten(TABLES[name], stored['cells'], settings)
+    assert records == stored['records']
+    assert output.to_csv(records) == (folder / f'{name}.csv').read_text()
+    page = output.to_markdown(TABLES[name], records, stored['provenance'])
+    assert page == (folder / f'{name}.md').read_text()
+    assert page in (folder / 'README.md').read_text()
 
 
 def test_a_recipe_counts_as_a_whole_and_at_its_own_size():

@@ -5,11 +5,9 @@ pytest.importorskip('mmdet')
 from tinyvim_mm.core.compat import apply
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import PROJECT_ROOT
-from tinyvim_mm.models import TinyViM
 from tinyvim_mm.recipes.configs import find_config, list_configs, load_config
 
 NAME = 'mask_rcnn_tinyvim_b_1x_coco'
-MMDET_CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmdet').glob('mask_rcnn_tinyvim_*.py'))
 
 
 @pytest.fixture(autouse=True)
@@ -87,36 +85,3 @@ def test_a_missing_toolbox_is_named_with_its_cure(toolbox, tmp_path, monkeypatch
     )
     with pytest.raises(environment.MissingPackageError, match=rf'{toolbox}: not installed\n.*pip'):
         load_config(path)
-
-
-@pytest.mark.parametrize('path', MMDET_CONFIGS, ids=lambda path: path.stem)
-def test_detection_configs_hold_the_recipe(path):
-    cfg = load_config(path)
-    assert cfg.model.type == 'MaskRCNN'
-    assert cfg.train_cfg.max_epochs == 12
-    assert cfg.param_scheduler[1].milestones == [8, 11]
-    assert cfg.optim_wrapper.optimizer == dict(type='AdamW', lr=2e-4, weight_decay=0.05)
-    assert cfg.auto_scale_lr.base_batch_size == 16
-    assert cfg.train_dataloader.dataset.pipeline[2].scale == (1333, 800)
-    assert (cfg.model.neck.out_channels, cfg.model.neck.num_outs) == (256, 5)
-    arch = cfg.model.backbone.arch
-    assert path.stem == f'mask_rcnn_tinyvim_{arch}_1x_coco'
-    assert cfg.model.backbone.init_cfg.checkpoint == f'checkpoints/tinyvim_{arch}_300e.pth'
-    assert cfg.model.neck.in_channels == list(TinyViM.arch_settings[arch].embed_dims)
-
-
-def test_scan_parameters_take_no_weight_decay():
-    from mmengine.optim import build_optim_wrapper
-
-    model = TinyViM(arch='s')
-    wrapper = build_optim_wrapper(model, load_config(MMDET_CONFIGS[0]).optim_wrapper)
-    names = {id(p): name for name, p in model.named_parameters()}
-    spared = {
-        names[id(p)]
-        for group in wrapper.optimizer.param_groups
-        for p in group['params']
-        if group['weight_decay'] == 0
-    }
-    scan = {name for name in names.values() if name.split('.')[-1] in ('A_logs', 'Ds')}
-    assert len(scan) == 10  # two for each of the five mixers
-    assert spared == scan

@@ -12,10 +12,10 @@ from mmengine.optim import CosineAnnealingLR, LinearLR, build_optim_wrapper
 from mmengine.registry import DATA_SAMPLERS, MODELS, init_default_scope
 from mmpretrain.registry import BATCH_AUGMENTS, TRANSFORMS
 from mmpretrain.structures import DataSample
+from recipe_cases import load
 
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models import TinyViM
-from tinyvim_mm.recipes.configs import load_config
 
 CONFIGS = sorted((PROJECT_ROOT / 'configs' / 'mmpretrain').glob('tinyvim_*.py'))
 NAMES = [path.stem for path in CONFIGS]
@@ -34,9 +34,8 @@ def path(request):
 
 @pytest.fixture
 def cfg(path):
-    config = load_config(path)
     init_default_scope('mmpretrain')
-    return config
+    return copy.deepcopy(load(path.stem))
 
 
 def facts(path):
@@ -155,6 +154,14 @@ def test_the_teacher_and_the_moving_average(cfg):
     assert hook.update_buffers
 
 
+@pytest.mark.parametrize(
+    'path',
+    [
+        p if p.stem == 'tinyvim_s_300e_in1k' else pytest.param(p, marks=pytest.mark.slow)
+        for p in CONFIGS
+    ],
+    ids=NAMES,
+)
 def test_a_step_of_training(cfg, tmp_path):
     teacher = MODELS.build({**copy.deepcopy(TEACHER), '_scope_': 'mmpretrain'})
     torch.save(teacher.state_dict(), tmp_path / 'teacher.pth')

@@ -22,19 +22,19 @@ from tinyvim_mm.models import reparameterize
 from tinyvim_mm.models.catalogue import find_network
 from tinyvim_mm.recipes.configs import find_config, load_config
 
-# Published top-1; drop path; images a step; weight decay; limit of the gradient; mixup;
+# Drop path; images a step; weight decay; limit of the gradient; mixup;
 # learning rate at the first step, at its height and at the end.
-Recipe = namedtuple('Recipe', 'top1 drop_path batch weight_decay max_norm mixup rates')
+Recipe = namedtuple('Recipe', 'drop_path batch weight_decay max_norm mixup rates')
 _VMAMBA = (1024, 0.05, 5.0, 0.8, (1e-6, 1e-3, 1e-5))
 _EFFICIENT = (0.04, 1.0, 0.2, (1e-7, 2e-3, 1e-6))
 RECIPES = {
-    'vmamba_t': Recipe('82.6', 0.2, *_VMAMBA),
-    'vmamba_t_s2l5': Recipe('82.5', 0.2, *_VMAMBA),
-    'vmamba_s': Recipe('83.6', 0.3, *_VMAMBA),
-    'vmamba_b': Recipe('83.9', 0.6, *_VMAMBA),
-    'efficientvmamba_t': Recipe('76.5', 0.1, 2048, *_EFFICIENT),
-    'efficientvmamba_s': Recipe('78.7', 0.1, 2048, *_EFFICIENT),
-    'efficientvmamba_b': Recipe('81.8', 0.1, 1024, *_EFFICIENT),
+    'vmamba_t': Recipe(0.2, *_VMAMBA),
+    'vmamba_t_s2l5': Recipe(0.2, *_VMAMBA),
+    'vmamba_s': Recipe(0.3, *_VMAMBA),
+    'vmamba_b': Recipe(0.6, *_VMAMBA),
+    'efficientvmamba_t': Recipe(0.1, 2048, *_EFFICIENT),
+    'efficientvmamba_s': Recipe(0.1, 2048, *_EFFICIENT),
+    'efficientvmamba_b': Recipe(0.1, 1024, *_EFFICIENT),
 }
 SMALLEST = ['vmamba_t_s2l5', 'efficientvmamba_t']
 ARCH = {'embed_dims': (8, 16, 24, 32), 'depths': (1, 1, 1, 1)}
@@ -70,7 +70,6 @@ def test_the_recipe(network):
     assert backbone.drop_path_rate == recipe.drop_path
     assert cfg.model.head.in_channels == cls.arch_settings[arch].embed_dims[-1]
     assert cfg.model.head.loss == {'type': 'LabelSmoothLoss', 'label_smooth_val': 0.1}
-    assert recipe.top1 in find_config(f'{network}_300e_in1k').read_text().split('"""')[1]
 
     assert 8 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == recipe.batch
     start, height, end = recipe.rates

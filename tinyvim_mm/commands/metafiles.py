@@ -7,11 +7,12 @@ from .run import run_command
 
 
 def build_parser(prog: str = 'tools/update_metafiles.py') -> argparse.ArgumentParser:
-    """Options of the command."""
+    """The only option is ``--check``."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description='Compute the numbers in configs/*/metafile.yml from the configs, give configs '
-        'without an entry one, and list the metafiles in model-index.yml.',
+        "without an entry one, list the metafiles in model-index.yml, and write the README's table "
+        'of the recipes.',
     )
     parser.add_argument(
         '--check', action='store_true', help='write nothing; exit with 2 if something would change'
@@ -29,10 +30,10 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/update_metafil
     Raises:
         SystemExit: With code 2 after an error, or if ``--check`` finds differences.
     """
-    run_command(build_parser(prog), _run, argv)
+    run_command(build_parser(prog), _update, argv)
 
 
-def _run(args: argparse.Namespace) -> None:
+def _update(args: argparse.Namespace) -> None:
     from ..recipes.metafiles import update
 
     update(check=args.check)

@@ -1,5 +1,6 @@
 """Mends for known bugs of the packages around this one, all in one place."""
 
+import functools
 import importlib.util
 from importlib import metadata
 from typing import Any
@@ -11,6 +12,7 @@ _torchvision_schemas: Any = None
 def apply() -> None:
     """Apply all mends. Call it before any toolbox is imported; a second call changes nothing."""
     _name_packages()
+    _read_metafiles_once()
     _declare_torchvision_schemas()
 
 
@@ -25,6 +27,17 @@ def _name_packages() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE.update(mmseg='mmseg', tinyvim_mm='tinyvim_mm')
+
+
+def _read_metafiles_once() -> None:
+    # For every `_base_ = 'PACKAGE::...'` mmengine reads all metafiles of the package anew, which
+    # takes most of a second each time and seconds for a config.
+    if importlib.util.find_spec('mmengine') is None:
+        return
+    from mmengine.config import utils
+
+    if not hasattr(utils.load, 'cache_info'):
+        utils.load = functools.cache(utils.load)
 
 
 def _declare_torchvision_schemas() -> None:

@@ -1,44 +1,63 @@
-"""Numbers in the metafiles.
+"""What is published of the recipes, and what their configs add up to: ``configs/*/metafile.yml``.
 
-Published results and papers in ``configs/*/metafile.yml`` are written by hand;
-parameters, FLOPs, schedules and batch sizes are taken from the configs by this module,
-and measured results from logs by :mod:`.results`.
+Published results and papers are written by hand there, and in :data:`PEERS` those of networks
+without a config; no other file repeats them. Parameters, FLOPs, schedules and batch sizes are
+taken from the configs by this module, and measured results from logs by
+:mod:`tinyvim_mm.records.results`.
 """
 
 import difflib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 
 from ..core.errors import MachineError, UsageError
-from ..core.paths import MODEL_INDEX, PROJECT_ROOT, shown
+from ..core.pages import between_markers
+from ..core.paths import CONFIG_ROOT, MODEL_INDEX, PROJECT_ROOT, shown
 from .configs import list_configs, load_config
+from .zoo_table import MARKER, published_table
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-#: What the note of a measured result begins with.
+#: What the note of a result begins with: its source. A result without a note is of the paper.
+PUBLISHED = 'published in the paper'
+RELEASED = 'published with the release'
 MEASURED = 'measured with this code'
+
+#: Published figures of networks and variants that have no config here.
+PEERS = CONFIG_ROOT / 'peers.yml'
 
 _HEADER = (
     '# Parameters, FLOPs, epochs or iterations and batch sizes are computed:\n'
     '#   python tools/update_metafiles.py\n'
     '# FLOPs count a multiply-add as one, include the scan, and are of the form that is trained,\n'
-    '# whose parallel branches are not fused.\n'
+    '# whose parallel branches are not fused. What is published stands here alone.\n'
 )
 
 
 def update(check: bool = False) -> None:
-    """Write, or check, all metafiles and the index.
+    """Write all metafiles, the index, and the README's table of the recipes.
 
     Args:
         check: Write nothing, and raise if something would change.
 
     Raises:
         UsageError: ``check`` found differences; they are in the message.
+
+    Example:
+        >>> from tinyvim_mm.recipes.metafiles import update
+        >>> update(check=True)  # doctest: +SKIP
     """
+    import yaml
+
     wanted = {path: render(path) for path in metafiles()}
     imports = ''.join(f'- {path.relative_to(PROJECT_ROOT).as_posix()}\n' for path in wanted)
+    table = published_table([yaml.safe_load(text) for text in wanted.values()])
     wanted[MODEL_INDEX] = f'Import:\n{imports}'
+    readme = PROJECT_ROOT / 'README.md'
+    if readme.is_file():  # an installed package has none
+        wanted[readme] = between_markers(readme, MARKER, table)
     differences = []
     for path, text in wanted.items():
         before = path.read_text(encoding='utf-8') if path.is_file() else ''
@@ -54,6 +73,40 @@ def update(check: bool = False) -> None:
     if check and differences:
         changes = '\n'.join(differences)
         raise UsageError(f'run tools/update_metafiles.py without --check to apply:\n{changes}')
+
+
+def figures(name: str, source: str = PUBLISHED) -> Dict[str, float]:
+    """What one source says of a network.
+
+    Args:
+        name: Of an entry: a config's, or one of :data:`PEERS`.
+        source: :data:`PUBLISHED`, :data:`RELEASED` or :data:`MEASURED`.
+
+    Returns:
+        Metric, in the words of the metafiles, to figure.
+
+    Raises:
+        KeyError: No metafile has such an entry.
+
+    Example:
+        >>> from tinyvim_mm.recipes import metafiles
+        >>> sorted(metafiles.figures('mask_rcnn_tinyvim_b_1x_coco'))
+        ['Images/s', 'box AP', 'mask AP']
+    """
+    results = _entries()[name].get('Results') or []
+    found: Dict[str, float] = {}
+    for result in results:
+        if result.get('Note', PUBLISHED).startswith(source):
+            found.update(result['Metrics'])
+    return found
+
+
+@cache
+def _entries() -> Dict[str, Dict[str, Any]]:
+    import yaml
+
+    contents = [yaml.safe_load(p.read_text(encoding='utf-8')) for p in (*metafiles(), PEERS)]
+    return {entry['Name']: entry for content in contents for entry in content['Models']}
 
 
 def metafiles() -> List[Path]:
@@ -144,6 +197,8 @@ def computed_metadata(path: Path, with_flops: bool = True) -> Dict[str, Any]:
         part, size = _counted_part(cfg)
         metadata['FLOPs'] = _count_flops(cfg, part, size)
         metadata['FLOPs Of'] = f'{part}, one image of {size[0]}x{size[1]}'
+    backbone = cfg.model.backbone
+    metadata['Backbone'] = f'{backbone.type.rpartition(".")[2].lower()}_{backbone.arch}'
     loop = cfg.train_cfg
     if 'max_epochs' in loop:
         metadata['Epochs'] = loop.max_epochs
@@ -157,9 +212,12 @@ def count_parameters(cfg: 'Config') -> int:
     """Parameters of the whole model."""
     import torch
 
-    with torch.device('meta'):  # quick, and without memory
-        model = _build(cfg, cfg.model)
-    return sum(parameter.numel() for parameter in model.parameters())
+    key = f'{cfg.model}'
+    if key not in _parameters:
+        with torch.device('meta'):  # quick, and without memory
+            model = _build(cfg, cfg.model)
+        _parameters[key] = sum(parameter.numel() for parameter in model.parameters())
+    return _parameters[key]
 
 
 def _build(cfg: 'Config', model: dict) -> Any:
@@ -188,7 +246,9 @@ def _transform(cfg: 'Config', kind: str) -> Any:
     return next(step for step in cfg.test_dataloader.dataset.pipeline if step.type == kind)
 
 
-_flops: Dict[str, int] = {}  # several configs share a backbone and a size
+# By model: several configs share one, or a backbone and a size.
+_parameters: Dict[str, int] = {}
+_flops: Dict[str, int] = {}
 
 
 def _count_flops(cfg: 'Config', part: str, size: Tuple[int, int]) -> int:

@@ -3,11 +3,11 @@
 import csv
 import io
 import math
-import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from ..core.errors import UsageError
+from ..core.pages import between_markers
 from ..measuring.cost import METHOD
 from .schema import METRICS, Table
 
@@ -114,6 +114,10 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
         ]
         lines.append('| ' + ' | '.join([row.name, *mine]) + ' |')
     notes = [f'- {table.remark}'] if table.remark else []
+    for row in table.rows:
+        for metric, figure in row.released.items():
+            title = METRICS[metric].title
+            notes.append(f'- {row.name}, {title}: {figure:g} in the table of its release.')
     reasons: Dict[str, List[str]] = {}
     for record in records:
         if record['note']:
@@ -186,21 +190,13 @@ def fill(path: Path, tables: Dict[str, str]) -> List[str]:
         UsageError: The file has no such markers, or an opening one without an end.
     """
     text = path.read_text(encoding='utf-8')
-    filled = []
-    for name, table in tables.items():
-        start = f'<!-- reproduce {name} -->'
-        if start not in text:
-            continue
-        pattern = re.compile(re.escape(start) + r'.*?<!-- end -->', re.DOTALL)
-        body = table.partition('\n')[2].strip()  # the page has its own heading
-        text, count = pattern.subn(lambda _, b=body, s=start: f'{s}\n{b}\n<!-- end -->', text)
-        if not count:
-            raise UsageError(f'{path}: {start} has no <!-- end --> after it')
-        filled.append(name)
+    filled = [name for name in tables if f'<!-- reproduce {name} -->' in text]
     if not filled:
         raise UsageError(
             f'{path} has no marker for any of {", ".join(tables)}; put '
             f'<!-- reproduce {next(iter(tables))} --> and <!-- end --> where a table should stand'
         )
-    path.write_text(text, encoding='utf-8')
+    for name in filled:
+        body = tables[name].partition('\n')[2]  # the page has its own heading
+        path.write_text(between_markers(path, f'reproduce {name}', body), encoding='utf-8')
     return filled

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
+from ..recipes import metafiles
+from ..toolboxes import mmdet, mmpretrain, mmseg
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -10,29 +13,31 @@ class Metric:
 
     Attributes:
         title: With its unit, as the head of the column.
+        figure: Name of what is published of it in the metafiles.
         relative: Whether only ratios between rows mean something across machines.
         digits: After the point.
         timed: Whether it has a column for each setting of the measurement of speed.
     """
 
     title: str
+    figure: str = ''
     relative: bool = False
     digits: int = 1
     timed: bool = False
 
 
 METRICS: Dict[str, Metric] = {
-    'params': Metric('params, M', digits=2),
-    'gmacs': Metric('GMACs, without the scan', digits=2),
-    'gmacs_all': Metric('GMACs with the scan', digits=2),
+    'params': Metric('params, M', 'Parameters (M)', digits=2),
+    'gmacs': Metric('GMACs, without the scan', 'GMACs without the scan', digits=2),
+    'gmacs_all': Metric('GMACs with the scan', 'GMACs with the scan', digits=2),
     'latency': Metric('ms', timed=True),
-    'throughput': Metric('images/s', relative=True, timed=True),
-    'top1_300': Metric('top-1 %, 300 epochs'),
-    'top1_1000': Metric('top-1 %, 1000 epochs'),
-    'box_ap': Metric('box AP'),
-    'mask_ap': Metric('mask AP'),
-    'miou': Metric('mIoU %'),
-    'top1_gain': Metric('top-1 % gained by the extra branches'),
+    'throughput': Metric('images/s', 'Images/s', relative=True, timed=True),
+    'top1_300': Metric('top-1 %, 300 epochs', 'Top 1 Accuracy'),
+    'top1_1000': Metric('top-1 %, 1000 epochs', 'Top 1 Accuracy'),
+    'box_ap': Metric('box AP', 'box AP'),
+    'mask_ap': Metric('mask AP', 'mask AP'),
+    'miou': Metric('mIoU %', 'mIoU'),
+    'top1_gain': Metric('top-1 % gained by the extra branches', 'Top 1 Accuracy gained'),
     'error': Metric('relative error against the training form', digits=8),
 }
 
@@ -52,6 +57,16 @@ class Score:
     scale: float = 1.0
 
 
+#: What the toolboxes evaluate, by its name in the metafiles.
+_EVALUATED = {s.metric: s for box in (mmdet, mmseg, mmpretrain) for s in box.SCORES}
+
+
+def scores(config: str, *metrics: str) -> Dict[str, Score]:
+    """Where the measured values of accuracies come from: an evaluation with a config."""
+    found = {metric: _EVALUATED[METRICS[metric].figure] for metric in metrics}
+    return {metric: Score(config, s.key, s.scale) for metric, s in found.items()}
+
+
 @dataclass(frozen=True)
 class Row:
     """A network of a table.
@@ -63,19 +78,39 @@ class Row:
             not the one that the backbone's class names; or, for dense tasks,
             ``{'config': NAME}`` with the whole network of a recipe, where
             ``options`` are changes of its model, ``{'backbone.arch': 's'}``.
-        published: Metric to figure.
+        figures: Metric to published figure, for rows whose figures no metafile has.
         scores: Metric to where its measured value comes from.
         deployed: Whether it is re-parameterised.
         size: Height and width of the images whose multiply-adds are counted, if
             they are not the table's.
+        entries: Entry of a metafile to the metrics whose figures are taken from it.
     """
 
     name: str
     network: Dict[str, Any]
-    published: Dict[str, float] = field(default_factory=dict)
+    figures: Dict[str, float] = field(default_factory=dict)
     scores: Dict[str, Score] = field(default_factory=dict)
     deployed: bool = True
     size: Optional[Tuple[int, int]] = None
+    entries: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def published(self) -> Dict[str, float]:
+        """Metric to figure, without those of which nothing is published."""
+        return {**self.figures, **self._taken(metafiles.PUBLISHED)}
+
+    @property
+    def released(self) -> Dict[str, float]:
+        """Metric to the figure of the network's release, where it is another."""
+        return self._taken(metafiles.RELEASED)
+
+    def _taken(self, source: str) -> Dict[str, float]:
+        found = {}
+        for name, metrics in self.entries.items():
+            figures = metafiles.figures(name, source)
+            known = (m for m in metrics if METRICS[m].figure in figures)
+            found.update({metric: figures[METRICS[metric].figure] for metric in known})
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,60 @@
-"""What the paper publishes, and from what each row is built: data, no figures of this project.
+"""The rows of the tables, and from what each is built; the figures stand in the metafiles.
 
-Figures are those of TinyViM (ICCV 2025, arXiv 2411.17473), also for the
-networks that it compares with, unless a table says otherwise. Throughput is of a
-V100 at batch 2048 for classification, and as given for Mask R-CNN.
+Published figures are those of TinyViM's paper (ICCV 2025, arXiv 2411.17473), also for the
+networks that it compares with (``configs/peers.yml``), unless a table says otherwise. Throughput
+is of a V100 at batch 2048 for classification, and as given for Mask R-CNN.
 """
 
 from collections import UserDict
 from functools import partial
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 from .mamba_tables import MAMBA_DETECTION, MAMBA_SEGMENTATION
-from .schema import Row, Score, Table
+from .schema import Row, Table, scores
+
+_COSTS = ('params', 'gmacs', 'gmacs_all', 'throughput')
 
 
 def tinyvim(arch: str, **options: Any) -> Dict[str, Any]:
     """Config of a TinyViM."""
-    return {'type': 'tinyvim_mm.TinyViM', 'arch': arch, **options}
+    return _mamba('TinyViM', arch, **options)
 
 
-def _top1(arch: str, *epochs: int) -> Dict[str, Score]:
-    return {
-        f'top1_{number}': Score(f'tinyvim_{arch}_{number}e_in1k', 'accuracy/top1')
-        for number in epochs
-    }
+def _mamba(kind: str, arch: str, **options: Any) -> Dict[str, Any]:
+    return {'type': f'tinyvim_mm.{kind}', 'arch': arch, **options}
 
 
-def _classifier(arch: str, params: float, gmacs: float, speed: int, a: float, b: float) -> Row:
+def _classifier(kind: str, arch: str) -> Row:
+    """A network with recipes of 300 and 1000 epochs."""
+    short, long = (f'{kind.lower()}_{arch}_{epochs}e_in1k' for epochs in (300, 1000))
     return Row(
-        f'TinyViM-{arch.upper()}',
-        tinyvim(arch),
-        {
-            'params': params,
-            'gmacs': gmacs,
-            'throughput': speed,
-            'top1_300': a,
-            'top1_1000': b,
-        },
-        _top1(arch, 300, 1000),
+        f'{kind}-{arch.upper()}',
+        _mamba(kind, arch),
+        scores={**scores(short, 'top1_300'), **scores(long, 'top1_1000')},
+        entries={short: (*_COSTS, 'top1_300'), long: ('top1_1000',)},
     )
 
 
-def _peer(name: str, network: Dict[str, Any], **published: float) -> Row:
-    return Row(name, network, published)
+def _peer(table: str, name: str, network: Dict[str, Any], **own: Sequence[str]) -> Row:
+    """A network that TinyViM's paper compares with.
+
+    Args:
+        table: Name of the table.
+        name: Of the row.
+        network: See :class:`Row`.
+        **own: Config of this project to metrics whose figures stand in its own entry: the
+            paper repeats them.
+    """
+    metrics = (*_COSTS, 'top1_300', 'box_ap', 'mask_ap', 'miou')
+    entries = {f'{table}: {name}': metrics, **{key: tuple(v) for key, v in own.items()}}
+    return Row(name, network, entries=entries)
 
 
-def _mamba(kind: str, arch: str) -> Dict[str, Any]:
-    return {'type': f'tinyvim_mm.{kind}', 'arch': arch}
-
-
-def _mobilemamba(arch: str, **published: float) -> Row:
-    """Published figures are of its own paper; accuracies at the size of its recipe."""
-    return Row(
-        f'MobileMamba-{arch.upper()}',
-        _mamba('MobileMamba', arch),
-        published,
-        {
-            f'top1_{epochs}': Score(f'mobilemamba_{arch}_{epochs}e_in1k', 'accuracy/top1')
-            for epochs in (300, 1000)
-        },
-    )
+def _compared(kind: str, arch: str) -> Row:
+    """Another Mamba network, whose accuracy TinyViM's paper takes from its own paper."""
+    config = f'{kind.lower()}_{arch}_300e_in1k'
+    network = _mamba(kind, arch)
+    return _peer('classification', f'{kind}-{arch.upper()}', network, **{config: ('top1_300',)})
 
 
 CLASSIFICATION = Table(
@@ -66,72 +62,23 @@ CLASSIFICATION = Table(
     'classification',
     (224, 224),
     'TinyViM-B',
-    ('params', 'gmacs', 'gmacs_all', 'throughput', 'top1_300', 'top1_1000'),
+    (*_COSTS, 'top1_300', 'top1_1000'),
     (
-        _classifier('s', 5.6, 0.9, 2563, 79.2, 80.3),
-        _classifier('b', 11.0, 1.5, 1851, 81.2, 82.1),
-        _classifier('l', 31.7, 4.7, 843, 83.3, 83.6),
+        *(_classifier('TinyViM', arch) for arch in 'sbl'),
         *(
             Row(f'TinyViM-{a.upper()}, scan in plain PyTorch', tinyvim(a, ssm_backend='reference'))
             for a in 'sbl'
         ),
-        _peer(
-            'SwiftFormer-S',
-            {'timm': 'swiftformer_s'},
-            params=6.1,
-            gmacs=1.0,
-            throughput=2626,
-            top1_300=78.5,
-        ),
-        _peer('SwiftFormer-L1', {'timm': 'swiftformer_l1'}),
-        _peer(
-            'MobileOne-S4',
-            {'timm': 'mobileone_s4'},
-            params=14.8,
-            gmacs=3.0,
-            throughput=1223,
-            top1_300=79.4,
-        ),
-        _peer('RepViT-M1.1', {'timm': 'repvit_m1_1'}),
-        _peer('EfficientFormer-L1', {'timm': 'efficientformer_l1'}),
-        _peer('FastViT-SA24', {'timm': 'fastvit_sa24'}),
-        _peer('PoolFormer-S36', {'timm': 'poolformer_s36'}),
-        _peer(
-            'EfficientVMamba-T',
-            _mamba('EfficientVMamba', 't'),
-            params=6.1,
-            gmacs_all=1.0,
-            throughput=1396,
-            top1_300=76.5,
-        ),
-        _peer(
-            'EfficientVMamba-S',
-            _mamba('EfficientVMamba', 's'),
-            params=11,
-            gmacs_all=1.3,
-            throughput=674,
-            top1_300=78.7,
-        ),
-        _peer(
-            'EfficientVMamba-B',
-            _mamba('EfficientVMamba', 'b'),
-            params=33,
-            gmacs_all=4.0,
-            throughput=580,
-            top1_300=81.8,
-        ),
-        _peer(
-            'VMamba-T',
-            _mamba('VMamba', 't'),
-            params=30,
-            gmacs_all=4.9,
-            throughput=383,
-            top1_300=82.6,
-        ),
-        _mobilemamba('t2', params=8.8, top1_300=73.6, top1_1000=76.9),
-        _mobilemamba('t4', params=14.2, top1_300=76.1, top1_1000=78.9),
-        _mobilemamba('s6', params=15.0, gmacs_all=0.652, top1_300=78.0, top1_1000=80.7),
-        _mobilemamba('b1', params=17.1, top1_300=79.9, top1_1000=82.2),
+        _peer('classification', 'SwiftFormer-S', {'timm': 'swiftformer_s'}),
+        Row('SwiftFormer-L1', {'timm': 'swiftformer_l1'}),
+        _peer('classification', 'MobileOne-S4', {'timm': 'mobileone_s4'}),
+        Row('RepViT-M1.1', {'timm': 'repvit_m1_1'}),
+        Row('EfficientFormer-L1', {'timm': 'efficientformer_l1'}),
+        Row('FastViT-SA24', {'timm': 'fastvit_sa24'}),
+        Row('PoolFormer-S36', {'timm': 'poolformer_s36'}),
+        *(_compared('EfficientVMamba', arch) for arch in 'tsb'),
+        _compared('VMamba', 't'),
+        *(_classifier('MobileMamba', arch) for arch in ('t2', 't4', 's6', 'b1')),
     ),
     'Parameters with one classifier of 1000 classes. Published GMACs of TinyViM leave the scan '
     'out, those of the other Mamba networks count it. Figures of MobileMamba are of its own paper '
@@ -139,16 +86,13 @@ CLASSIFICATION = Table(
 )
 
 
-def _detector(arch: str, **published: float) -> Row:
-    config = f'mask_rcnn_tinyvim_{arch}_1x_coco'
+def _dense(arch: str, config: str, *metrics: str) -> Row:
+    """TinyViM with the neck and head of a recipe."""
     return Row(
         f'TinyViM-{arch.upper()}',
         tinyvim(arch),
-        published,
-        {
-            'box_ap': Score(config, 'coco/bbox_mAP', 100),
-            'mask_ap': Score(config, 'coco/segm_mAP', 100),
-        },
+        scores=scores(config, *metrics),
+        entries={config: ('throughput', *metrics)},
     )
 
 
@@ -159,39 +103,22 @@ DETECTION = Table(
     'TinyViM-B',
     ('params', 'throughput', 'box_ap', 'mask_ap'),
     (
-        _detector('s'),
-        _detector('b', throughput=180, box_ap=42.3, mask_ap=38.7),
-        _detector('l', throughput=119, box_ap=44.5, mask_ap=40.3),
+        *(_dense(a, f'mask_rcnn_tinyvim_{a}_1x_coco', 'box_ap', 'mask_ap') for a in 'sbl'),
+        _peer('detection', 'SwiftFormer-L1', {'timm': 'swiftformer_l1'}),
+        _peer('detection', 'FastViT-SA24', {'timm': 'fastvit_sa24'}),
         _peer(
-            'SwiftFormer-L1', {'timm': 'swiftformer_l1'}, throughput=174, box_ap=41.2, mask_ap=38.1
-        ),
-        _peer('FastViT-SA24', {'timm': 'fastvit_sa24'}, throughput=93, box_ap=42.0, mask_ap=38.0),
-        _peer(
+            'detection',
             'EfficientVMamba-S',
             _mamba('EfficientVMamba', 's'),
-            throughput=104,
-            box_ap=39.3,
-            mask_ap=36.7,
+            mask_rcnn_efficientvmamba_s_1x_coco=('box_ap', 'mask_ap'),
         ),
-        _peer(
-            'EfficientVMamba-B',
-            _mamba('EfficientVMamba', 'b'),
-            throughput=104,
-            box_ap=43.4,
-            mask_ap=39.5,
-        ),
+        # Its APs differ from those of its own paper.
+        _peer('detection', 'EfficientVMamba-B', _mamba('EfficientVMamba', 'b')),
     ),
     'Throughput here is of the whole Mask R-CNN with 1000 proposals and 100 detections for every '
-    'network. The paper does not say of what its figures are. Mask AP of L is 40.7 in the '
-    "release's table.",
+    'network. The paper does not say of what its figures are.',
     base='mask_rcnn_tinyvim_b_1x_coco',
 )
-
-
-def _segmentor(arch: str, miou: float) -> Row:
-    score = Score(f'fpn_tinyvim_{arch}_40k_ade20k', 'mIoU')
-    return Row(f'TinyViM-{arch.upper()}', tinyvim(arch), {'miou': miou}, {'miou': score})
-
 
 SEGMENTATION = Table(
     'Semantic FPN on ADE20K, 40k iterations',
@@ -200,14 +127,12 @@ SEGMENTATION = Table(
     'TinyViM-B',
     ('params', 'throughput', 'miou'),
     (
-        _segmentor('s', 38.9),
-        _segmentor('b', 41.9),
-        _segmentor('l', 44.1),
-        _peer('EfficientFormer-L1', {'timm': 'efficientformer_l1'}, miou=38.9),
-        _peer('SwiftFormer-L1', {'timm': 'swiftformer_l1'}, miou=41.1),
-        _peer('PoolFormer-S36', {'timm': 'poolformer_s36'}, miou=42.0),
+        *(_dense(arch, f'fpn_tinyvim_{arch}_40k_ade20k', 'miou') for arch in 'sbl'),
+        _peer('segmentation', 'EfficientFormer-L1', {'timm': 'efficientformer_l1'}),
+        _peer('segmentation', 'SwiftFormer-L1', {'timm': 'swiftformer_l1'}),
+        _peer('segmentation', 'PoolFormer-S36', {'timm': 'poolformer_s36'}),
     ),
-    "Whole Semantic FPN. mIoU of L is 44.2 in the release's table.",
+    'Whole Semantic FPN.',
     base='fpn_tinyvim_b_40k_ade20k',
 )
 
@@ -218,11 +143,14 @@ def _ablation(title: str, reference: str, rows: Tuple[Row, ...], remark: str) ->
         'classification',
         (224, 224),
         reference,
-        ('params', 'gmacs', 'gmacs_all', 'throughput', 'top1_300'),
+        (*_COSTS, 'top1_300'),
         rows,
         remark,
     )
 
+
+#: TinyViM-S as the main table has it, which the ablations start from.
+_START = 'tinyvim_s_300e_in1k'
 
 FREQUENCY = _ablation(
     'Ablation, TinyViM-S: what is scanned',
@@ -231,14 +159,14 @@ FREQUENCY = _ablation(
         Row(
             name,
             tinyvim('s', scan_frequencies=key),
-            {'top1_300': top1, 'throughput': speed},
-            _top1('s', 300) if key == 'low' else {},
+            scores=scores(_START, 'top1_300') if key == 'low' else {},
+            entries={f'ablation-frequency: {name}': ('top1_300', 'throughput')},
         )
-        for name, key, top1, speed in (
-            ('all', 'all', 79.1, 1673),
-            ('low only', 'low', 79.0, 2574),
-            ('high only', 'high', 78.6, 1377),
-            ('high and low', 'both', 79.1, 1509),
+        for name, key in (
+            ('all', 'all'),
+            ('low only', 'low'),
+            ('high only', 'high'),
+            ('high and low', 'both'),
         )
     ),
     'How the paper builds the variants is not published; those measured here are described in '
@@ -249,29 +177,33 @@ RAMP = _ablation(
     'Ablation, TinyViM-S: share of channels that is decoupled',
     '0.25, 0.5, 0.5, 0.75',
     (
-        Row('0.5 in every stage', tinyvim('s', split_ratios=[0.5] * 4), {'top1_300': 79.0}),
-        Row('0.25, 0.5, 0.5, 0.75', tinyvim('s'), {'top1_300': 79.2}, _top1('s', 300)),
+        _peer('ablation-ramp', '0.5 in every stage', tinyvim('s', split_ratios=[0.5] * 4)),
+        Row(
+            '0.25, 0.5, 0.5, 0.75',
+            tinyvim('s'),
+            scores=scores(_START, 'top1_300'),
+            entries={_START: ('top1_300',)},
+        ),
     ),
     'The paper publishes no throughput here.',
 )
 
+
+def _kernel(size: int) -> Row:
+    name = '3' if size == 3 else f'{size}, axial'
+    start = size == 7
+    return Row(
+        name,
+        tinyvim('s', laplacian_kernel=size),
+        scores=scores(_START, 'top1_300') if start else {},
+        entries={_START if start else f'ablation-kernel: {name}': ('top1_300', 'throughput')},
+    )
+
+
 KERNEL = _ablation(
     'Ablation, TinyViM-S: Laplacian kernel',
     '7, axial',
-    tuple(
-        Row(
-            '3' if size == 3 else f'{size}, axial',
-            tinyvim('s', laplacian_kernel=size),
-            {'top1_300': top1, 'throughput': speed},
-            _top1('s', 300) if size == 7 else {},
-        )
-        for size, top1, speed in (
-            (3, 79.0, 2510),
-            (5, 79.0, 2598),
-            (7, 79.2, 2563),
-            (9, 79.2, 2479),
-        )
-    ),
+    tuple(map(_kernel, (3, 5, 7, 9))),
     'Training the others is up to you, with `model.backbone.laplacian_kernel`.',
 )
 
@@ -285,10 +217,12 @@ REPARAM = Table(
         Row(
             f'TinyViM-{arch.upper()}, {form}',
             tinyvim(arch),
-            {'top1_gain': gain} if gain is not None and form == 'deployed' else {},
             deployed=form == 'deployed',
+            entries={f'reparam: TinyViM-{arch.upper()}, {form}': ('top1_gain',)}
+            if form == 'deployed' and arch != 'b'
+            else {},
         )
-        for arch, gain in (('s', 0.0), ('b', None), ('l', 0.2))
+        for arch in 'sbl'
         for form in ('training form', 'deployed')
     ),
     'The training form has two classifiers. Both forms compute the same function; the published '
