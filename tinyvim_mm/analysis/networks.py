@@ -118,7 +118,7 @@ def load_networks(args: argparse.Namespace, pictures: Sequence[np.ndarray]) -> L
         UsageError: No or contradictory options, or the device is not there.
         CheckpointError: A checkpoint does not fit.
     """
-    from ..inference.loading import find_device
+    from ..core.devices import find_device
 
     wanted = [(name, _from_config) for name in args.model]
     wanted += [(arch, _from_arch) for arch in args.arch]
@@ -173,7 +173,7 @@ def load_peer(
         raise PeerError(with_hint('timm is not installed: pip install timm'))
     import timm
 
-    from ..inference.loading import find_device
+    from ..core.devices import find_device
 
     name, _, checkpoint = name.partition('=')
     if not timm.is_model(name):
