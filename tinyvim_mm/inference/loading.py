@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..conversion.keys import project_keys
 from ..core.devices import find_device
+from ..models import reparameterize
 from ..models.backbones.base import StagedBackbone
-from ..models.reparameterize import reparameterize
 from ..toolboxes.predictor import Predictor
 from ..training.fit import backbone_part, recognise
 from ..weights.files import CheckpointError, account_keys, extract_state_dict, load_file, unwrap
