@@ -1,12 +1,10 @@
-"""Tables as Markdown, CSV and JSON, and inside other pages."""
+"""What stands in a table: figures beside each other, notes, and where they were measured."""
 
-import csv
-import io
 import math
-import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
+from ..core import tables
 from ..core.errors import UsageError
 from ..measuring.cost import METHOD
 from .schema import METRICS, Table
@@ -29,22 +27,27 @@ def agrees(published: float, measured: float) -> bool:
     )
 
 
-def columns_of(table: Table, settings: List[str]) -> List[str]:
-    """Metrics of a table, those of speed once for each setting, latency where one image runs."""
+def columns_of(table: Table, settings: Sequence[object]) -> List[str]:
+    """Metrics of a table, those of speed once for each setting, latency where one image runs.
+
+    Args:
+        table: Which.
+        settings: Of the throughput, or their words: ``'batch 1, fp32, eager'``.
+    """
     names: List[str] = []
     for metric in table.metrics:
         if METRICS[metric].timed:
             names += [
                 f'{metric}: {setting}'
                 for setting in settings
-                if metric != 'latency' or setting.startswith('batch 1,')
+                if metric != 'latency' or str(setting).startswith('batch 1,')
             ]
         else:
             names.append(metric)
     return names
 
 
-def flatten(table: Table, cells: Cells, settings: List[str]) -> List[Dict[str, Any]]:
+def flatten(table: Table, cells: Cells, settings: Sequence[object]) -> List[Dict[str, Any]]:
     """One record for each row and metric: published, measured, ratio."""
     records = []
     for row in table.rows:
@@ -87,15 +90,6 @@ def _over(value: Optional[float], reference: Optional[float]) -> Optional[float]
     return None if value is None or not reference else value / reference
 
 
-def to_csv(records: List[Dict[str, Any]]) -> str:
-    """All records of a table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
-
-
 def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, Any]) -> str:
     """A table as people read it; each cell is ``published / measured (ratio)``.
 
@@ -105,14 +99,9 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
     compared = {r['metric'] for r in records if r['published'] is not None}
     head = ['published / measured (ratio)' if compared else 'measured']
     head += [METRICS[m].title + (f', {setting}' if setting else '') for m, setting in columns]
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
-    for row in table.rows:
-        mine = [
-            _cell(record, record['metric'] in compared)
-            for record in records
-            if record['network'] == row.name
-        ]
-        lines.append('| ' + ' | '.join([row.name, *mine]) + ' |')
+    cells = {row.name: [row.name] for row in table.rows}
+    for record in records:
+        cells[record['network']].append(_cell(record, record['metric'] in compared))
     notes = [f'- {table.remark}'] if table.remark else []
     reasons: Dict[str, List[str]] = {}
     for record in records:
@@ -138,6 +127,7 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
             f'{table.reference}, published → measured.'
         )
     where = '- Measured: ' + ', '.join(f'{name} {value}' for name, value in facts.items())
+    lines = tables.markdown(head, list(cells.values()))
     return '\n'.join([f'## {table.title}', '', *lines, '', *notes, where, ''])
 
 
@@ -162,22 +152,22 @@ def _cell(record: Dict[str, Any], compared: bool) -> str:
     return cell if record['ratio'] is None else f'{cell} ({record["ratio"]:.3f})'
 
 
-def page(tables: Dict[str, str]) -> str:
+def page(texts: Dict[str, str]) -> str:
     """All tables as one page."""
     intro = (
         "# The paper's tables, and what was measured\n\nWritten by `tools/reproduce.py`. "
         '"Published" is what the paper (arXiv 2411.17473) says; "measured" comes from the command '
         f'that stands below each table; a dash: not published.\n\n{METHOD}\n'
     )
-    return '\n'.join([intro, *tables.values()])
+    return '\n'.join([intro, *texts.values()])
 
 
-def fill(path: Path, tables: Dict[str, str]) -> List[str]:
+def fill(path: Path, texts: Dict[str, str]) -> List[str]:
     """Put tables between the markers of a page, ``<!-- reproduce NAME -->`` ... ``<!-- end -->``.
 
     Args:
         path: A Markdown file.
-        tables: By name.
+        texts: Tables by name.
 
     Returns:
         Names of the tables that it has markers for.
@@ -187,20 +177,19 @@ def fill(path: Path, tables: Dict[str, str]) -> List[str]:
     """
     text = path.read_text(encoding='utf-8')
     filled = []
-    for name, table in tables.items():
+    for name, table in texts.items():
         start = f'<!-- reproduce {name} -->'
         if start not in text:
             continue
-        pattern = re.compile(re.escape(start) + r'.*?<!-- end -->', re.DOTALL)
         body = table.partition('\n')[2].strip()  # the page has its own heading
-        text, count = pattern.subn(lambda _, b=body, s=start: f'{s}\n{b}\n<!-- end -->', text)
-        if not count:
+        text = tables.fill(text, start, body)
+        if text is None:
             raise UsageError(f'{path}: {start} has no <!-- end --> after it')
         filled.append(name)
     if not filled:
         raise UsageError(
-            f'{path} has no marker for any of {", ".join(tables)}; put '
-            f'<!-- reproduce {next(iter(tables))} --> and <!-- end --> where a table should stand'
+            f'{path} has no marker for any of {", ".join(texts)}; put '
+            f'<!-- reproduce {next(iter(texts))} --> and <!-- end --> where a table should stand'
         )
     path.write_text(text, encoding='utf-8')
     return filled
