@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tinyvim_mm.analysis import networks as analysis_networks
+from tinyvim_mm.analysis import peers as analysis_peers
 from tinyvim_mm.analysis.activations import FP16_MAX, ActivationRecorder
 from tinyvim_mm.analysis.feature_maps import principal_components
 from tinyvim_mm.analysis.pictures import load_pictures
@@ -338,9 +339,9 @@ def test_receptive_fields_beside_peers(tmp_path, capsys):
 
 
 def test_receptive_fields_without_timm(tmp_path, monkeypatch):
-    find_spec = analysis_networks.find_spec
+    find_spec = analysis_peers.find_spec
     monkeypatch.setattr(
-        analysis_networks, 'find_spec', lambda name: None if name == 'timm' else find_spec(name)
+        analysis_peers, 'find_spec', lambda name: None if name == 'timm' else find_spec(name)
     )
     monkeypatch.setitem(sys.modules, 'timm', None)
     report = run(tmp_path, 'erf', PHOTOGRAPHS, '--arch', 's', '--peers', 'resnet18')

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tinyvim_mm import get_config
-from tinyvim_mm.commands.demo import build_parser, main
+from tinyvim_mm.commands.demo import main
 from tinyvim_mm.core.paths import PROJECT_ROOT
-from tinyvim_mm.inference import loading as demo_loading
+from tinyvim_mm.inference import load_predictor
 from tinyvim_mm.models import TinyViM, reparameterize
 
 PHOTOGRAPHS = PROJECT_ROOT / 'data' / 'sample' / 'coco' / 'val2017'
@@ -203,15 +203,11 @@ def test_released_classifiers_run_as_they_are(picture, tmp_path):
     assert len(found['predictions'][0]['top']) == 5
 
 
-def load(checkpoint, *options):
-    args = build_parser().parse_args(
-        ['x', '--model', CLASSIFIER, '--checkpoint', str(checkpoint), '--device', 'cpu', *options]
-    )
-    return demo_loading.load_predictor(get_config(CLASSIFIER), args)
-
-
 def test_deploy_runs_the_smaller_network(checkpoint):
-    plain, deployed = load(checkpoint), load(checkpoint, '--deploy')
+    plain, deployed = (
+        load_predictor(get_config(CLASSIFIER), str(checkpoint), device='cpu', deploy=deploy)
+        for deploy in (False, True)
+    )
     sizes = [sum(p.numel() for p in x.model.parameters()) for x in (plain, deployed)]
     assert sizes[1] < sizes[0]
     image = np.random.RandomState(0).randint(0, 256, (64, 80, 3), dtype=np.uint8)

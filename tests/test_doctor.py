@@ -293,7 +293,7 @@ def test_missing_safetensors_points_to_the_doctor(monkeypatch):
 
 
 def test_what_a_machine_has_not_points_to_the_doctor(monkeypatch):
-    from tinyvim_mm.inference.loading import find_device
+    from tinyvim_mm.core.devices import find_device
     from tinyvim_mm.training import training
 
     monkeypatch.setattr(environment, 'accelerator', lambda: None)

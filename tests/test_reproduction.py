@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from tinyvim_mm import list_models
+from tinyvim_mm.commands import reproduce as command
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.measuring import cost
 from tinyvim_mm.models.catalogue import network_names
 from tinyvim_mm.reproduction import networks, output, throughput
-from tinyvim_mm.reproduction import reproduce as command
 from tinyvim_mm.reproduction.schema import METRICS, Row, Score, Table
 from tinyvim_mm.reproduction.tables import TABLES, tinyvim
 
@@ -35,9 +35,17 @@ SMALL = Table(
 )
 
 
+def only(monkeypatch, **tables):
+    """Let the command know these tables alone."""
+    for name in list(TABLES):
+        monkeypatch.delitem(TABLES, name)
+    for name, table in tables.items():
+        monkeypatch.setitem(TABLES, name, table)
+
+
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(command, 'TABLES', {'small': SMALL})
+    only(monkeypatch, small=SMALL)
 
 
 def run(*argv):
@@ -164,7 +172,7 @@ def test_latency_has_a_column_where_one_image_runs(monkeypatch, tmp_path, capsys
     table = dataclasses.replace(
         SMALL, metrics=('latency', 'throughput'), rows=SMALL.rows[:2], batches=(1, 3)
     )
-    monkeypatch.setattr(command, 'TABLES', {'small': table})
+    only(monkeypatch, small=table)
     run('small', '--out', tmp_path, '--rounds', 1, '--device', 'cpu')
     cells = json.loads((tmp_path / 'small.json').read_text())['cells']['one']
     assert set(cells) == {
@@ -268,7 +276,7 @@ def test_a_row_of_another_size_is_counted_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cost, 'count', count)
     rows = (SMALL.rows[0], dataclasses.replace(SMALL.rows[1], size=(96, 32)))
-    monkeypatch.setattr(command, 'TABLES', {'small': dataclasses.replace(SMALL, rows=rows)})
+    only(monkeypatch, small=dataclasses.replace(SMALL, rows=rows))
     run('small', '--out', tmp_path, '--no-throughput', '--device', 'cpu')
     assert seen == [(64, 64), (96, 32)]
 
@@ -407,7 +415,7 @@ def test_a_table_is_measured_and_written(small, tmp_path, capsys, monkeypatch):
 
 def test_a_resumed_table_names_every_command_that_measured(monkeypatch, tmp_path):
     table = dataclasses.replace(SMALL, rows=SMALL.rows[:2], batches=(1,))
-    monkeypatch.setattr(command, 'TABLES', {'small': table})
+    only(monkeypatch, small=table)
     run('small', '--out', tmp_path, '--rounds', 1, '--device', 'cpu')
     run('small', '--out', tmp_path, '--rounds', 1, '--device', 'cpu', '--batch', 2, '--resume')
     before = f'python tools/reproduce.py small --out {tmp_path} --rounds 1 --device cpu'
@@ -466,7 +474,7 @@ def test_accuracy_is_evaluated_by_the_toolbox(tmp_path, monkeypatch):
     table = dataclasses.replace(
         TABLES['segmentation'], rows=(Row('s', tinyvim('s'), {'miou': 38.9}, score),)
     )
-    monkeypatch.setattr(command, 'TABLES', {'segmentation': table})
+    only(monkeypatch, segmentation=table)
     run(
         *('segmentation', '--out', tmp_path, '--no-throughput', '--device', 'cpu'),
         *('--data-root', PROJECT_ROOT / 'data' / 'sample'),

@@ -3,4 +3,4 @@
 from _start import start
 
 if __name__ == '__main__':
-    start('tinyvim_mm.export.export')
+    start('tinyvim_mm.commands.export')

@@ -5,8 +5,8 @@ import pytest
 import tiny_export as tiny
 import torch
 
-from tinyvim_mm.export import check, networks, writer
-from tinyvim_mm.export.export import load_runner
+from tinyvim_mm.export import check, networks, quantization, writer
+from tinyvim_mm.export.check import load_runner
 from tinyvim_mm.models import reparameterize
 
 
@@ -80,7 +80,7 @@ def test_eight_bits_are_near(static, tmp_path):
     path = onnx_file(deployed.eval(), tmp_path)
     images = networks.random_images(8, (64, 96))
     calibration = [image[None].numpy() for image in images] if static else None
-    writer.quantize(path, tmp_path / 'int8.onnx', calibration)
+    quantization.quantize(path, tmp_path / 'int8.onnx', calibration)
     run = load_runner(tmp_path / 'int8.onnx')
     actual, expected = run(images.numpy())[0], network(images)[0].numpy()
     assert 1e-4 < np.linalg.norm(actual - expected) / np.linalg.norm(expected) < 0.3

@@ -14,8 +14,8 @@ pytest.importorskip('mmseg')
 pytest.importorskip('onnx', reason='the export to ONNX needs onnx')
 pytest.importorskip('onnxruntime', reason='ONNX files run in onnxruntime')
 
+from tinyvim_mm.commands import export as tool
 from tinyvim_mm.core.paths import CONFIG_ROOT, PROJECT_ROOT
-from tinyvim_mm.export import export as tool
 from tinyvim_mm.export import runtime
 from tinyvim_mm.export.metadata import Metadata, MetadataError
 

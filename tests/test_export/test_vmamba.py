@@ -7,8 +7,7 @@ import torch
 pytest.importorskip('onnx', reason='the export to ONNX needs onnx')
 pytest.importorskip('onnxruntime', reason='ONNX files run in onnxruntime')
 
-from tinyvim_mm.export.check import relative_error
-from tinyvim_mm.export.export import load_runner
+from tinyvim_mm.export.check import load_runner, relative_error
 from tinyvim_mm.export.networks import ExportedNetwork
 from tinyvim_mm.export.writer import custom_operators, write_onnx
 from tinyvim_mm.models import EfficientVMamba, NormClassifier, VMamba

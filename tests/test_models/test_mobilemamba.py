@@ -359,7 +359,7 @@ def test_it_compiles_without_a_break(size):
 def test_onnx_runtime_agrees(dynamic_size, tmp_path):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
-    from tinyvim_mm.export.export import load_runner
+    from tinyvim_mm.export.check import load_runner
     from tinyvim_mm.export.networks import ExportedNetwork
     from tinyvim_mm.export.writer import write_onnx
 

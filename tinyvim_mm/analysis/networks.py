@@ -1,22 +1,20 @@
-"""The networks that are looked at: of a config, of an architecture, of timm."""
+"""The networks that are looked at: of a config, or of an architecture."""
 
-import argparse
-import textwrap
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..core.environment import with_hint
+from ..core.devices import find_device
 from ..core.errors import UsageError
+from ..models import reparameterize
+from ..models.catalogue import build_network
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.starting_weights import existing_checkpoint
-from ..weights.files import extract_state_dict, load_file
 from .recording import stage_outputs
 
 #: Stands for no checkpoint where several networks are named.
@@ -27,15 +25,6 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _NEAR_ZERO = 1e-3
 #: Pictures, all at a time, from which batch norms get their statistics.
 _SETTLING = 8
-#: What networks of timm raise where a size, an option or a checkpoint does not suit them.
-_PEER_ERRORS = (
-    *(RuntimeError, AssertionError, ValueError, TypeError),
-    *(AttributeError, LookupError, NotImplementedError),
-)
-
-
-class PeerError(Exception):
-    """A network of another package cannot be looked at; the message says why."""
 
 
 @dataclass
@@ -76,11 +65,11 @@ class Network:
         return f'RANDOM WEIGHTS{factors}'
 
     def silent_factors(self) -> int:
-        """How many norms and layer scales have no factor that is not next to zero.
+        """How many norms and layer scales have only factors near zero.
 
-        Some networks begin their training so. What such a factor belongs to adds
-        nothing to the output, and a network with random weights is not what its
-        architecture could be.
+        Some networks begin their training so. A branch that is multiplied by such factors
+        adds next to nothing to the output; so with random weights the measures show less
+        than what the architecture can do.
         """
         factors = (
             p
@@ -105,24 +94,37 @@ class Network:
         return facts if self.weights else {**facts, 'factors_near_zero': self.silent_factors()}
 
 
-def load_networks(args: argparse.Namespace, pictures: Sequence[np.ndarray]) -> List[Network]:
-    """Build what ``--model`` and ``--arch`` name.
+def load_networks(
+    models: Sequence[str],
+    archs: Sequence[str],
+    checkpoints: Optional[Sequence[str]],
+    pictures: Sequence[np.ndarray],
+    *,
+    options: Optional[Mapping[str, Any]] = None,
+    device: Optional[str] = None,
+    seed: int = 0,
+    deploy: bool = False,
+) -> List[Network]:
+    """Build the backbones of configs and architectures.
 
     Args:
-        args: Of the command.
+        models: Names or paths of configs.
+        archs: Names of architectures.
+        checkpoints: A file for each, or :data:`RANDOM`; ``None`` for random weights of all.
         pictures: RGB, uint8. The statistics of batch norms among random weights
             are taken from these: with the initial ones, means of 0 and variances
             of 1, which are true of nothing, signals shrink from layer to layer.
+        options: Settings of the configs to change: dotted keys to values.
+        device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
+        seed: Of random weights.
+        deploy: Re-parameterise them.
 
     Raises:
         UsageError: No or contradictory options, or the device is not there.
         CheckpointError: A checkpoint does not fit.
     """
-    from ..inference.loading import find_device
-
-    wanted = [(name, _from_config) for name in args.model]
-    wanted += [(arch, _from_arch) for arch in args.arch]
-    checkpoints = [None if c == RANDOM else c for c in args.checkpoint or [RANDOM] * len(wanted)]
+    wanted = [*models, *archs]
+    checkpoints = [None if c == RANDOM else c for c in checkpoints or [RANDOM] * len(wanted)]
     if not wanted:
         raise UsageError(
             'name a network: --model tinyvim_s_300e_in1k (any config) or --arch s (a bare backbone)'
@@ -130,93 +132,25 @@ def load_networks(args: argparse.Namespace, pictures: Sequence[np.ndarray]) -> L
     if len(checkpoints) != len(wanted):
         raise UsageError(
             f'{len(checkpoints)} checkpoints for {len(wanted)} networks '
-            f'({", ".join(name for name, _ in wanted)}): give --checkpoint one file for each, in '
+            f'({", ".join(wanted)}): give --checkpoint one file for each, in '
             f'this order, or the word {RANDOM}'
         )
     for checkpoint in checkpoints:
         if checkpoint:
             existing_checkpoint(checkpoint, '--checkpoint')
-    device = find_device(args.device)
+    device = find_device(device)
     networks = []
-    for (name, build), checkpoint in zip(wanted, checkpoints, strict=True):
-        torch.manual_seed(args.seed)
-        network = build(name, args)
+    for index, (name, checkpoint) in enumerate(zip(wanted, checkpoints, strict=True)):
+        torch.manual_seed(seed)
+        network = _from_config(name, options) if index < len(models) else _from_arch(name)
         _fill(network, checkpoint)
         network.backbone.to(device).eval().requires_grad_(False)
         if not network.weights:
             settle_norms(network, pictures)
-        if args.deploy:
-            from ..models import reparameterize
-
+        if deploy:
             network.backbone = reparameterize(network.backbone, inplace=True)
         networks.append(network)
     return networks
-
-
-def load_peer(
-    name: str, size: Tuple[int, int], args: argparse.Namespace, pictures: Sequence[np.ndarray]
-) -> Network:
-    """Build a network of timm.
-
-    Args:
-        name: As timm knows it; or ``name=FILE`` to load a checkpoint.
-        size: Of the images, for networks that are built for one size.
-        args: Of the command.
-        pictures: See :func:`load_networks`.
-
-    Raises:
-        PeerError: timm is missing, does not know the name, or cannot build or run it so.
-        UsageError: There is no such file.
-        CheckpointError: It cannot be read.
-    """
-    if find_spec('timm') is None:
-        raise PeerError(with_hint('timm is not installed: pip install timm'))
-    import timm
-
-    from ..inference.loading import find_device
-
-    name, _, checkpoint = name.partition('=')
-    if not timm.is_model(name):
-        near = timm.list_models(f'*{name.split("_")[0]}*')[:5]
-        hint = f'; it has {", ".join(near)}' if near else ''
-        raise PeerError(f'timm {timm.__version__} has no {name}{hint}')
-    options: Dict[str, Any] = {}
-    if checkpoint:
-        # Read here: older versions of timm let a file run code.
-        file = load_file(existing_checkpoint(checkpoint, f'--peers {name}'))
-        state = extract_state_dict(file, checkpoint)
-        options = {'pretrained': True, 'pretrained_cfg_overlay': {'state_dict': state}}
-    if timm.get_pretrained_cfg(name).fixed_input_size:
-        options['img_size'] = size
-    torch.manual_seed(args.seed)
-    try:
-        backbone = timm.create_model(name, features_only=True, **options)
-    except _PEER_ERRORS as error:
-        raise PeerError(f'timm cannot build {name} so: {_brief(error)}') from error
-    backbone.to(find_device(args.device)).eval().requires_grad_(False)
-    channels = backbone.feature_info.channels()
-
-    def outputs(images: Tensor) -> List[Tensor]:
-        maps = backbone(images)
-        # Some of timm's networks keep the channels last.
-        return [
-            m if m.shape[1] == c else m.permute(0, 3, 1, 2)
-            for m, c in zip(maps, channels, strict=True)
-        ]
-
-    network = Network(name, backbone, Path(checkpoint).name if checkpoint else None, outputs)
-    try:
-        with torch.no_grad():
-            outputs(network.normalize(pictures[:1]))
-    except _PEER_ERRORS as error:
-        raise PeerError(f'{name} does not run so: {_brief(error)}') from error
-    if not network.weights:
-        settle_norms(network, pictures)
-    return network
-
-
-def _brief(error: Exception) -> str:
-    return textwrap.shorten(f'{type(error).__name__}: {error}', 200, placeholder=' ...')
 
 
 def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
@@ -238,12 +172,12 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
     network.backbone.eval()
 
 
-def _from_config(name: str, args: argparse.Namespace) -> Network:
+def _from_config(name: str, options: Optional[Mapping[str, Any]]) -> Network:
     from mmengine.registry import MODELS, DefaultScope
 
     path = find_config(name)
     cfg = load_config(path)
-    merge_options(cfg, args.cfg_options, name)
+    merge_options(cfg, options, name)
     if 'backbone' not in cfg.get('model', {}):
         raise UsageError(f'{name} has no model.backbone to look at')
     backbone_cfg = cfg.model.backbone.copy()
@@ -254,10 +188,7 @@ def _from_config(name: str, args: argparse.Namespace) -> Network:
     return _network(path.stem, backbone, **_colours(preprocessor, name))
 
 
-def _from_arch(arch: str, args: argparse.Namespace) -> Network:
-    from ..models.catalogue import build_network
-
-    del args
+def _from_arch(arch: str) -> Network:
     try:
         backbone = build_network(
             arch if '_' in arch else f'tinyvim_{arch}', normalize_outputs=False

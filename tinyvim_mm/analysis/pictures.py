@@ -1,7 +1,7 @@
 """Photographs, all of one size."""
 
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -9,7 +9,9 @@ from ..core.errors import UsageError
 from ..inference.sources import Source, UnreadableError, find_sources, read_frames
 
 
-def load_pictures(paths: Sequence[Path], size: Tuple[int, int], limit: int) -> Tuple[list, list]:
+def load_pictures(
+    paths: Sequence[Union[str, Path]], size: Tuple[int, int], limit: int
+) -> Tuple[List[str], List[np.ndarray]]:
     """Read pictures, scale them to cover a size, and crop their centres.
 
     Args:
@@ -25,7 +27,7 @@ def load_pictures(paths: Sequence[Path], size: Tuple[int, int], limit: int) -> T
     """
     files: List[Path] = []
     for path in paths:
-        files += [source.path for source in find_sources(path) if not source.is_video]
+        files += [source.path for source in find_sources(Path(path)) if not source.is_video]
     if not files:
         raise UsageError(f'no pictures in {", ".join(map(str, paths))}')
     files = files[:limit]

@@ -65,6 +65,15 @@ class Spectrum:
         counts = np.bincount(ring)[: rings + 1]
         return np.arange(rings + 1) / max(rings, 1), np.sqrt(power / counts)
 
+    def log_profile(self) -> Tuple[np.ndarray, np.ndarray]:
+        """:meth:`profile` with the decadic logarithm of the amplitudes over the largest."""
+        frequencies, amplitudes = self.profile()
+        return frequencies, _log(amplitudes)
+
+    def log_amplitude(self) -> np.ndarray:
+        """``(H, W)``, decadic logarithm of :attr:`amplitude` over the largest."""
+        return _log(self.amplitude)
+
     def high_share(self) -> float:
         """Share of the power at frequencies above half of Nyquist's, zero left out."""
         frequencies, power = self.frequencies(), self.amplitude**2
@@ -72,9 +81,9 @@ class Spectrum:
         return float(power[frequencies > 0.5].sum() / varying) if varying else 0.0
 
 
-def log_amplitude(amplitude: np.ndarray, reference: float) -> np.ndarray:
-    """Decadic logarithm of amplitudes relative to one; nothing lies below 1e-12 of it."""
-    return np.log10(np.maximum(amplitude / max(reference, 1e-300), 1e-12))
+def _log(amplitude: np.ndarray) -> np.ndarray:
+    """Decadic logarithm of amplitudes over the largest; nothing lies below 1e-12 of it."""
+    return np.log10(np.maximum(amplitude / max(amplitude.max(), 1e-300), 1e-12))
 
 
 @dataclass
@@ -155,10 +164,10 @@ class _Splitter:
 
 
 def _facts(spectrum: Spectrum) -> Dict[str, Any]:
-    frequencies, amplitudes = spectrum.profile()
+    frequencies, amplitudes = spectrum.log_profile()
     return {
         'size': list(spectrum.size),
         'share_of_power_above_half_nyquist': spectrum.high_share(),
         'frequency_over_nyquist': frequencies.tolist(),
-        'log10_amplitude_over_largest': log_amplitude(amplitudes, amplitudes.max()).tolist(),
+        'log10_amplitude_over_largest': amplitudes.tolist(),
     }

@@ -85,7 +85,7 @@ def forms(
 
 
 def _onnxruntime(model: nn.Module, image: Tensor, path: Path, leave_out_scan: bool) -> Run:
-    from ..export.export import load_runner
+    from ..export.check import load_runner
     from ..export.networks import ExportedNetwork
     from ..export.writer import write_onnx
 

@@ -1,19 +1,9 @@
-"""Command line of the demo."""
+"""``tinyvim-mm demo``, also ``tools/demo.py``."""
 
 import argparse
 import sys
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence, Tuple, Union
+from typing import Optional, Sequence
 
-from ..core.errors import UsageError
-from ..core.paths import shown
-from ..inference.exported import SUFFIX, ExportedPredictor, load_exported
-from ..inference.outputs import Outputs
-from ..inference.sources import Source, UnreadableError, count_frames, find_sources, read_frames
-from ..recipes.configs import find_config, load_config, merge_options
-from ..recipes.starting_weights import existing_checkpoint
-from ..toolboxes.predictor import Predictor
 from .options import add_cfg_options, add_trust_option, count
 from .run import run_command
 
@@ -22,10 +12,10 @@ Run a detector, segmentor or classifier on a picture, a folder or a video. Write
 with what was found for each of them, and predictions.json."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of ``tools/demo.py``."""
-    parser = argparse.ArgumentParser(prog='tools/demo.py', description=_DESCRIPTION)
-    parser.add_argument('input', metavar='INPUT', type=Path, help='picture, video, or folder')
+def build_parser(prog: str = 'tools/demo.py') -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
+    parser.add_argument('input', metavar='INPUT', help='picture, video, or folder')
     parser.add_argument(
         '--model',
         '--config',
@@ -42,9 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='do without weights, to try the pipeline; the predictions mean nothing then',
     )
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/demo'), help='folder (default: %(default)s)'
-    )
+    parser.add_argument('--out', default='work_dirs/demo', help='folder (default: %(default)s)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: what is there)')
     parser.add_argument(
         '--score-thr',
@@ -68,127 +56,38 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/demo.py``.
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/demo.py') -> None:
+    """Run the command.
 
     Args:
         argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
 
     Raises:
-        SystemExit: With code 2 after an error in the command or the files.
+        SystemExit: With code 2 after an error that the user can cure.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    if not any(argument.endswith(SUFFIX) for argument in argv):
-        run_command(parser, demo, argv)
-        return
-    # An exported file runs without torch, which run_tool asks for.
-    try:
-        demo(parser.parse_args(argv))
-    except UsageError as error:
-        print(f'{parser.prog}: error: {error}', file=sys.stderr)
-        raise SystemExit(2) from error
+    # An exported file runs without torch.
+    exported = any(argument.endswith('.onnx') for argument in argv)
+    run_command(build_parser(prog), _run, argv, needs=() if exported else ('torch', 'mmengine'))
 
 
-def demo(args: argparse.Namespace) -> None:
-    """Predict, draw and write.
+def _run(args: argparse.Namespace) -> None:
+    from ..inference import predict
 
-    Args:
-        args: Parsed by :func:`build_parser`.
-
-    Raises:
-        UsageError: Something that the user can cure. Where single files of a
-            folder cannot be read it comes last, after all others were done.
-        CheckpointError: The checkpoint cannot be read or does not fit.
-    """
-    _check_weights(args)
-    # What takes no time comes first.
-    sources = find_sources(args.input)
-    outputs = Outputs(args.out, sources)
-
-    predictor = _load(args)
-    outputs.facts.update(
-        model=predictor.name,
-        checkpoint=args.checkpoint,
-        task=predictor.task,
-        **predictor.settings,
+    predict(
+        args.input,
+        args.model,
+        args.checkpoint,
+        args.out,
+        random_weights=args.random_weights,
+        device=args.device,
+        score_thr=args.score_thr,
+        top_k=args.top_k,
+        deploy=args.deploy,
+        options=args.cfg_options,
+        trust_checkpoint=args.trust_checkpoint,
     )
-    failures: Dict[Path, str] = {}
-    try:
-        for source, frame, image in _frames(sources, failures):
-            sample = predictor.predict(image)
-            outputs.add(
-                source,
-                frame,
-                predictor.draw(image, sample),
-                predictor.describe(sample),
-                predictor.label_map(sample),
-            )
-    finally:
-        outputs.facts['classes'] = list(predictor.classes)
-        outputs.close()
-    print(f'Written to {shown(outputs.folder)}: {outputs.summary()}')
-    if failures:
-        lines = ''.join(f'\n  {shown(file)}: {why}' for file, why in failures.items())
-        raise UsageError(f'{len(failures)} of {len(sources)} files could not be read:{lines}')
-
-
-def _load(args: argparse.Namespace) -> Union[Predictor, ExportedPredictor]:
-    if str(args.checkpoint).endswith(SUFFIX):
-        return load_exported(args)
-    if not args.model:
-        raise UsageError(
-            'no --model: name the config that the checkpoint was trained with, such as '
-            'mask_rcnn_tinyvim_b_1x_coco'
-        )
-    from ..core import compat
-
-    compat.apply()
-    path = find_config(args.model)
-    cfg = load_config(path)
-    merge_options(cfg, args.cfg_options, args.model)
-
-    from ..inference.loading import load_predictor
-
-    predictor = load_predictor(cfg, args)
-    predictor.name = path.stem
-    if args.random_weights:
-        print('RANDOM weights: the predictions mean nothing.', file=sys.stderr)
-    return predictor
-
-
-def _check_weights(args: argparse.Namespace) -> None:
-    if args.checkpoint and args.random_weights:
-        raise UsageError('give either --checkpoint or --random-weights, not both')
-    if args.checkpoint:
-        existing_checkpoint(args.checkpoint, '--checkpoint')
-    elif not args.random_weights:
-        raise UsageError(
-            'no --checkpoint: name the file with the weights, such as one that tools/train.py '
-            'wrote, or give --random-weights to try the pipeline without'
-        )
-
-
-def _frames(
-    sources: Sequence[Source], failures: Dict[Path, str]
-) -> Iterator[Tuple[Source, Optional[int], 'object']]:
-    """All frames of all sources, with a bar of progress if there are several."""
-    total = sum(count_frames(source) for source in sources)
-    bar = None
-    if total > 1 and find_spec('mmengine'):  # which exported files do without
-        from mmengine.utils import ProgressBar
-
-        bar = ProgressBar(total, file=sys.stdout)
-    for source in sources:
-        try:
-            for frame, image in read_frames(source):
-                yield source, frame, image
-                if bar:
-                    bar.update()
-        except UnreadableError as error:
-            failures[source.path] = str(error)
-    if bar:
-        print()
 
 
 def _share(text: str) -> float:

@@ -1,9 +1,8 @@
-"""Tables as text: Markdown, CSV, and in the place that a page keeps for them."""
+"""Tables as text: Markdown and CSV."""
 
 import csv
 import io
-import re
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, List, Mapping, Sequence
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]], spaced: bool = False) -> List[str]:
@@ -29,20 +28,3 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def fill(page: str, start: str, table: str, end: str = '<!-- end -->') -> Optional[str]:
-    """A page with a table between two markers, in the place of what stood there.
-
-    Args:
-        page: Text of the page.
-        start: Marker before the table.
-        table: Its text.
-        end: Marker behind it; the first one that follows ``start`` counts.
-
-    Returns:
-        The new text, or ``None`` if ``end`` does not follow ``start``.
-    """
-    pattern = re.compile(f'{re.escape(start)}.*?{re.escape(end)}', re.DOTALL)
-    text, count = pattern.subn(lambda _: f'{start}\n{table}\n{end}', page)
-    return text if count else None

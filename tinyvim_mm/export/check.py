@@ -1,12 +1,15 @@
 """Comparison of an exported file with the network that it was made from."""
 
-from typing import Callable, List, Sequence
+from pathlib import Path
+from typing import Callable, List, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import ExportedNetwork
+from .metadata import Metadata
+from .networks import ExportedNetwork, random_images
+from .runtime import make_session
 
 #: Largest relative error of an exported file.
 TOLERANCE = 1e-4
@@ -27,6 +30,61 @@ def network_runner(network: ExportedNetwork) -> Run:
             return [output.numpy() for output in network(torch.from_numpy(images))]
 
     return run
+
+
+def load_runner(path: Path) -> Run:
+    """Load an exported file as a function on arrays, with as many threads as torch has.
+
+    Args:
+        path: A ``.onnx`` or ``.pt2`` file.
+    """
+    if path.suffix == '.onnx':
+        session = make_session(path, torch.get_num_threads())
+        name = session.get_inputs()[0].name
+        return lambda images: session.run(None, {name: images})
+    module = torch.export.load(path).module()
+
+    def run(images: np.ndarray) -> List[np.ndarray]:
+        with torch.no_grad():
+            return [output.numpy() for output in module(torch.from_numpy(images))]
+
+    return run
+
+
+def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, batch: int) -> None:
+    """Compare with PyTorch on two batch sizes, and two image sizes where the file takes them.
+
+    Args:
+        run: Runs the file.
+        truths: What it should compute, by name.
+        meta: Of the file.
+        batch: The smaller of the batch sizes.
+
+    Raises:
+        ExportMismatchError: The error is above the tolerance, or a shape is wrong.
+    """
+    height, width = meta.input_size
+    # The second is no multiple of anything the network divides by.
+    sizes = [(height, width), (height + 13, width + 7)] if meta.dynamic_size else [(height, width)]
+    worst = 0.0
+    for size in sizes:
+        for images in (batch, batch + 2):
+            inputs = random_images(images, size, seed=images)
+            for truth, network in truths.items():
+                try:
+                    error = error_of(network, run, inputs)
+                except ExportMismatchError as mismatch:
+                    raise ExportMismatchError(f'the file is wrong: {mismatch}') from None
+                worst = max(worst, error)
+                print(
+                    f'  {images} x {size[0]} x {size[1]}: relative error against {truth} '
+                    f'{error:.1e}'
+                )
+    if not worst <= TOLERANCE:
+        raise ExportMismatchError(
+            f'the file deviates from PyTorch by {worst:.1e}, more than {TOLERANCE:.0e}; do not use '
+            'it. Try another --opset, or leave out --dynamic-size'
+        )
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -1,12 +1,10 @@
-"""Writing networks to files: ONNX, torch.export, and their quantised forms."""
+"""Writing networks to files: ONNX and torch.export."""
 
 import contextlib
-import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +15,6 @@ from .scan import exportable_scan
 
 #: Has LayerNormalization, and every torch from 2.1 on can write it.
 OPSET = 17
-#: What is computed in 8 bits. The scan, made of other operators, stays in float32.
-QUANTIZED_OPERATORS = ('Conv', 'Gemm')
 INPUT = 'images'
 
 
@@ -105,52 +101,6 @@ def custom_operators(path: Path) -> Tuple[str, ...]:
     return tuple(sorted({f'{n.domain}::{n.op_type}' for n in nodes if n.domain}))
 
 
-def quantize(path: Path, target: Path, calibration: Optional[Sequence[np.ndarray]] = None) -> None:
-    """Write the 8-bit form of an ONNX file.
-
-    Args:
-        path: The float32 file.
-        target: The file to write.
-        calibration: Normalised images, ``(1, 3, H, W)`` each, whose activations
-            give the ranges (static quantisation). ``None`` takes the ranges of each
-            input as it comes (dynamic quantisation).
-
-    Raises:
-        MissingPackageError: onnxruntime is missing.
-    """
-    require('onnx', 'onnxruntime', purpose='--int8')
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    common = dict(op_types_to_quantize=list(QUANTIZED_OPERATORS))
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        # Folds what stands between constants and the operators that are quantised.
-        prepared = Path(folder) / path.name
-        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-        if calibration is None:
-            # ONNX Runtime's ConvInteger on CPUs takes unsigned weights only.
-            quantization.quantize_dynamic(
-                str(prepared), str(target), weight_type=quantization.QuantType.QUInt8, **common
-            )
-            return
-
-        class Reader(quantization.CalibrationDataReader):
-            images = iter(calibration)
-
-            def get_next(self) -> Optional[dict]:
-                return next(({INPUT: image} for image in self.images), None)
-
-        quantization.quantize_static(
-            str(prepared),
-            str(target),
-            Reader(),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            **common,
-        )
-
-
 def _traces() -> bool:
     """Whether the tracing exporter is there: it needs onnxscript from no version of torch."""
     return hasattr(torch.onnx, 'utils') and hasattr(torch.onnx.utils, 'export')
@@ -203,13 +153,13 @@ def _exportable(
         torch.no_grad(),
         exportable_scan(network, dynamic_size, leave_out_scan),
         exportable_upsampling(network),
-        _quiet(),
+        quiet(),
     ):
         yield
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the tracers' warnings about Python numbers; the result is checked instead."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', torch.jit.TracerWarning)

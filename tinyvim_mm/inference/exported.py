@@ -1,7 +1,5 @@
 """Exported classifiers and segmentors; neither torch nor a toolbox is needed."""
 
-import argparse
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -26,40 +24,31 @@ class ExportedPredictor:
     """Does what a :class:`~.predictor.Predictor` does, with a file of ``tools/export.py``.
 
     Args:
-        args: Of the command.
+        path: The ``.onnx`` file.
+        top_k: How many classes a classifier names.
 
     Raises:
-        UsageError: The file cannot be used; or an option that it does not know was given.
+        UsageError: The file cannot be used.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, path: str, top_k: int = 5) -> None:
         from ..export.runtime import Runner
 
-        for option, given in (
-            ('--deploy', args.deploy),
-            ('--cfg-options', args.cfg_options),
-            ('--device', args.device not in (None, 'cpu')),
-        ):
-            if given:
-                raise UsageError(
-                    f'{option} does not apply to an exported file, which is fixed and runs on the '
-                    'CPU; give the .pth file, or leave the option out'
-                )
         try:
-            self.runner = Runner(args.checkpoint)
+            self.runner = Runner(path)
         except (OSError, ImportError, ValueError, RuntimeError) as error:
-            raise UsageError(f'{args.checkpoint} cannot be used: {error}') from error
+            raise UsageError(f'{path} cannot be used: {error}') from error
         tasks = {'classifier': 'classification', 'segmentor': 'segmentation'}
         meta = self.runner.metadata
         if meta.part not in tasks:
             raise UsageError(
-                f'{args.checkpoint} holds a {meta.part}, which finds nothing by itself; the demo '
+                f'{path} holds a {meta.part}, which finds nothing by itself; the demo '
                 f'runs exported files with a {" or ".join(tasks)}'
             )
         self.task = tasks[meta.part]
         self.name: str = meta.config
         self.classes: Tuple[str, ...] = tuple(name.strip() for name in meta.classes)
-        self._top = args.top_k
+        self._top = top_k
 
     @property
     def settings(self) -> Dict[str, Any]:
@@ -100,13 +89,6 @@ class ExportedPredictor:
         """Name classes of which the file knows no names."""
         more = range(len(self.classes), least)
         self.classes += tuple(f'class {index}' for index in more)
-
-
-def load_exported(args: argparse.Namespace) -> ExportedPredictor:
-    """Open an exported file, see :class:`ExportedPredictor`."""
-    if not Path(args.checkpoint).is_file():
-        raise UsageError(f'there is no file {args.checkpoint} (seen from {Path.cwd()})')
-    return ExportedPredictor(args)
 
 
 def _draw_top(image: np.ndarray, top: List[Dict[str, Any]]) -> np.ndarray:

@@ -1,15 +1,14 @@
 """From a config and a checkpoint to something that predicts."""
 
-import argparse
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
 
-import torch
 from torch import Tensor, nn
 
 from ..conversion.keys import project_keys
-from ..core.errors import MachineError
+from ..core.devices import find_device
+from ..models import reparameterize
 from ..models.backbones.base import StagedBackbone
 from ..toolboxes.predictor import Predictor
 from ..training.fit import backbone_part, recognise
@@ -19,12 +18,31 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def load_predictor(cfg: 'Config', args: argparse.Namespace) -> Predictor:
+def load_predictor(
+    cfg: 'Config',
+    checkpoint: Optional[str] = None,
+    *,
+    name: str = 'the config',
+    device: Optional[str] = None,
+    score_thr: float = 0.3,
+    top_k: int = 5,
+    deploy: bool = False,
+    trust_checkpoint: bool = False,
+) -> Predictor:
     """Build the network, fill it, and name its classes.
 
     Args:
         cfg: Of one of the toolboxes; changed in place to fit the checkpoint.
-        args: Of the command.
+        checkpoint: Weights of the whole model; ``None`` leaves them random.
+        name: What the user called the config; for messages.
+        device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
+        score_thr: Least score of a detected object.
+        top_k: How many classes a classifier names.
+        deploy: Re-parameterise the network once it is filled.
+        trust_checkpoint: Let the checkpoint execute code.
+
+    Returns:
+        What predicts on pictures, ``(H, W, 3)``, uint8, in OpenCV's order of channels.
 
     Raises:
         MachineError: The device is not there.
@@ -32,44 +50,24 @@ def load_predictor(cfg: 'Config', args: argparse.Namespace) -> Predictor:
     """
     from mmengine.registry import init_default_scope
 
-    device = find_device(args.device)
+    device = find_device(device)
     toolbox = import_module(f'tinyvim_mm.toolboxes.{cfg.default_scope}.predictor')
     meta: Dict[str, Any] = {}
     state: Dict[str, Tensor] = {}
-    if args.checkpoint:
-        state, meta = read_checkpoint(args.checkpoint, args.trust_checkpoint)
+    if checkpoint:
+        state, meta = read_checkpoint(checkpoint, trust_checkpoint)
         toolbox.fit_config(cfg, state)
     with warnings.catch_warnings():
         # The inferencers complain of missing weights and class names; both come from here.
         warnings.simplefilter('ignore')
         init_default_scope(cfg.default_scope)
-        predictor = toolbox.build(cfg, device, args)
-    if args.checkpoint:
-        problem = f'{args.checkpoint} does not fit {args.model}'
-        fill(predictor.model, state, args.checkpoint, problem)
+        predictor = toolbox.build(cfg, device, score_thr=score_thr, top_k=top_k)
+    if checkpoint:
+        fill(predictor.model, state, checkpoint, f'{checkpoint} does not fit {name}')
     predictor.name_classes(meta)
-    if args.deploy:
-        from ..models import reparameterize
-
+    if deploy:
         reparameterize(predictor.model, inplace=True)
     return predictor
-
-
-def find_device(name: str) -> str:
-    """Check the device that the user wants, or find one.
-
-    Raises:
-        MachineError: There is no such device here.
-    """
-    from mmengine.device import get_device
-
-    try:
-        device = torch.device(name or get_device())
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises both
-        reason = str(error).splitlines()[0]
-        raise MachineError(f'--device {name} is not usable here: {reason}') from error
-    return str(device)
 
 
 def read_checkpoint(path: str, trust: bool = False) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:

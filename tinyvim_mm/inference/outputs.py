@@ -28,6 +28,7 @@ class Outputs:
 
     Attributes:
         facts: Of the run; written before the predictions.
+        predictions: An entry for each picture or frame.
 
     Raises:
         UsageError: The folder cannot be written to, or is that of the pictures.
@@ -36,7 +37,7 @@ class Outputs:
     def __init__(self, folder: Path, sources: Sequence[Source]) -> None:
         self.folder = folder
         self.facts: Dict[str, Any] = {}
-        self._predictions: List[Dict[str, Any]] = []
+        self.predictions: List[Dict[str, Any]] = []
         self._pictures = self._maps = self._videos = 0
         self._video: Optional[cv2.VideoWriter] = None
         self._video_source: Optional[Source] = None
@@ -71,7 +72,7 @@ class Outputs:
             UsageError: It cannot be written.
         """
         place = {'file': source.path.name, **({} if frame is None else {'frame': frame})}
-        self._predictions.append({**place, **prediction})
+        self.predictions.append({**place, **prediction})
         if source.is_video:
             self._add_frame(source, drawn)
             return
@@ -84,7 +85,7 @@ class Outputs:
     def close(self) -> None:
         """End the video, and write the predictions."""
         self._end_video()
-        text = json.dumps({**self.facts, 'predictions': self._predictions}, indent=1)
+        text = json.dumps({**self.facts, 'predictions': self.predictions}, indent=1)
         (self.folder / PREDICTIONS).write_text(text + '\n', encoding='utf-8')
 
     def summary(self) -> str:
@@ -95,7 +96,7 @@ class Outputs:
             (self._maps, 'label map'),
         ]
         counts = [f'{n} {name}{"s" if n > 1 else ""}' for n, name in kinds if n]
-        objects = [len(found['objects']) for found in self._predictions if 'objects' in found]
+        objects = [len(found['objects']) for found in self.predictions if 'objects' in found]
         if objects:  # pictures without a box would look like a fault
             least = self.facts.get('score_threshold')
             counts.append(f'{sum(objects) or "no"} objects with scores above {least}')

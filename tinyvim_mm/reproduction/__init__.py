@@ -1,8 +1,23 @@
-"""The paper's tables, published figures beside measured ones: ``tools/reproduce.py``.
+"""The paper's tables, published figures beside measured ones.
 
-:mod:`.tables` says which rows there are and from which entries of the metafiles their published
-figures come, :mod:`.mamba_tables` those of other Mamba networks, in the terms of :mod:`.schema`;
-:mod:`.networks` builds them, :mod:`.throughput`, :mod:`.accuracy` and
-:mod:`tinyvim_mm.measuring.cost` measure, :mod:`.output` writes. A new network is a line in one of
-the former, and its figures in ``configs/peers.yml``.
+:func:`reproduce` does it all. :mod:`.tables` says which rows there are and from which entries of
+the metafiles their published figures come, :mod:`.mamba_tables` those of other Mamba networks, in
+the terms of :mod:`.schema`; :mod:`.networks` builds them, :mod:`.measurement` and
+:mod:`.throughput` measure, :mod:`.store` keeps, :mod:`.output` writes. A new network is a line in
+one of the former, and its figures in ``configs/peers.yml``.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .reproduction import reproduce
+
+__all__ = ['reproduce']
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'reproduce':
+        from .reproduction import reproduce
+
+        return reproduce
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,11 +1,10 @@
-"""Tables as Markdown, CSV and JSON, and inside other pages."""
+"""What stands in a table: figures beside each other, notes, and where they were measured."""
 
-import csv
-import io
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
+from ..core import tables
 from ..core.errors import UsageError
 from ..core.pages import between_markers
 from ..measuring.cost import METHOD
@@ -29,22 +28,27 @@ def agrees(published: float, measured: float) -> bool:
     )
 
 
-def columns_of(table: Table, settings: List[str]) -> List[str]:
-    """Metrics of a table, those of speed once for each setting, latency where one image runs."""
+def columns_of(table: Table, settings: Sequence[object]) -> List[str]:
+    """Metrics of a table, those of speed once for each setting, latency where one image runs.
+
+    Args:
+        table: Which.
+        settings: Of the throughput, or their words: ``'batch 1, fp32, eager'``.
+    """
     names: List[str] = []
     for metric in table.metrics:
         if METRICS[metric].timed:
             names += [
                 f'{metric}: {setting}'
                 for setting in settings
-                if metric != 'latency' or setting.startswith('batch 1,')
+                if metric != 'latency' or str(setting).startswith('batch 1,')
             ]
         else:
             names.append(metric)
     return names
 
 
-def flatten(table: Table, cells: Cells, settings: List[str]) -> List[Dict[str, Any]]:
+def flatten(table: Table, cells: Cells, settings: Sequence[object]) -> List[Dict[str, Any]]:
     """One record for each row and metric: published, measured, ratio."""
     records = []
     for row in table.rows:
@@ -87,15 +91,6 @@ def _over(value: Optional[float], reference: Optional[float]) -> Optional[float]
     return None if value is None or not reference else value / reference
 
 
-def to_csv(records: List[Dict[str, Any]]) -> str:
-    """All records of a table."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]), lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
-
-
 def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, Any]) -> str:
     """A table as people read it; each cell is ``published / measured (ratio)``.
 
@@ -105,14 +100,9 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
     compared = {r['metric'] for r in records if r['published'] is not None}
     head = ['published / measured (ratio)' if compared else 'measured']
     head += [METRICS[m].title + (f', {setting}' if setting else '') for m, setting in columns]
-    lines = ['| ' + ' | '.join(head) + ' |', '|---' * len(head) + '|']
-    for row in table.rows:
-        mine = [
-            _cell(record, record['metric'] in compared)
-            for record in records
-            if record['network'] == row.name
-        ]
-        lines.append('| ' + ' | '.join([row.name, *mine]) + ' |')
+    cells = {row.name: [row.name] for row in table.rows}
+    for record in records:
+        cells[record['network']].append(_cell(record, record['metric'] in compared))
     notes = [f'- {table.remark}'] if table.remark else []
     for row in table.rows:
         for metric, figure in row.released.items():
@@ -142,6 +132,7 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
             f'{table.reference}, published → measured.'
         )
     where = '- Measured: ' + ', '.join(f'{name} {value}' for name, value in facts.items())
+    lines = tables.markdown(head, list(cells.values()))
     return '\n'.join([f'## {table.title}', '', *lines, '', *notes, where, ''])
 
 
@@ -166,22 +157,22 @@ def _cell(record: Dict[str, Any], compared: bool) -> str:
     return cell if record['ratio'] is None else f'{cell} ({record["ratio"]:.3f})'
 
 
-def page(tables: Dict[str, str]) -> str:
+def page(texts: Dict[str, str]) -> str:
     """All tables as one page."""
     intro = (
         "# The paper's tables, and what was measured\n\nWritten by `tools/reproduce.py`. "
         '"Published" is what the paper (arXiv 2411.17473) says; "measured" comes from the command '
         f'that stands below each table; a dash: not published.\n\n{METHOD}\n'
     )
-    return '\n'.join([intro, *tables.values()])
+    return '\n'.join([intro, *texts.values()])
 
 
-def fill(path: Path, tables: Dict[str, str]) -> List[str]:
+def fill(path: Path, texts: Dict[str, str]) -> List[str]:
     """Put tables between the markers of a page, ``<!-- reproduce NAME -->`` ... ``<!-- end -->``.
 
     Args:
         path: A Markdown file.
-        tables: By name.
+        texts: Tables by name.
 
     Returns:
         Names of the tables that it has markers for.
@@ -190,13 +181,13 @@ def fill(path: Path, tables: Dict[str, str]) -> List[str]:
         UsageError: The file has no such markers, or an opening one without an end.
     """
     text = path.read_text(encoding='utf-8')
-    filled = [name for name in tables if f'<!-- reproduce {name} -->' in text]
+    filled = [name for name in texts if f'<!-- reproduce {name} -->' in text]
     if not filled:
         raise UsageError(
-            f'{path} has no marker for any of {", ".join(tables)}; put '
-            f'<!-- reproduce {next(iter(tables))} --> and <!-- end --> where a table should stand'
+            f'{path} has no marker for any of {", ".join(texts)}; put '
+            f'<!-- reproduce {next(iter(texts))} --> and <!-- end --> where a table should stand'
         )
     for name in filled:
-        body = tables[name].partition('\n')[2]  # the page has its own heading
+        body = texts[name].partition('\n')[2]  # the page has its own heading
         path.write_text(between_markers(path, f'reproduce {name}', body), encoding='utf-8')
     return filled

@@ -1,6 +1,5 @@
 """What the demo asks of each toolbox, and what several answer alike."""
 
-import argparse
 import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -63,7 +62,8 @@ class Predictor(ABC):
     Args:
         inferencer: Of OpenMMLab; it holds a ``model``.
         dataset_meta: ``METAINFO`` of the config's data set, for names and colours.
-        args: Of the command.
+        score_thr: Least score of a detected object.
+        top_k: How many classes a classifier names.
     """
 
     #: Its name in the results.
@@ -72,10 +72,15 @@ class Predictor(ABC):
     name: str = ''
 
     def __init__(
-        self, inferencer: Any, dataset_meta: Mapping[str, Any], args: argparse.Namespace
+        self,
+        inferencer: Any,
+        dataset_meta: Mapping[str, Any],
+        score_thr: float = 0.3,
+        top_k: int = 5,
     ) -> None:
         self.inferencer = inferencer
-        self.args = args
+        self.score_thr = score_thr
+        self.top_k = top_k
         self.classes: Sequence[str] = ()
         self._dataset_meta = dataset_meta
 

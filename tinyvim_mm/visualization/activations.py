@@ -1,27 +1,45 @@
 """Statistics of the layers along the depth of a network."""
 
 import re
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Optional, Protocol, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..analysis.activations import FP16_MAX
 from .figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..analysis.activations import LayerStatistics
+
+class LayerStatistics(Protocol):
+    """Of all values that a layer returned.
+
+    Attributes:
+        name: Of the layer in the backbone.
+        mean: Of the finite ones.
+        std: As above.
+        max_abs: As above.
+        non_finite: Share of infinities and NaNs.
+        zeros: Share of exact zeros.
+    """
+
+    name: str
+    mean: float
+    std: float
+    max_abs: float
+    non_finite: float
+    zeros: float
 
 
 def draw_activations(
-    layers: Sequence['LayerStatistics'], title: str, warning: Optional[str]
+    layers: Sequence[LayerStatistics], limit: float, title: str, warning: Optional[str]
 ) -> Figure:
     """Largest value, spread, and shares of zeros and non-finite values, layer by layer.
 
     Args:
         layers: In the order in which they run.
+        limit: Largest number of fp16.
         title: Stands above it.
         warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
     """
@@ -35,9 +53,9 @@ def draw_activations(
     ):
         # Zero has no logarithm: a gap.
         sizes.plot(places, [v or np.nan for v in values], label=label, **style)
-    sizes.axhline(FP16_MAX, color='black', linestyle='--', linewidth=1)
+    sizes.axhline(limit, color='black', linestyle='--', linewidth=1)
     sizes.annotate(
-        'largest number of fp16', (0, FP16_MAX), (2, -10), textcoords='offset points', fontsize=8
+        'largest number of fp16', (0, limit), (2, -10), textcoords='offset points', fontsize=8
     )
     peak = max(places, key=lambda place: layers[place].max_abs)
     sizes.plot(peak, layers[peak].max_abs, 'o', color='C3', markersize=4)
@@ -66,7 +84,7 @@ def draw_activations(
     return figure
 
 
-def _mark_parts(panels: Sequence['Axes'], layers: Sequence['LayerStatistics']) -> None:
+def _mark_parts(panels: Sequence['Axes'], layers: Sequence[LayerStatistics]) -> None:
     """Shade every second part of the network, and name the parts."""
     starts, names = [], []
     for place, layer in enumerate(layers):

@@ -1,14 +1,11 @@
 """Photographs beside what each stage makes of them."""
 
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from .figure import new_figure
-
-if TYPE_CHECKING:
-    from ..analysis.feature_maps import StageMaps
 
 _LEGEND = """above: mean over
 the channels
@@ -19,9 +16,25 @@ in brackets the share of
 the variance in them"""
 
 
+class StageMaps(Protocol):
+    """What one stage makes of one picture.
+
+    Attributes:
+        shape: Channels, height, width.
+        mean: ``(h, w)``, mean over the channels.
+        components: ``(h, w, 3)`` in 0..1, three principal components as colours.
+        explained: Share of the variance in each of the three.
+    """
+
+    shape: Tuple[int, int, int]
+    mean: np.ndarray
+    components: np.ndarray
+    explained: Tuple[float, ...]
+
+
 def draw_feature_maps(
     pictures: Sequence[np.ndarray],
-    maps: Sequence[Sequence['StageMaps']],
+    maps: Sequence[Sequence[StageMaps]],
     title: str,
     warning: Optional[str],
 ) -> Figure:

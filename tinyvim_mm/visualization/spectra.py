@@ -1,18 +1,15 @@
 """Spectra of the mixers: profiles, and the two branches of Laplace mixers in two dimensions."""
 
-from typing import TYPE_CHECKING, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..analysis.spectrum import log_amplitude
 from .figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from ..analysis.spectrum import MixerSpectra, Spectrum
 
 _BEFORE, _AFTER = {'linestyle': '--'}, {'linestyle': '-'}
 _SCAN = {'marker': '.', 'markersize': 4, 'linewidth': 1}
@@ -20,7 +17,55 @@ _SCAN = {'marker': '.', 'markersize': 4, 'linewidth': 1}
 _DECADES, _CHANGE = 2.5, 1.0
 
 
-def draw_profiles(found: Sequence['MixerSpectra'], title: str, warning: Optional[str]) -> Figure:
+class Spectrum(Protocol):
+    """Amplitudes of the frequencies of some maps.
+
+    Attributes:
+        size: Height and width of the maps.
+        amplitude: ``(H, W)``, frequency zero in the middle.
+    """
+
+    size: Tuple[int, int]
+    amplitude: np.ndarray
+
+    def log_amplitude(self) -> np.ndarray:
+        """``(H, W)``, decadic logarithm of the amplitudes over the largest."""
+
+    def log_profile(self) -> Tuple[np.ndarray, np.ndarray]:
+        """Frequencies as shares of Nyquist's, and the logarithms of their amplitudes."""
+
+
+class Place(Protocol):
+    """Where a mixer stands.
+
+    Attributes:
+        name: Of the module in the backbone.
+        stage: Its stage, counted from 0.
+    """
+
+    name: str
+    stage: int
+
+
+class MixerSpectra(Protocol):
+    """What was measured at one mixer.
+
+    Attributes:
+        mixer: Where.
+        before: Of the mixer's input.
+        after: Of its output.
+        scans: Of input and output of each scanning layer in it, by name.
+        branches: Of a Laplace mixer, input and output of ``'low'`` and ``'high'``.
+    """
+
+    mixer: Place
+    before: Spectrum
+    after: Spectrum
+    scans: Dict[str, Tuple[Spectrum, Spectrum]]
+    branches: Dict[str, Tuple[Spectrum, Spectrum]]
+
+
+def draw_profiles(found: Sequence[MixerSpectra], title: str, warning: Optional[str]) -> Figure:
     """Log amplitude against frequency, a panel for each stage.
 
     Args:
@@ -61,7 +106,7 @@ def draw_profiles(found: Sequence['MixerSpectra'], title: str, warning: Optional
     return figure
 
 
-def draw_branches(found: Sequence['MixerSpectra'], title: str, warning: Optional[str]) -> Figure:
+def draw_branches(found: Sequence[MixerSpectra], title: str, warning: Optional[str]) -> Figure:
     """Two-dimensional spectra of the branches of Laplace mixers, and how they change.
 
     Args:
@@ -74,8 +119,7 @@ def draw_branches(found: Sequence['MixerSpectra'], title: str, warning: Optional
     for column, spectra in enumerate(found):
         for row, name in enumerate(('low', 'high')):
             before, after = spectra.branches[name]
-            amplitude = log_amplitude(after.amplitude, after.amplitude.max())
-            levels = _show(grid[2 * row, column], amplitude, 'magma', -_DECADES, 0)
+            levels = _show(grid[2 * row, column], after.log_amplitude(), 'magma', -_DECADES, 0)
             change = np.log10(
                 np.maximum(after.amplitude, 1e-30) / np.maximum(before.amplitude, 1e-30)
             )
@@ -95,7 +139,7 @@ def draw_branches(found: Sequence['MixerSpectra'], title: str, warning: Optional
     return figure
 
 
-def _draw_mixer(axes: 'Axes', spectra: 'MixerSpectra', colour: str, scan_colour: str) -> None:
+def _draw_mixer(axes: 'Axes', spectra: MixerSpectra, colour: str, scan_colour: str) -> None:
     _profile(axes, spectra.before, 1.0, color=colour, **_BEFORE)
     _profile(axes, spectra.after, 1.0, color=colour, **_AFTER)
     for before, after in spectra.scans.values():
@@ -105,9 +149,9 @@ def _draw_mixer(axes: 'Axes', spectra: 'MixerSpectra', colour: str, scan_colour:
         _profile(axes, after, share, color=scan_colour, **_AFTER, **_SCAN)
 
 
-def _profile(axes: 'Axes', spectrum: 'Spectrum', share: float, **style: object) -> None:
-    frequencies, amplitudes = spectrum.profile()
-    axes.plot(frequencies * share, log_amplitude(amplitudes, amplitudes.max()), **style)
+def _profile(axes: 'Axes', spectrum: Spectrum, share: float, **style: object) -> None:
+    frequencies, amplitudes = spectrum.log_profile()
+    axes.plot(frequencies * share, amplitudes, **style)
 
 
 def _show(axes: 'Axes', values: np.ndarray, colours: str, low: float, high: float) -> object:
@@ -116,7 +160,7 @@ def _show(axes: 'Axes', values: np.ndarray, colours: str, low: float, high: floa
     return axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation='nearest')
 
 
-def _caption(spectra: 'MixerSpectra') -> str:
+def _caption(spectra: MixerSpectra) -> str:
     height, width = spectra.before.size
     name = spectra.mixer.name.removeprefix('stages.').split('.')
     block = next((part for part in name[1:] if part.isdigit()), '')

@@ -1,6 +1,5 @@
 """Objects, with boxes and masks."""
 
-import argparse
 import warnings
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
@@ -18,14 +17,14 @@ def fit_config(cfg: 'Config', state: Mapping[str, 'Tensor']) -> None:
     """Nothing of a detector is known from its weights alone."""
 
 
-def build(cfg: 'Config', device: str, args: argparse.Namespace) -> 'Detector':
-    """Build mmdet's inferencer, without weights."""
+def build(cfg: 'Config', device: str, **settings: Any) -> 'Detector':
+    """Build mmdet's inferencer, without weights; ``settings`` are :class:`Predictor`'s."""
     from mmdet.apis import DetInferencer
     from mmdet.registry import DATASETS
 
     dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
     inferencer = DetInferencer(cfg, device=device, show_progress=False)
-    return Detector(inferencer, getattr(dataset, 'METAINFO', {}), args)
+    return Detector(inferencer, getattr(dataset, 'METAINFO', {}), **settings)
 
 
 class Detector(Predictor):
@@ -35,7 +34,7 @@ class Detector(Predictor):
 
     @property
     def settings(self) -> Dict[str, Any]:
-        return {'score_threshold': self.args.score_thr}
+        return {'score_threshold': self.score_thr}
 
     def num_classes(self) -> Optional[int]:
         head = getattr(self.model, 'roi_head', self.model)
@@ -61,14 +60,14 @@ class Detector(Predictor):
                 np.ascontiguousarray(image[..., ::-1]),
                 sample,
                 draw_gt=False,
-                pred_score_thr=self.args.score_thr,
+                pred_score_thr=self.score_thr,
             )
         return visualizer.get_image()[..., ::-1]
 
     def describe(self, sample: 'DetDataSample') -> Dict[str, Any]:
         """Objects as COCO's results have them: ``bbox`` is x, y, width, height; masks are RLE."""
         found = sample.pred_instances
-        found = found[found.scores > self.args.score_thr]
+        found = found[found.scores > self.score_thr]
         objects: List[Dict[str, Any]] = []
         rows = zip(found.labels.tolist(), found.scores.tolist(), found.bboxes.tolist(), strict=True)
         for label, score, (x1, y1, x2, y2) in rows:

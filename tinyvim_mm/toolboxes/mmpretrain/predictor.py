@@ -1,6 +1,5 @@
 """Classes of whole pictures."""
 
-import argparse
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
@@ -27,14 +26,14 @@ def fit_config(cfg: 'Config', state: Mapping[str, 'Tensor']) -> None:
         cfg.model.distillation = None
 
 
-def build(cfg: 'Config', device: str, args: argparse.Namespace) -> 'Classifier':
-    """Build mmpretrain's inferencer, without weights."""
+def build(cfg: 'Config', device: str, **settings: Any) -> 'Classifier':
+    """Build mmpretrain's inferencer, without weights; ``settings`` are :class:`Predictor`'s."""
     from mmpretrain import ImageClassificationInferencer
     from mmpretrain.registry import DATASETS
 
     dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
     inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=device)
-    return Classifier(inferencer, getattr(dataset, 'METAINFO', {}), args)
+    return Classifier(inferencer, getattr(dataset, 'METAINFO', {}), **settings)
 
 
 class Classifier(Predictor):
@@ -44,7 +43,7 @@ class Classifier(Predictor):
 
     @property
     def settings(self) -> Dict[str, Any]:
-        return {'top_k': min(self.args.top_k, len(self.classes))}
+        return {'top_k': min(self.top_k, len(self.classes))}
 
     def num_classes(self) -> Optional[int]:
         return self.inferencer.config.model.head.num_classes

@@ -1,6 +1,5 @@
 """A class for each pixel."""
 
-import argparse
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
@@ -17,15 +16,15 @@ def fit_config(cfg: 'Config', state: Mapping[str, 'Tensor']) -> None:
     """Nothing of a segmentor is known from its weights alone."""
 
 
-def build(cfg: 'Config', device: str, args: argparse.Namespace) -> 'Segmentor':
-    """Build mmseg's inferencer, without weights."""
+def build(cfg: 'Config', device: str, **settings: Any) -> 'Segmentor':
+    """Build mmseg's inferencer, without weights; ``settings`` are :class:`Predictor`'s."""
     from mmseg.apis import MMSegInferencer
     from mmseg.registry import DATASETS
 
     dataset = DATASETS.get(cfg.test_dataloader.dataset.type)
     inferencer = MMSegInferencer(cfg, device=device)
     inferencer.show_progress = False  # mmseg 1.2 does not take it as an argument
-    return Segmentor(inferencer, getattr(dataset, 'METAINFO', {}), args)
+    return Segmentor(inferencer, getattr(dataset, 'METAINFO', {}), **settings)
 
 
 class Segmentor(Predictor):

@@ -1,0 +1,107 @@
+"""``tinyvim-mm export``, also ``tools/export.py``."""
+
+import argparse
+from pathlib import Path
+from typing import Optional, Sequence
+
+from .options import add_cfg_options, add_trust_option
+from .run import run_command
+
+_DESCRIPTION = """\
+Write the network of a config to a file that runs without OpenMMLab: ONNX of standard operators, or
+a torch.export program. Classifiers and segmentors are written end to end, from the normalised
+image; of detectors backbone and neck, or the backbone alone. The file is run and compared with
+PyTorch on two batch sizes before the tool ends; both latencies are printed."""
+
+
+def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
+    parser.set_defaults(prog=prog)
+    add = parser.add_argument
+    add('config', help='path of a config, or its name: tinyvim_s_300e_in1k')
+    add('--checkpoint', help='weights (default: random ones, for measurements)')
+    add('--out', required=True, type=Path, metavar='FILE', help='file to write: .onnx or .pt2')
+    add('--format', choices=['onnx', 'torch-export'], help='default: by the name of FILE')
+    add(
+        '--part',
+        choices=['classifier', 'segmentor', 'neck', 'backbone'],
+        help='what to export (default: the classifier or segmentor; of a detector backbone and '
+        'neck)',
+    )
+    add(
+        '--output',
+        choices=['logits', 'probabilities', 'labels'],
+        help='of a classifier (default: logits) or segmentor (default: labels)',
+    )
+    add(
+        '--input-size',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='height and width (default: those of the architecture for mmpretrain, 512 512 for '
+        'mmseg, 800 1344 for mmdet)',
+    )
+    add('--batch', type=int, default=1, help='images at a time for the latency; any batch runs')
+    add(
+        '--dynamic-size',
+        action='store_true',
+        help='let an .onnx file take any height and width; slower than a file for one size',
+    )
+    add('--opset', type=int, help='version of the ONNX operators (default: 17)')
+    add(
+        '--int8',
+        choices=['dynamic', 'static'],
+        help='write FILE.int8.onnx too and report its error',
+    )
+    add(
+        '--calibration',
+        type=Path,
+        metavar='FOLDER',
+        help='pictures from which --int8 static takes the ranges',
+    )
+    add('--no-deploy', action='store_true', help='keep the training form: no re-parameterisation')
+    add('--rounds', type=int, default=9, help='measurements of each latency; 0 measures none')
+    add_cfg_options(parser, 'change settings of the config')
+    add_trust_option(parser)
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/export.py') -> None:
+    """Run the command.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
+
+    Raises:
+        SystemExit: With code 2 after an error that the user can cure, 1 if the file
+            computes something else than PyTorch.
+    """
+    run_command(build_parser(prog), _run, argv)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from ..export import ExportMismatchError, export
+
+    try:
+        export(
+            args.config,
+            args.out,
+            checkpoint=args.checkpoint,
+            format=args.format,
+            part=args.part,
+            output=args.output,
+            input_size=args.input_size,
+            batch=args.batch,
+            dynamic_size=args.dynamic_size,
+            opset=args.opset,
+            int8=args.int8,
+            calibration=args.calibration,
+            deploy=not args.no_deploy,
+            rounds=args.rounds,
+            options=args.cfg_options,
+            trust_checkpoint=args.trust_checkpoint,
+        )
+    except ExportMismatchError as error:
+        raise SystemExit(f'{args.prog}: {error}') from None

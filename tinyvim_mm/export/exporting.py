@@ -1,0 +1,202 @@
+"""Export of a config's network: check the options, write, compare with PyTorch, measure."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import torch
+
+from ..core.compat import apply as apply_compat
+from ..core.environment import require
+from ..core.errors import UsageError
+from ..measuring.timing import time_in_turns
+from ..models import reparameterize
+from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.starting_weights import existing_checkpoint
+from ..weights.files import install_safe_loader
+from . import networks, quantization, writer
+from .check import Run, compare, load_runner, network_runner
+
+SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
+_PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
+
+
+def export(
+    config: Union[str, Path],
+    out: Union[str, Path],
+    *,
+    checkpoint: Union[str, Path, None] = None,
+    format: Optional[str] = None,
+    part: Optional[str] = None,
+    output: Optional[str] = None,
+    input_size: Optional[Sequence[int]] = None,
+    batch: int = 1,
+    dynamic_size: bool = False,
+    opset: Optional[int] = None,
+    int8: Optional[str] = None,
+    calibration: Union[str, Path, None] = None,
+    deploy: bool = True,
+    rounds: int = 9,
+    options: Optional[Mapping[str, Any]] = None,
+    trust_checkpoint: bool = False,
+) -> Path:
+    """Write the network of a config to a file, compare it with PyTorch, and measure both.
+
+    Args:
+        config: Path of a config, or name of one of the project's.
+        out: File to write, ``.onnx`` or ``.pt2``.
+        checkpoint: File with the weights; ``None`` leaves them random, for measurements.
+        format: ``'onnx'`` or ``'torch-export'``; ``None`` goes by the name of ``out``.
+        part: ``'classifier'``, ``'segmentor'``, ``'neck'`` (backbone and neck) or
+            ``'backbone'``; ``None`` takes the largest part that can be exported.
+        output: ``'logits'``, ``'probabilities'`` or ``'labels'``; ``None`` takes logits of a
+            classifier, labels of a segmentor.
+        input_size: Height and width in pixels; ``None`` takes the usual one of the task.
+        batch: Images at a time for the latency; any batch runs.
+        dynamic_size: Let an ONNX file take any height and width.
+        opset: Version of the ONNX operators; ``None`` takes :data:`.writer.OPSET`.
+        int8: ``'dynamic'`` or ``'static'`` writes an 8-bit ONNX file, too.
+        calibration: Folder of pictures from which static ranges are taken.
+        deploy: Re-parameterise the network.
+        rounds: Measurements of each latency; 0 measures none.
+        options: Settings of the config to change: dotted keys to values.
+        trust_checkpoint: Let the checkpoint execute code.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        UsageError: Something that the user can cure; the message says how.
+        CheckpointError: The checkpoint cannot be used.
+        ExportMismatchError: The file computes something else than PyTorch.
+        MissingPackageError: A package that the format needs is missing.
+
+    Example:
+        >>> from tinyvim_mm.export import export
+        >>> export('tinyvim_s_300e_in1k', 'tinyvim_s.onnx', rounds=0)  # doctest: +SKIP
+        PosixPath('tinyvim_s.onnx')
+    """
+    out = Path(out)
+    calibration = Path(calibration) if calibration is not None else None
+    file_format = _check_file(out, format, dynamic_size, int8)
+    pictures = _check_calibration(int8, calibration)
+    _check_numbers(batch, rounds, input_size, dynamic_size)
+
+    apply_compat()
+    install_safe_loader(trust=trust_checkpoint)
+    if checkpoint:
+        checkpoint = existing_checkpoint(str(checkpoint), '--checkpoint')
+    path = find_config(str(config))
+    cfg = load_config(path)
+    merge_options(cfg, options, str(config))
+    part, output = _choose(part, output, cfg.default_scope)
+
+    trained, classes = networks.build(cfg, part, output, checkpoint, trust_checkpoint)
+    size = tuple(input_size or networks.input_size(cfg.default_scope, trained.model))
+    if checkpoint is None:
+        print('No --checkpoint: the weights are random, the file is good for measurements only.')
+    network = trained
+    if deploy:
+        network = networks.ExportedNetwork(reparameterize(trained.model), part, output).eval()
+    meta = networks.describe(cfg, path.stem, network, size, dynamic_size, classes, checkpoint)
+
+    # Two images: an exporter may take a batch of one for a constant.
+    example = networks.random_images(2, size)
+    if file_format == 'onnx':
+        writer.write_onnx(network, example, out, dynamic_size, opset or writer.OPSET)
+        writer.add_metadata(out, meta.to_props())
+        if writer.custom_operators(out):
+            print(f'Operators beside ONNX: {", ".join(writer.custom_operators(out))}')
+    else:
+        writer.write_program(network, example, out)
+    print(f'Written: {out} ({out.stat().st_size / 2**20:.1f} MiB), {part}, {output}')
+
+    run = load_runner(out)
+    truths = {'PyTorch': network}
+    if trained is not network:
+        truths['the training form'] = trained
+    compare(run, truths, meta, batch)
+    runs = {'PyTorch eager': network_runner(network), out.name: run}
+    if int8:
+        target = quantization.target_of(out)
+        runs[target.name] = quantization.write_int8(
+            out, target, pictures if int8 == 'static' else (), network.output, meta
+        )
+    if rounds:
+        _measure(runs, networks.random_images(batch, size), rounds)
+    return out
+
+
+def _check_file(out: Path, file_format: Optional[str], dynamic_size: bool, int8: Any) -> str:
+    """Find what would stop the work before it starts; the format."""
+    formats = {suffix: name for name, suffix in SUFFIXES.items()}
+    found = file_format or formats.get(out.suffix)
+    if found is None or out.suffix != SUFFIXES[found]:
+        wanted = SUFFIXES[file_format] if file_format else ' or '.join(formats)
+        raise UsageError(f'--out {out} must end in {wanted}')
+    if not out.parent.is_dir():
+        raise UsageError(f'the folder {out.parent} of --out does not exist; make it')
+    if found == 'onnx':
+        require('onnx', 'onnxruntime', purpose='tools/export.py')
+    elif int8:
+        raise UsageError('--int8 quantises ONNX files; choose an --out that ends in .onnx')
+    if dynamic_size and found == 'torch-export':
+        raise UsageError(
+            'a .pt2 has one height and width: torch.export specialises the scan to it. Leave out '
+            '--dynamic-size and export one file for each --input-size, or export to .onnx'
+        )
+    return found
+
+
+def _check_calibration(int8: Optional[str], folder: Optional[Path]) -> List[Path]:
+    """The pictures of the folder."""
+    if (int8 == 'static') != (folder is not None):
+        raise UsageError(
+            '--int8 static takes its ranges from pictures: give --calibration FOLDER with it, '
+            'and only with it'
+        )
+    if folder is None:
+        return []
+    pictures = sorted(p for p in folder.rglob('*') if p.suffix.lower() in _PICTURES)
+    if not pictures:
+        raise UsageError(
+            f'--calibration: no pictures ({", ".join(_PICTURES)}) in the folder {folder}'
+        )
+    return pictures
+
+
+def _check_numbers(
+    batch: int, rounds: int, input_size: Optional[Sequence[int]], dynamic_size: bool
+) -> None:
+    if batch < 1 or rounds < 0:
+        raise UsageError('--batch must be at least 1 and --rounds at least 0')
+    smallest = 64 if dynamic_size else 32
+    if input_size and min(input_size) < smallest:
+        raise UsageError(
+            f'--input-size must be at least {smallest} {smallest}, got '
+            f'{" ".join(map(str, input_size))}'
+        )
+
+
+def _choose(part: Optional[str], output: Optional[str], scope: str) -> Tuple[str, str]:
+    parts = networks.PARTS[scope]
+    part = part or parts[0]
+    if part not in parts:
+        raise UsageError(
+            f'--part {part}: of a config of {scope} can be exported: {", ".join(parts)}'
+        )
+    outputs = networks.OUTPUTS[part]
+    output = output or outputs[0]
+    if output not in outputs:
+        raise UsageError(f'--output {output}: the {part} can give: {", ".join(outputs)}')
+    return part, output
+
+
+def _measure(runs: Dict[str, Run], images: torch.Tensor, rounds: int) -> None:
+    inputs = images.numpy()
+    contenders = {name: lambda run=run: run(inputs) for name, run in runs.items()}
+    timings = time_in_turns(contenders, torch.device('cpu'), rounds)
+    shape = ' x '.join(map(str, images.shape))
+    print(f'Latency for {shape}, {torch.get_num_threads()} threads, median of {rounds}:')
+    first = next(iter(timings.values())).median
+    for name, timing in timings.items():
+        print(f'  {name:<28} {timing.median * 1e3:8.1f} ms   {first / timing.median:5.2f}x')

@@ -1,0 +1,197 @@
+"""Prediction on files: find them, run the network on each, draw and write."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from ..core.errors import UsageError
+from ..core.paths import shown
+from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.starting_weights import existing_checkpoint
+from .exported import SUFFIX, ExportedPredictor
+from .outputs import Outputs
+from .sources import Source, UnreadableError, count_frames, find_sources, read_frames
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..toolboxes.predictor import Predictor
+
+
+def predict(
+    input: Union[str, Path],
+    model: Union[str, Path, None] = None,
+    checkpoint: Union[str, Path, None] = None,
+    out: Union[str, Path] = 'work_dirs/demo',
+    *,
+    random_weights: bool = False,
+    device: Optional[str] = None,
+    score_thr: float = 0.3,
+    top_k: int = 5,
+    deploy: bool = False,
+    options: Optional[Mapping[str, Any]] = None,
+    trust_checkpoint: bool = False,
+) -> List[Dict[str, Any]]:
+    """Predict on pictures and videos; draw what was found, and write it as JSON.
+
+    Args:
+        input: A picture, a video, or a folder of them.
+        model: Name or path of a config; an exported file needs none.
+        checkpoint: Weights of the model; or an exported classifier or segmentor (``.onnx``),
+            which runs without torch and the toolboxes.
+        out: Folder for the drawn pictures and videos, label maps of segmentors, and
+            ``predictions.json``.
+        random_weights: Do without a checkpoint, to try the pipeline.
+        device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
+        score_thr: Least score of a detected object, 0 to 1.
+        top_k: How many classes a classifier names.
+        deploy: Re-parameterise the network before it runs.
+        options: Settings of the config to change: dotted keys to values.
+        trust_checkpoint: Let the checkpoint execute code.
+
+    Returns:
+        An entry for each picture or frame, as in ``predictions.json``: ``file``, ``width``,
+        ``height`` in pixels, and ``objects``, ``shares`` or ``top``.
+
+    Raises:
+        UsageError: Something that the user can cure; the message says how. Where single
+            files of a folder cannot be read it comes last, after all others were done.
+        CheckpointError: The checkpoint cannot be read or does not fit.
+        MissingPackageError: A package that the config needs is missing.
+
+    Example:
+        >>> from tinyvim_mm.inference import predict
+        >>> predict('photo.jpg', 'tinyvim_s_300e_in1k', 'tinyvim_s.pth')  # doctest: +SKIP
+        [{'file': 'photo.jpg', 'height': 480, 'width': 640, 'top': [{'class': 'tench', ...}]}]
+    """
+    checkpoint = str(checkpoint) if checkpoint else None
+    _check_weights(checkpoint, random_weights)
+    # What takes no time comes first.
+    sources = find_sources(Path(input))
+    outputs = Outputs(Path(out), sources)
+
+    predictor: Union[Predictor, ExportedPredictor]
+    if checkpoint and checkpoint.endswith(SUFFIX):
+        _refuse_settings(deploy, options, device)
+        predictor = ExportedPredictor(checkpoint, top_k)
+    elif model:
+        predictor = _load(
+            str(model),
+            checkpoint,
+            options,
+            device=device,
+            score_thr=score_thr,
+            top_k=top_k,
+            deploy=deploy,
+            trust_checkpoint=trust_checkpoint,
+        )
+    else:
+        raise UsageError(
+            'no --model: name the config that the checkpoint was trained with, such as '
+            'mask_rcnn_tinyvim_b_1x_coco'
+        )
+    outputs.facts.update(
+        model=predictor.name, checkpoint=checkpoint, task=predictor.task, **predictor.settings
+    )
+    failures: Dict[Path, str] = {}
+    try:
+        for source, frame, image in _frames(sources, failures):
+            sample = predictor.predict(image)
+            outputs.add(
+                source,
+                frame,
+                predictor.draw(image, sample),
+                predictor.describe(sample),
+                predictor.label_map(sample),
+            )
+    finally:
+        outputs.facts['classes'] = list(predictor.classes)
+        outputs.close()
+    print(f'Written to {shown(outputs.folder)}: {outputs.summary()}')
+    if failures:
+        lines = ''.join(f'\n  {shown(file)}: {why}' for file, why in failures.items())
+        raise UsageError(f'{len(failures)} of {len(sources)} files could not be read:{lines}')
+    return outputs.predictions
+
+
+def _check_weights(checkpoint: Optional[str], random_weights: bool) -> None:
+    if checkpoint and random_weights:
+        raise UsageError('give either --checkpoint or --random-weights, not both')
+    if checkpoint:
+        existing_checkpoint(checkpoint, '--checkpoint')
+    elif not random_weights:
+        raise UsageError(
+            'no --checkpoint: name the file with the weights, such as one that tools/train.py '
+            'wrote, or give --random-weights to try the pipeline without'
+        )
+
+
+def _refuse_settings(
+    deploy: bool, options: Optional[Mapping[str, Any]], device: Optional[str]
+) -> None:
+    for option, given in (
+        ('--deploy', deploy),
+        ('--cfg-options', options),
+        ('--device', device not in (None, 'cpu')),
+    ):
+        if given:
+            raise UsageError(
+                f'{option} does not apply to an exported file, which is fixed and runs on the '
+                'CPU; give the .pth file, or leave the option out'
+            )
+
+
+def _load(
+    model: str,
+    checkpoint: Optional[str],
+    options: Optional[Mapping[str, Any]],
+    **settings: Any,
+) -> 'Predictor':
+    from ..core import compat  # loads torch, as does what follows; exported files need neither
+
+    compat.apply()
+    path = find_config(model)
+    cfg = load_config(path)
+    merge_options(cfg, options, model)
+
+    from .loading import load_predictor
+
+    predictor = load_predictor(cfg, checkpoint, name=model, **settings)
+    predictor.name = path.stem
+    if not checkpoint:
+        print('RANDOM weights: the predictions mean nothing.', file=sys.stderr)
+    return predictor
+
+
+def _frames(
+    sources: Sequence[Source], failures: Dict[Path, str]
+) -> Iterator[Tuple[Source, Optional[int], 'np.ndarray']]:
+    """All frames of all sources, with a bar of progress if there are several."""
+    total = sum(count_frames(source) for source in sources)
+    bar = None
+    if total > 1 and find_spec('mmengine'):  # which exported files do without
+        from mmengine.utils import ProgressBar
+
+        bar = ProgressBar(total, file=sys.stdout)
+    for source in sources:
+        try:
+            for frame, image in read_frames(source):
+                yield source, frame, image
+                if bar:
+                    bar.update()
+        except UnreadableError as error:
+            failures[source.path] = str(error)
+    if bar:
+        print()
