@@ -10,6 +10,7 @@ from torch import nn
 
 from tinyvim_mm import list_models
 from tinyvim_mm.commands import reproduce as command
+from tinyvim_mm.core import tables as core_tables
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.measuring import cost
@@ -244,7 +245,7 @@ def test_the_pages_are_those_of_the_tables(name):
     settings = list(dict.fromkeys(r['setting'] for r in stored['records'] if r['setting']))
     records = output.flatten(TABLES[name], stored['cells'], settings)
     assert records == stored['records']
-    assert output.to_csv(records) == (folder / f'{name}.csv').read_text()
+    assert core_tables.to_csv(records) == (folder / f'{name}.csv').read_text()
     page = output.to_markdown(TABLES[name], records, stored['provenance'])
     assert page == (folder / f'{name}.md').read_text()
     assert page in (folder / 'README.md').read_text()
