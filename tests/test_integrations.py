@@ -9,9 +9,10 @@ import pytest
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import TinyViM, reparameterize
 from tinyvim_mm.weights import hub
-from tinyvim_mm.weights.files import CheckpointError, load_file
+from tinyvim_mm.weights.files import load_file
 
 # -- the Hub -----------------------------------------------------------------------
 

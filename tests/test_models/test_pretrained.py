@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch_abilities import needs_safe_types
 
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.models.backbones import base
 from tinyvim_mm.weights import files as checkpoint
-from tinyvim_mm.weights.files import CheckpointError, install_safe_loader, load_file
+from tinyvim_mm.weights.files import install_safe_loader, load_file
 
 KEY = 'network.0.0.mlp.fc1.c.weight'
 
