@@ -8,12 +8,14 @@ surrounds it in other tasks is in :data:`~.recognition.TASK_PARTS`.
 """
 
 import re
+from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 from torch import Tensor
 
 from ..core.errors import CheckpointError
 from ..version import __version__
+from ..weights.files import file_sha256, load_file
 from ..weights.keys import (
     WRAPPERS,
     KeyRules,
@@ -134,6 +136,24 @@ def convert(
         arch=conversion.arch,
         task=task,
     )
+    return conversion
+
+
+def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversion:
+    """Read a file and convert it; name and SHA-256 of the file go into ``meta``.
+
+    Args:
+        path: A local file.
+        trust: See :func:`~tinyvim_mm.weights.files.load_file`.
+        **arguments: See :func:`convert`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: See :func:`convert`.
+    """
+    file = load_file(str(path), trust=trust, finite=False)
+    conversion = convert(file, str(path), **arguments)
+    conversion.meta.update(source=path.name, source_sha256=file_sha256(path))
     return conversion
 
 

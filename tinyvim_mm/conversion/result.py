@@ -1,11 +1,17 @@
 """What a conversion comes to: the tensors under their new keys, and an account of every key."""
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import torch
 from torch import Tensor
 
-from .recognition import Backbone
+from ..weights import safetensors_file
+from .recognition import CLASSIFICATION, Backbone
+
+SUFFIXES = ('.pth', '.pt', safetensors_file.SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,26 @@ class Conversion:
             f'{self.backbone.title(self.arch)}, {self.task}, from the {self.source_layout} to the '
             f'{self.target_layout} layout: {len(self.fates)} entries, {", ".join(counts)}'
         )
+
+
+def save(conversion: Conversion, path: Path) -> None:
+    """Write the output; a file that is there is replaced once the new one is whole.
+
+    Args:
+        conversion: What :func:`~.layouts.convert` returned.
+        path: File with one of :data:`SUFFIXES`, which chooses the format.
+    """
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        if path.suffix == safetensors_file.SUFFIX:
+            safetensors_file.write(partial, conversion.state, conversion.meta)
+        else:
+            released_classifier = (conversion.task, conversion.target_layout) == (
+                CLASSIFICATION,
+                'released',
+            )
+            wrapper = 'model' if released_classifier else 'state_dict'
+            torch.save({'meta': conversion.meta, wrapper: conversion.state}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

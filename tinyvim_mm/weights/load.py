@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import (
     Any,
     Callable,
-    Collection,
     Dict,
     Iterator,
     List,
@@ -46,8 +45,7 @@ class Policy:
     Attributes:
         name: What the model is called in errors.
         whole: Raise unless every tensor of the model comes from the checkpoint and every
-            key there means something. Otherwise what fits is filled in, and the report
-            tells the rest.
+            key there means something. Otherwise only another shape is an error.
         may_be_fresh: Patterns of the model's keys that may keep their initial values all
             the same.
         aside: (pattern, reason) of keys that are knowingly not used, beside those that
@@ -125,14 +123,13 @@ def load_into(
         report = _account(model, state, policy)
     if others:
         report.aside[policy.outside].extend(others)
-    if policy.whole and not report.fits:
+    if (policy.whole and not report.fits) or (policy.fill and report.mismatched):
         hint = policy.recognise(state, report) if policy.recognise else ''
         message = f'{origin} does not fit {policy.name}.{hint}\n{report.complaint()}'
         raise CheckpointError(f'{message}\n{policy.cure}' if policy.cure else message)
     if policy.fill:
-        with _overlooked(model, report.mismatched):
-            # Classes that override the method come here from it.
-            nn.Module.load_state_dict(model, state, strict=False, assign=assign)
+        # Classes that override the method come here from it.
+        nn.Module.load_state_dict(model, state, strict=False, assign=assign)
     return report
 
 
@@ -216,19 +213,6 @@ def _left_aside(model: nn.Module) -> Iterator[Tuple[str, str]]:
 
 def _plain(key: str) -> str:
     return key.replace(_WRAPPED_BY_FSDP, '')
-
-
-@contextlib.contextmanager
-def _overlooked(model: nn.Module, keys: Collection[str]) -> Iterator[None]:
-    """Let torch not see some keys of what is loaded."""
-
-    def overlook(module, state, prefix, *others):
-        for name, _ in _tensors_of(module):
-            if prefix + name in keys:
-                state.pop(prefix + name, None)
-
-    with _hooked(model, overlook) if keys else contextlib.nullcontext():
-        yield
 
 
 @contextlib.contextmanager
