@@ -14,8 +14,9 @@ from typing import Any, Dict, Mapping, Optional
 from torch import Tensor
 
 from ..core.errors import CheckpointError
+from ..core.paths import file_sha256
 from ..version import __version__
-from ..weights.files import file_sha256, load_file
+from ..weights.files import load_file
 from ..weights.keys import (
     WRAPPERS,
     KeyRules,

@@ -28,7 +28,7 @@ from timm.models import (  # noqa: E402
 
 from ..models.catalogue import find_network, network_names  # noqa: E402
 from ..registry import MODELS  # noqa: E402
-from ..weights.files import Checkpoint, load_file, refuse_not_finite  # noqa: E402
+from ..weights.files import load_file, refuse_not_finite, training_state_allowed  # noqa: E402
 from ..weights.keys import extract_state_dict  # noqa: E402
 from .timm_model import BackboneClassifier, BackboneFeatures, translate  # noqa: E402
 
@@ -71,26 +71,26 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             overlay = {**(sources[1] or {}), 'state_dict': _weights_of(file)}
             kwargs['pretrained_cfg_overlay'] = overlay
     stages = range(len(find_network(name)[0].strides))
-    return build_model_with_cfg(
-        BackboneClassifier,
-        name,
-        pretrained,
-        pretrained_filter_fn=translate,
-        feature_cfg={'out_indices': tuple(stages), 'feature_cls': BackboneFeatures},
-        network=name,
-        **kwargs,
-    )
+    with training_state_allowed():  # in what timm itself fetches
+        return build_model_with_cfg(
+            BackboneClassifier,
+            name,
+            pretrained,
+            pretrained_filter_fn=translate,
+            feature_cfg={'out_indices': tuple(stages), 'feature_cls': BackboneFeatures},
+            network=name,
+            **kwargs,
+        )
 
 
 def _weights_of(file: Any) -> Mapping[str, Tensor]:
     """Read the weights of a file once; as in timm, their moving average if there is one."""
     checkpoint = load_file(str(file))
-    if isinstance(checkpoint, Mapping):
-        for average in ('state_dict_ema', 'model_ema'):
-            if isinstance(checkpoint.get(average), Mapping):
-                checkpoint = Checkpoint(checkpoint[average], checkpoint.origin)
-                refuse_not_finite(checkpoint, checkpoint.origin)
-                break
+    for key in ('state_dict_ema', 'model_ema'):
+        average = checkpoint.get(key) if isinstance(checkpoint, Mapping) else None
+        if average is not None:
+            refuse_not_finite(average, str(file))
+            return extract_state_dict(average, str(file))
     return extract_state_dict(checkpoint, str(file))
 
 

@@ -9,7 +9,6 @@ import _codecs
 import argparse
 import contextlib
 import difflib
-import hashlib
 import logging
 import os
 import pickle
@@ -124,18 +123,13 @@ def _read_file(path: str, map_location: Any, trust: bool) -> Any:
 
     def read() -> Any:
         checks.check_archive(file)
-        content = read_unchecked()
+        if file.suffix == safetensors_file.SUFFIX:
+            content = safetensors_file.read(file, map_location)
+        else:
+            with _weights_only(forced=False) if trust else training_state_allowed():
+                content = torch.load(file, map_location=map_location, weights_only=not trust)
         checks.check_sizes(content, file.stat().st_size)
         return content
-
-    def read_unchecked() -> Any:
-        if file.suffix == safetensors_file.SUFFIX:
-            return safetensors_file.read(file, map_location)
-        if trust:
-            with _weights_only(forced=False):
-                return torch.load(file, map_location=map_location, weights_only=False)
-        with _training_state_allowed():
-            return torch.load(file, map_location=map_location, weights_only=True)
 
     return _read(str(file), read, trust)
 
@@ -162,26 +156,17 @@ def refuse_not_finite(content: Any, origin: str) -> None:
 
 
 def _not_finite(content: Any, origin: str) -> str:
-    keys = content.not_finite if isinstance(content, Checkpoint) else None
+    keys = getattr(content, 'not_finite', None)
     if keys is None:
         keys = checks.not_finite(unwrap(content)[0])
-    if isinstance(content, Checkpoint):
-        content.not_finite = keys
+        if isinstance(content, Checkpoint):
+            content.not_finite = keys
     if not keys:
         return ''
     return (
         f'{origin}: {len(keys)} tensors hold NaN or infinity: {some(keys)}. The run that wrote '
         'it had diverged, or the file is damaged; what is computed with it is worthless.'
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def install_safe_loader(trust: bool = False) -> None:
@@ -265,7 +250,7 @@ def _weights_only(forced: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _training_state_allowed() -> Iterator[None]:
+def training_state_allowed() -> Iterator[None]:
     """Let ``torch.load(..., weights_only=True)`` read what mmengine stores beside weights.
 
     That is of harmless types: log history, seeds, arguments. torch before 2.4 cannot be told.

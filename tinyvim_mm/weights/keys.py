@@ -35,7 +35,7 @@ def unwrap(checkpoint: Any) -> Tuple[Any, Dict[str, Any]]:
 
 
 def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
-    """Find the tensors in a checkpoint and drop ``module.`` prefixes.
+    """Find the tensors in a checkpoint; prefixes of wrappers (DDP, torch.compile) are dropped.
 
     The versions of modules that torch keeps beside a state dict stay with it.
 
@@ -52,7 +52,7 @@ def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
             f'{origin} holds {type(checkpoint).__name__}, not a mapping from names to tensors'
         )
     tensors = OrderedDict(
-        (re.sub(r'^(module\.)+', '', key), value)
+        (re.sub(r'^(module\.|_orig_mod\.)+', '', key), value)
         for key, value in state.items()
         if isinstance(key, str) and isinstance(value, Tensor)
     )

@@ -4,18 +4,7 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 
 from torch import Tensor, nn
 
@@ -69,7 +58,7 @@ class Policy:
     finite: bool = True
     trust: bool = False
     fill: bool = True
-    recognise: Optional[Callable[[Dict[str, Tensor], LoadReport], str]] = None
+    recognise: Callable[[Dict[str, Tensor], LoadReport], str] = lambda state, report: ''
     cure: str = ''
 
 
@@ -78,10 +67,7 @@ WHOLE = Policy()
 
 
 def load_into(
-    model: nn.Module,
-    source: Source,
-    policy: Policy = WHOLE,
-    assign: bool = False,
+    model: nn.Module, source: Source, policy: Policy = WHOLE, assign: bool = False
 ) -> LoadReport:
     """Fill a model from a checkpoint, with an account of every key.
 
@@ -124,9 +110,9 @@ def load_into(
     if others:
         report.aside[policy.outside].extend(others)
     if (policy.whole and not report.fits) or (policy.fill and report.mismatched):
-        hint = policy.recognise(state, report) if policy.recognise else ''
-        message = f'{origin} does not fit {policy.name}.{hint}\n{report.complaint()}'
-        raise CheckpointError(f'{message}\n{policy.cure}' if policy.cure else message)
+        hint = policy.recognise(state, report)
+        message = f'{origin} does not fit {policy.name}.{hint}\n{report.complaint()}\n{policy.cure}'
+        raise CheckpointError(message.rstrip())
     if policy.fill:
         # Classes that override the method come here from it.
         nn.Module.load_state_dict(model, state, strict=False, assign=assign)
@@ -174,7 +160,10 @@ def _account(model: nn.Module, state: Mapping[str, Tensor], policy: Policy) -> L
             else:
                 report.mismatched[key] = (there, here)
 
-    with _hooked(model, look):
+    with contextlib.ExitStack() as hooks:
+        for module in model.modules():
+            hook = module._register_load_state_dict_pre_hook(look, with_module=True)
+            hooks.callback(hook.remove)
         nn.Module.load_state_dict(model, state, strict=False)
     seen = {*report.used, *report.mismatched}
     for key in (_plain(key) for missing, _ in found for key in missing):
@@ -213,20 +202,6 @@ def _left_aside(model: nn.Module) -> Iterator[Tuple[str, str]]:
 
 def _plain(key: str) -> str:
     return key.replace(_WRAPPED_BY_FSDP, '')
-
-
-@contextlib.contextmanager
-def _hooked(model: nn.Module, hook: Callable[..., None]) -> Iterator[None]:
-    """Call a hook before each module takes its own tensors out of a state dict."""
-    hooks = [
-        module._register_load_state_dict_pre_hook(hook, with_module=True)
-        for module in model.modules()
-    ]
-    try:
-        yield
-    finally:
-        for handle in hooks:
-            handle.remove()
 
 
 @contextlib.contextmanager
