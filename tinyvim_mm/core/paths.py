@@ -1,7 +1,7 @@
 """Where things lie, in a clone and in an installed package."""
 
-import os
 import hashlib
+import os
 from pathlib import Path
 from typing import Optional
 
