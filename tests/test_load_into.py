@@ -1,6 +1,5 @@
 """The one way of weights into a model, and that each caller reads and searches a file once."""
 
-import argparse
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,10 +61,7 @@ def demo(path):
     pytest.importorskip('mmpretrain')
     from tinyvim_mm.inference.loading import load_predictor
 
-    args = argparse.Namespace(
-        device='cpu', checkpoint=str(path), trust_checkpoint=False, model=CONFIG, deploy=False
-    )
-    load_predictor(get_config(CONFIG), args)
+    load_predictor(get_config(CONFIG), str(path), device='cpu')
 
 
 def export_of(part, output):
