@@ -12,8 +12,9 @@ from torch_abilities import needs_safe_types
 
 from tinyvim_mm.commands.convert import main
 from tinyvim_mm.conversion.layouts import convert
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import DistillationClassifier, TinyViM
-from tinyvim_mm.weights.files import CheckpointError, load_file
+from tinyvim_mm.weights.files import load_file
 
 # Names and shapes as mmdet 2 and mmseg 0 write them; sizes are irrelevant.
 DETECTION_PARTS = (

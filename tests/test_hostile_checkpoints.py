@@ -12,8 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.weights import files as checkpoint
-from tinyvim_mm.weights.files import CheckpointError, load_file
+from tinyvim_mm.weights.files import load_file
 
 WEIGHTS = {'a.weight': torch.arange(6.0).reshape(2, 3), 'a.bias': torch.ones(2).half()}
 

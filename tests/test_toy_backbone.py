@@ -10,9 +10,9 @@ from mmengine.registry import MODELS
 
 import tinyvim_mm
 from tinyvim_mm.conversion.layouts import convert, find_backbone
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import reparameterize
 from tinyvim_mm.models.catalogue import BACKBONES, build_network, find_network, network_names
-from tinyvim_mm.weights.files import CheckpointError
 
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 

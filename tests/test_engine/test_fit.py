@@ -14,10 +14,11 @@ from mmengine.model import BaseModel
 from tool_runs import forget_runs
 from torch import nn
 
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import TinyViM, reparameterize
 from tinyvim_mm.training.fit import FitHook
 from tinyvim_mm.training.runner import ToolRunner
-from tinyvim_mm.weights.files import CheckpointError, translate_key
+from tinyvim_mm.weights.keys import translate_key
 
 ARCH = dict(embed_dims=(8, 8, 16, 16), depths=(1, 1, 2, 1))
 
@@ -216,7 +217,7 @@ def test_what_a_foreign_file_holds_is_said(state, words, load):
 
 def test_the_deployed_form_is_told_from_the_training_form(load):
     model = Detector()
-    with pytest.raises(CheckpointError, match=r'x\.pth: .*re-parameterised') as caught:
+    with pytest.raises(CheckpointError, match=r'x\.pth holds .* re-parameterised') as caught:
         load(Detector(), saved(reparameterize(model)))
     assert 'take the checkpoint that it was made from' in str(caught.value)
 

@@ -17,9 +17,9 @@ from mmpretrain.structures import DataSample
 from tool_runs import forget_runs
 
 from tinyvim_mm.core.environment import MissingPackageError
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.training.fit import FitHook
 from tinyvim_mm.training.runner import ToolRunner
-from tinyvim_mm.weights.files import CheckpointError
 
 CLASSES = 5
 STUDENT_NORM = {'mean': [120.0, 110.0, 100.0], 'std': [60.0, 50.0, 40.0], 'to_rgb': True}
@@ -324,7 +324,7 @@ def test_a_teacher_that_is_not_finite_is_refused(tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / 'other.pth'
     torch.save({'backbone.conv1.conv.weight': torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match=r'does not fit the teacher ImageClassifier\n'):
+    with pytest.raises(CheckpointError, match=r'does not fit the teacher ImageClassifier\.\n'):
         build(hard(str(path))).init_weights()
 
 

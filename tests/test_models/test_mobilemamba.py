@@ -9,10 +9,11 @@ from scan_cases import RUNNABLE
 from torch_abilities import needs_tracing
 
 from tinyvim_mm.conversion.layouts import convert
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import DistillationClassifier, MobileMamba, reparameterize
 from tinyvim_mm.models.layers import SS2D, MobileMambaBlock, WaveletConv
 from tinyvim_mm.models.layers.haar import HAAR_GAIN, haar_filters, join_bands, split_bands
-from tinyvim_mm.weights.files import CheckpointError, translate_key
+from tinyvim_mm.weights.keys import translate_key
 
 #: Parameters that are trained with one classifier, and of the published deployed form.
 PARAMETERS = {

@@ -7,7 +7,7 @@ from scan_cases import RUNNABLE
 
 from tinyvim_mm.models import DistillationClassifier, TinyViM
 from tinyvim_mm.ops import available_backends
-from tinyvim_mm.weights.files import translate_key
+from tinyvim_mm.weights.keys import translate_key
 
 PARAMETERS = {'s': 5_909_084, 'b': 11_514_236, 'l': 32_380_256}
 CLASSIFIER = ('norm', 'head', 'dist_head')

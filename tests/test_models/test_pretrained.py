@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch_abilities import needs_safe_types
 
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import TinyViM
-from tinyvim_mm.models.backbones import base
+from tinyvim_mm.models.backbones import released as released_weights
 from tinyvim_mm.weights import files as checkpoint
-from tinyvim_mm.weights.files import CheckpointError, install_safe_loader, load_file
+from tinyvim_mm.weights.files import install_safe_loader, load_file
 
 KEY = 'network.0.0.mlp.fc1.c.weight'
 
@@ -31,7 +32,9 @@ def _no_dump_of_the_initialisation(monkeypatch):
 @pytest.fixture
 def log(monkeypatch):
     messages = []
-    monkeypatch.setattr(base, 'print_log', lambda message, logger: messages.append(message))
+    monkeypatch.setattr(
+        released_weights, 'print_log', lambda message, logger: messages.append(message)
+    )
     return messages
 
 

@@ -14,9 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch_abilities import needs_export, needs_tracing
 
 import tinyvim_mm
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import DistillationClassifier, TinyViM, reparameterize
 from tinyvim_mm.models.layers import AxialRepDWConv, ConvBN, LocalBlock, RepDWConv
-from tinyvim_mm.weights.files import CheckpointError
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [2, 1, 3, 1]}
 # A classifier with one head; `layer_scale` still counted, which folds here too.

@@ -13,6 +13,7 @@ from torch import nn
 from torch_abilities import needs_tracing
 
 from tinyvim_mm.conversion.layouts import convert
+from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import EfficientVMamba, NormClassifier, VMamba, reparameterize
 from tinyvim_mm.models.layers import (
     SS2D,
@@ -22,7 +23,7 @@ from tinyvim_mm.models.layers import (
     NormGate,
     PatchMerging,
 )
-from tinyvim_mm.weights.files import CheckpointError, translate_key
+from tinyvim_mm.weights.keys import translate_key
 
 TINY = {'embed_dims': [8, 16, 24, 32], 'depths': [1, 2, 2, 1]}
 CLASSES = {'vmamba_t': VMamba, 'efficientvmamba_t': EfficientVMamba}

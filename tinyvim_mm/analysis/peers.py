@@ -12,7 +12,8 @@ from torch import Tensor
 from ..core.devices import find_device
 from ..core.environment import with_hint
 from ..recipes.starting_weights import existing_checkpoint
-from ..weights.files import extract_state_dict, load_file
+from ..weights.files import load_file
+from ..weights.keys import extract_state_dict
 from .networks import Network, settle_norms
 
 #: What networks of timm raise where a size, an option or a checkpoint does not suit them.

@@ -75,7 +75,8 @@ def convert(args: argparse.Namespace) -> None:
         UsageError: Something about the two paths is wrong.
         CheckpointError: The file cannot be converted; the message says why.
     """
-    from ..conversion.layouts import convert_file, save
+    from ..conversion.layouts import convert_file
+    from ..conversion.result import save
 
     if not args.dry_run:
         _check_output(args)
@@ -106,7 +107,7 @@ def convert(args: argparse.Namespace) -> None:
 
 def _check_output(args: argparse.Namespace) -> None:
     """Find what would stop the writing before the input is read."""
-    from ..conversion.layouts import SUFFIXES
+    from ..conversion.result import SUFFIXES
     from ..weights import safetensors_file
 
     args.output = args.output.expanduser()

@@ -4,128 +4,44 @@ The two differ in the names of keys, and in constants that some releases store, 
 a conversion there and back gives the same tensors, bit for bit. The names of
 backbone and classifier come from ``released_key_pairs`` and
 ``released_head_pairs`` of the backbone's class, which is found by its keys; what
-surrounds it in other tasks is in :data:`TASK_PARTS`.
+surrounds it in other tasks is in :data:`~.recognition.TASK_PARTS`.
 """
 
-import os
 import re
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, Mapping, Optional
 
-import torch
 from torch import Tensor
 
-from ..models.backbones.base import StagedBackbone
-from ..models.catalogue import BACKBONES
+from ..core.errors import CheckpointError
+from ..core.paths import file_sha256
 from ..version import __version__
-from ..weights import safetensors_file
-from ..weights.files import (
+from ..weights.files import load_file
+from ..weights.keys import (
     WRAPPERS,
-    CheckpointError,
     KeyRules,
-    LoadReport,
-    account_keys,
+    data_set,
     extract_state_dict,
-    file_sha256,
-    load_file,
     translate_key,
     unwrap,
 )
+from .recognition import (
+    CLASSIFICATION,
+    Backbone,
+    check_backbone,
+    find_backbone,
+    find_layout,
+    find_task,
+    parts,
+)
+from .result import Conversion, KeyFate
 
-LAYOUTS = ('project', 'released')
-SUFFIXES = ('.pth', '.pt', safetensors_file.SUFFIX)
-
-#: What stands beside the backbone in each task but classification. These bear the
-#: same names in mmdet 2 and 3, and in mmseg 0 and 1.
-TASK_PARTS: Dict[str, Tuple[str, ...]] = {
-    'detection': ('neck', 'rpn_head', 'roi_head', 'bbox_head', 'mask_head'),
-    'segmentation': ('neck', 'decode_head', 'auxiliary_head'),
-}
 #: (pattern, reason) of keys that no layout has a use for.
 DROPPED = (
     (r'ema_', 'moving average kept by mmcv 1.x beside the weights'),
     (r'data_preprocessor\.', 'constants that the config holds'),
 )
 _BACKBONE = 'backbone.'
-_CLASSIFICATION = 'classification'
-TASKS = (_CLASSIFICATION, *TASK_PARTS)
-
-Backbone = Type[StagedBackbone]
-
-
-@dataclass(frozen=True)
-class KeyFate:
-    """What became of one key of a file.
-
-    Attributes:
-        source: The key in the file.
-        target: The key in the output, ``None`` if it was dropped.
-        note: Why it was dropped, or shape and type.
-    """
-
-    source: str
-    target: Optional[str]
-    note: str
-
-    @property
-    def verb(self) -> str:
-        if self.target is None:
-            return 'dropped'
-        return 'kept' if self.target == self.source else 'renamed'
-
-    def __str__(self) -> str:
-        arrow = f' -> {self.target}' if self.verb == 'renamed' else ''
-        return f'{self.verb:8}{self.source}{arrow}  ({self.note})'
-
-
-@dataclass
-class Conversion:
-    """A state dict in the layout asked for, and how it came about.
-
-    Attributes:
-        backbone: Class of the backbone.
-        arch: Architecture, ``'custom'`` if keys were renamed without looking at shapes.
-        task: Of :data:`TASKS`.
-        source_layout: Layout found, of :data:`LAYOUTS`.
-        target_layout: Layout of ``state``.
-        fates: Every key of the file, in its order.
-        state: The tensors.
-        absent: Keys of the backbone that the file need not and does not hold.
-        added: Keys of ``state`` that hold constants of the release, which no file of
-            this project has.
-        meta: What goes beside the tensors, plain values.
-    """
-
-    backbone: Backbone
-    arch: str
-    task: str
-    source_layout: str
-    target_layout: str
-    fates: List[KeyFate] = field(default_factory=list)
-    state: Dict[str, Tensor] = field(default_factory=dict)
-    absent: List[str] = field(default_factory=list)
-    added: List[str] = field(default_factory=list)
-    meta: Dict[str, Any] = field(default_factory=dict)
-
-    def account(self) -> str:
-        """Every key in a line of its own."""
-        lines = [str(fate) for fate in self.fates]
-        lines += [f'absent  {key}  (not in the file, and not needed)' for key in self.absent]
-        lines += [f'added   {key}  (constant of the release)' for key in self.added]
-        return '\n'.join(lines)
-
-    def summary(self) -> str:
-        """Counts in one line."""
-        counts = [
-            f'{sum(fate.verb == verb for fate in self.fates)} {verb}'
-            for verb in ('renamed', 'kept', 'dropped')
-        ]
-        return (
-            f'{self.backbone.title(self.arch)}, {self.task}, from the {self.source_layout} to the '
-            f'{self.target_layout} layout: {len(self.fates)} entries, {", ".join(counts)}'
-        )
 
 
 def convert(
@@ -142,10 +58,10 @@ def convert(
     Args:
         checkpoint: What :func:`~tinyvim_mm.weights.files.load_file` returns.
         origin: What to call it in an error.
-        to: One of :data:`LAYOUTS`. A checkpoint that is in it already keeps its keys.
+        to: One of :data:`~.recognition.LAYOUTS`. A checkpoint that is in it already keeps its keys.
         arch: Key of the backbone's ``arch_settings``; ``'auto'`` recognises it;
             ``'custom'`` renames by name alone, as the ablations' networks need it.
-        task: Of :data:`TASKS`, or ``'auto'``.
+        task: Of :data:`~.recognition.TASKS`, or ``'auto'``.
         keep_unknown: Whether keys that belong to no known part are kept as they
             are, rather than being an error.
         backbone: Class of the backbone; ``None`` recognises it by its keys.
@@ -160,20 +76,20 @@ def convert(
     if cls is None:
         keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
         cls = find_backbone(keys, origin)
-    task = _find_task(cls, state, prefix, origin) if task == 'auto' else task
-    parts = _parts(cls, task)
+    task = find_task(cls, state, prefix, origin) if task == 'auto' else task
+    beside = parts(cls, task)
 
     def in_backbone(key: str) -> bool:
         if prefix:
             return key.startswith(prefix)
-        return key.split('.')[0] not in parts and _dropped(key) is None
+        return key.split('.')[0] not in beside and _dropped(key) is None
 
     inside = {key[len(prefix) :]: v for key, v in state.items() if in_backbone(key)}
-    source = _find_layout(cls, inside, origin)
+    source = find_layout(cls, inside, origin)
     own = cls.translate(inside, origin)
     constants = cls.released_constants(own)
     back = cls.rules_to_released(own)
-    arch, report = _check_backbone(cls, own, arch, origin)
+    arch, report = check_backbone(cls, own, arch, origin)
     aside = {key: why for why, keys in report.aside.items() for key in keys}
 
     conversion = Conversion(cls, arch, task, source, to, absent=report.fresh)
@@ -187,7 +103,7 @@ def convert(
             target = None if name in report.unknown else _backbone_key(name, back, task, to)
         else:
             reason = _dropped(key)
-            known = key.split('.')[0] in parts
+            known = key.split('.')[0] in beside
             target = _part_key(cls, key, task, source, to) if known else None
         if reason:
             conversion.fates.append(KeyFate(key, None, reason))
@@ -210,7 +126,7 @@ def convert(
         shown = ''.join(f'\n  {key}' for key in unknown)
         raise CheckpointError(
             f'{origin} has {len(unknown)} keys that belong to no part of a '
-            f'{cls.__name__} for {task} ({", ".join(("backbone", *parts))}); --keep-unknown keeps '
+            f'{cls.__name__} for {task} ({", ".join(("backbone", *beside))}); --keep-unknown keeps '
             f'them under their names:{shown}'
         )
     _account_other_entries(checkpoint, conversion)
@@ -242,154 +158,18 @@ def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversio
     return conversion
 
 
-def save(conversion: Conversion, path: Path) -> None:
-    """Write the output; a file that is there is replaced once the new one is whole.
-
-    Args:
-        conversion: What :func:`convert` returned.
-        path: File with one of :data:`SUFFIXES`, which chooses the format.
-    """
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        if path.suffix == safetensors_file.SUFFIX:
-            safetensors_file.write(partial, conversion.state, conversion.meta)
-        else:
-            released_classifier = (conversion.task, conversion.target_layout) == (
-                _CLASSIFICATION,
-                'released',
-            )
-            wrapper = 'model' if released_classifier else 'state_dict'
-            torch.save({'meta': conversion.meta, wrapper: conversion.state}, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@cache
-def _key_forms(cls: Backbone) -> FrozenSet[str]:
-    """Keys of a backbone with a sign in place of each number."""
-    with torch.device('meta'):  # names are wanted, not values
-        return frozenset(_form(key) for key in cls().state_dict())
-
-
-def _form(key: str) -> str:
-    return re.sub(r'\d+', '#', key)
-
-
-def find_backbone(keys: Iterable[str], origin: str) -> Backbone:
-    """The class to which most keys belong, in either layout.
-
-    Args:
-        keys: Of a state dict, without the prefix of the backbone; others may be among them.
-        origin: What to call it in an error.
-
-    Raises:
-        CheckpointError: None of them belongs to any, or they may belong to several.
-    """
-    keys = list(keys)
-    scores = {}
-    for cls in BACKBONES.values():
-        forms = [_form(translate_key(key, cls.released_key_rules)) for key in keys]
-        scores[cls] = sum(form in _key_forms(cls) for form in forms)
-    best = [cls for cls, score in scores.items() if score == max(scores.values())]
-    if not max(scores.values()):
-        raise CheckpointError(
-            f'{origin} holds no {" or ".join(cls.__name__ for cls in scores)}; its keys begin with '
-            f'{", ".join(sorted({key.split(".")[0] for key in keys})[:8]) or "nothing"}'
-        )
-    if len(best) > 1:
-        raise CheckpointError(
-            f'{origin} holds too little to tell whose it is: it could be of a '
-            f'{" or a ".join(cls.__name__ for cls in best)}'
-        )
-    return best[0]
-
-
-def _parts(cls: Backbone, task: str) -> Tuple[str, ...]:
-    """Tops of the keys that stand beside the backbone, in both layouts."""
-    if task != _CLASSIFICATION:
-        return TASK_PARTS[task]
-    released = [theirs.split('.')[0] for theirs, _ in cls.released_head_pairs]
-    return tuple(dict.fromkeys([*released, 'head']))
-
-
-def _find_task(cls: Backbone, state: Mapping[str, Tensor], prefix: str, origin: str) -> str:
-    tops = {key.split('.')[0] for key in state}
-    found = [
-        task
-        for task in TASKS
-        if tops & (set(_parts(cls, task)) - {'neck'})  # of two tasks
-    ]
-    if len(found) == 1:
-        return found[0]
-    if not found and not prefix:
-        return _CLASSIFICATION
-    what = f'parts of {" and ".join(found)}' if found else 'no head'
-    raise CheckpointError(
-        f'{origin} has {what}, which does not tell its task; name it with --task {"|".join(TASKS)}'
-    )
-
-
-def _find_layout(cls: Backbone, keys: Iterable[str], origin: str) -> str:
-    keys = list(keys)
-    released = [k for k in keys if translate_key(k, cls.released_key_rules) != k]
-    back = cls.rules_to_released(keys)
-    project = [k for k in keys if translate_key(k, back) != k]
-    if released and project:
-        raise CheckpointError(
-            f'{origin} mixes layouts: {released[0]} is a key of the release, {project[0]} one of '
-            'this project'
-        )
-    return 'released' if released else 'project'
-
-
-def _check_backbone(
-    cls: Backbone, state: Mapping[str, Tensor], arch: str, origin: str
-) -> Tuple[str, LoadReport]:
-    """Hold a backbone in the project's layout against the architecture that it has."""
-    with torch.device('meta'):  # names and shapes are wanted, not values
-        if cls().is_deployed_form(state):
-            raise CheckpointError(
-                f'{origin} holds a re-parameterised {cls.__name__}, for which there is one layout '
-                'only; convert the checkpoint that it was made from'
-            )
-        if arch == 'custom':
-            return arch, LoadReport()
-        found = cls.find_arch(state)
-        if found is None:
-            raise CheckpointError(
-                f'{origin} has the widths of none of the architectures '
-                f'({", ".join(cls.arch_settings)}); --arch custom converts by name alone'
-            )
-        arch = found if arch == 'auto' else arch
-        if not cls.same_arch(arch, found):
-            raise CheckpointError(f'{origin} holds {cls.title(found)}, not {cls.title(arch)}')
-        normed = any(key.startswith('out_norms.') for key in state)
-        model = cls(arch, **({'normalize_outputs': True} if normed else {}))
-    report = account_keys(
-        model.state_dict(), state, model.keys_left_aside, model.keys_that_may_be_fresh
-    )
-    if report.missing or report.mismatched:
-        report.unknown = []  # there are other complaints first
-        raise CheckpointError(
-            f'{origin} does not hold the whole of {model.describe()} as released (--arch custom '
-            f'converts what is there by name alone):\n{report.complaint()}'
-        )
-    return arch, report
-
-
 def _backbone_key(own: str, back: KeyRules, task: str, to: str) -> str:
     """Key of the whole model, from the project's key of the backbone."""
     if to == 'project':
         return _BACKBONE + own
     # A released classifier has the backbone's parts at its top.
-    prefix = '' if task == _CLASSIFICATION else _BACKBONE
+    prefix = '' if task == CLASSIFICATION else _BACKBONE
     return prefix + translate_key(own, back)
 
 
 def _part_key(cls: Backbone, key: str, task: str, source: str, to: str) -> Optional[str]:
     """Key of what stands beside the backbone; ``None`` if it is unknown."""
-    if task != _CLASSIFICATION:
+    if task != CLASSIFICATION:
         return key
     for released, inside in cls.released_head_pairs:
         project = f'head.{inside}'
@@ -421,11 +201,7 @@ def _account_other_entries(checkpoint: Any, conversion: Conversion) -> None:
 
 def _class_names(meta: Mapping[str, Any], to: str) -> Dict[str, Any]:
     """Names and colours of the classes, for the toolboxes' inference."""
-    names = meta.get('dataset_meta') if isinstance(meta.get('dataset_meta'), Mapping) else meta
-    lower = {str(key).lower(): value for key, value in names.items()}
-    found = {
-        key: lower[key] for key in ('classes', 'palette') if lower.get(key) and _plain(lower[key])
-    }
+    found = {key: value for key, value in data_set({'meta': meta}).items() if _plain(value)}
     if not found:
         return {}
     if to == 'project':

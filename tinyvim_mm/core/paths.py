@@ -1,5 +1,6 @@
 """Where things lie, in a clone and in an installed package."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Optional
@@ -39,3 +40,12 @@ def put_in_place(part: Path, file: Path) -> None:
     with part.open('rb+') as stream:
         os.fsync(stream.fileno())  # the content has to be on the disk before the name is
     os.replace(part, file)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..conversion.keys import recognise
 from ..core.errors import UsageError
 from ..models.backbones.base import StagedBackbone
-from ..weights.files import CheckpointError, extract_state_dict, load_file
+from ..weights.files import load_file
+from ..weights.keys import data_set
+from ..weights.load import Policy, load_into
 from .metadata import Metadata
 
 if TYPE_CHECKING:
@@ -129,11 +132,21 @@ def build(
             )
     else:
         model = MODELS.build(model_cfg)
+    content: Any = {}
     if checkpoint is not None and part == 'backbone':
         model.load_pretrained(checkpoint)
     elif checkpoint is not None:
-        _load(model, checkpoint, trust)
-    classes = () if part in ('backbone', 'neck') else _classes(cfg, checkpoint, trust)
+        content = load_file(checkpoint, trust=trust)
+        load_into(
+            model,
+            content,
+            Policy(
+                name='the model of the config',
+                recognise=partial(recognise, model),
+                cure='Name the config that it was trained with',
+            ),
+        )
+    classes = () if part in ('backbone', 'neck') else _classes(cfg, content)
     network = ExportedNetwork(model, part, output).eval()
     return network.requires_grad_(False), classes
 
@@ -205,25 +218,9 @@ def describe(
     )
 
 
-def _load(model: nn.Module, checkpoint: str, trust: bool) -> None:
-    state = extract_state_dict(load_file(checkpoint, trust=trust), checkpoint)
-    try:
-        model.load_state_dict(state, strict=True)
-    except CheckpointError:
-        raise
-    except RuntimeError as error:
-        raise CheckpointError(
-            f'{checkpoint} does not fit the model of the config: {error}. Name the config that it '
-            'was trained with'
-        ) from error
-
-
-def _classes(cfg: 'Config', checkpoint: Optional[str], trust: bool) -> Tuple[str, ...]:
+def _classes(cfg: 'Config', checkpoint: Any) -> Tuple[str, ...]:
     """Class names of a checkpoint, or else of the dataset of the config's tests."""
-    file: Any = load_file(checkpoint, trust=trust) if checkpoint else {}
-    meta = file.get('meta') if isinstance(file, dict) else None
-    dataset_meta = (meta or {}).get('dataset_meta') or {}
-    classes = dataset_meta.get('classes') or dataset_meta.get('CLASSES')
+    classes = data_set(checkpoint).get('classes')
     if not classes:
         dataset = cfg.get('test_dataloader', {}).get('dataset', {})
         classes = (dataset.get('metainfo') or {}).get('classes')

@@ -1,18 +1,17 @@
 """From a config and a checkpoint to something that predicts."""
 
 import warnings
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Optional
 
-from torch import Tensor, nn
-
-from ..conversion.keys import project_keys
+from ..conversion.keys import recognise
 from ..core.devices import find_device
 from ..models import reparameterize
-from ..models.backbones.base import StagedBackbone
 from ..toolboxes.predictor import Predictor
-from ..training.fit import backbone_part, recognise
-from ..weights.files import CheckpointError, account_keys, extract_state_dict, load_file, unwrap
+from ..weights.files import load_file
+from ..weights.keys import data_set, extract_state_dict
+from ..weights.load import Policy, load_into
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -52,66 +51,20 @@ def load_predictor(
 
     device = find_device(device)
     toolbox = import_module(f'tinyvim_mm.toolboxes.{cfg.default_scope}.predictor')
-    meta: Dict[str, Any] = {}
-    state: Dict[str, Tensor] = {}
+    names: Dict[str, Any] = {}
     if checkpoint:
-        state, meta = read_checkpoint(checkpoint, trust_checkpoint)
-        toolbox.fit_config(cfg, state)
+        content = load_file(checkpoint, trust=trust_checkpoint)
+        toolbox.fit_config(cfg, extract_state_dict(content, checkpoint))
+        names = data_set(content)
     with warnings.catch_warnings():
         # The inferencers complain of missing weights and class names; both come from here.
         warnings.simplefilter('ignore')
         init_default_scope(cfg.default_scope)
         predictor = toolbox.build(cfg, device, score_thr=score_thr, top_k=top_k)
     if checkpoint:
-        fill(predictor.model, state, checkpoint, f'{checkpoint} does not fit {name}')
-    predictor.name_classes(meta)
+        model = predictor.model
+        load_into(model, content, Policy(name=name, recognise=partial(recognise, model)))
+    predictor.name_classes(names)
     if deploy:
         reparameterize(predictor.model, inplace=True)
     return predictor
-
-
-def read_checkpoint(path: str, trust: bool = False) -> Tuple[Dict[str, Tensor], Dict[str, Any]]:
-    """Read tensors, with the keys that they have in the file, and the names of classes.
-
-    Args:
-        path: See :func:`tinyvim_mm.weights.files.load_file`.
-        trust: As there.
-
-    Returns:
-        Tensors by name, and what is known of the data set: ``classes`` and ``palette``.
-
-    Raises:
-        CheckpointError: The file cannot be read or holds no tensors.
-    """
-    file = load_file(path, trust=trust)
-    state = extract_state_dict(file, path)
-    meta = unwrap(file)[1].get('meta')
-    if not isinstance(meta, Mapping):
-        return state, {}
-    # Versions before mmdet 3 and mmseg 1 write the names in capitals, in the meta itself.
-    named = {**meta, **(meta.get('dataset_meta') or {})}
-    lower = {str(key).lower(): value for key, value in named.items()}
-    return state, {key: lower[key] for key in ('classes', 'palette') if lower.get(key)}
-
-
-def fill(model: nn.Module, state: Mapping[str, Tensor], origin: str, problem: str) -> None:
-    """Load weights into a network, all of them.
-
-    Args:
-        model: The network.
-        state: Keys of the file; those of the release are accepted.
-        origin: What to call the file in an error.
-        problem: Begins the error if it does not fit.
-
-    Raises:
-        CheckpointError: Something is missing, left over, or of another shape, or
-            the file holds the re-parameterised form.
-    """
-    own = dict(state)
-    if isinstance(model.backbone, StagedBackbone):
-        own = project_keys(state, origin, type(model.backbone))
-        model.backbone.check_form(backbone_part(own), origin)
-    report = account_keys(model.state_dict(), own)
-    if not report.fits:
-        raise CheckpointError(f'{problem}.{recognise(model, own, report)}\n{report.complaint()}')
-    model.load_state_dict(own)

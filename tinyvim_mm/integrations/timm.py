@@ -11,7 +11,7 @@ extractors detectors and segmentors too.
 import functools
 from typing import Any, Callable, Dict, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import compat, environment
 
@@ -28,7 +28,8 @@ from timm.models import (  # noqa: E402
 
 from ..models.catalogue import find_network, network_names  # noqa: E402
 from ..registry import MODELS  # noqa: E402
-from ..weights.files import load_file, training_state_allowed  # noqa: E402
+from ..weights.files import load_file, refuse_not_finite, training_state_allowed  # noqa: E402
+from ..weights.keys import extract_state_dict  # noqa: E402
 from .timm_model import BackboneClassifier, BackboneFeatures, translate  # noqa: E402
 
 #: What timm knows of each network; :func:`register_networks` fills it.
@@ -59,17 +60,18 @@ def _cfg(name: str) -> Dict[str, Any]:
 
 def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     sources = [kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')]
-    for source in sources if pretrained else ():
-        file = source.get('file') if isinstance(source, Mapping) else getattr(source, 'file', None)
-        if file:
-            load_file(str(file))  # raises what timm would not notice
     if pretrained and not any(sources):
         raise RuntimeError(
             f'{name}: no weights are hosted for pretrained=True; give a file of the release or of '
             'this project with checkpoint_path=FILE'
         )
+    for source in sources if pretrained else ():
+        file = source.get('file') if isinstance(source, Mapping) else getattr(source, 'file', None)
+        if file:  # which timm itself would read unsearched
+            overlay = {**(sources[1] or {}), 'state_dict': _weights_of(file)}
+            kwargs['pretrained_cfg_overlay'] = overlay
     stages = range(len(find_network(name)[0].strides))
-    with training_state_allowed():
+    with training_state_allowed():  # in what timm itself fetches
         return build_model_with_cfg(
             BackboneClassifier,
             name,
@@ -81,22 +83,31 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
         )
 
 
-def _looked_at(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """What timm loads into networks of this project goes through :func:`load_file` before."""
+def _weights_of(file: Any) -> Mapping[str, Tensor]:
+    """Read the weights of a file once; as in timm, their moving average if there is one."""
+    checkpoint = load_file(str(file))
+    for key in ('state_dict_ema', 'model_ema'):
+        average = checkpoint.get(key) if isinstance(checkpoint, Mapping) else None
+        if average is not None:
+            refuse_not_finite(average, str(file))
+            return extract_state_dict(average, str(file))
+    return extract_state_dict(checkpoint, str(file))
+
+
+def _read_here(load_checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """What timm loads into networks of this project is read by :func:`load_file`."""
 
     @functools.wraps(load_checkpoint)
     def load(model: nn.Module, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(model, (BackboneClassifier, BackboneFeatures)):
             return load_checkpoint(model, checkpoint_path, *args, **kwargs)
-        load_file(str(checkpoint_path))
-        with training_state_allowed():
-            return load_checkpoint(model, checkpoint_path, *args, **kwargs)
+        return model.load_state_dict(_weights_of(checkpoint_path))
 
     return load
 
 
 # What create_model calls with checkpoint_path, of which the networks themselves never hear.
-_factory.load_checkpoint = _looked_at(_factory.load_checkpoint)
+_factory.load_checkpoint = _read_here(_factory.load_checkpoint)
 
 
 def register_networks() -> None:

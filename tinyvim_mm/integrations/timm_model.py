@@ -4,11 +4,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from timm.models._features import FeatureGetterNet, feature_take_indices
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys
 
-from ..conversion.keys import BACKBONE, project_keys
+from ..conversion.keys import BACKBONE, backbone_part, project_keys
 from ..models.catalogue import build_network
 from ..registry import MODELS
-from ..weights.files import account_keys, extract_state_dict
+from ..weights.keys import extract_state_dict
+from ..weights.load import Policy, load_into
 
 _Indices = Union[int, Sequence[int], None]
 
@@ -241,20 +243,16 @@ def _load(
     assign: bool,
     aside: Sequence[Tuple[str, str]],
 ) -> Any:
-    state = translate(state_dict)
     backbone = model.backbone
-    aside = [*aside, *((BACKBONE + pattern, why) for pattern, why in backbone.keys_left_aside)]
-    own = {k.removeprefix(BACKBONE): v for k, v in state.items() if k.startswith(BACKBONE)}
-    backbone.check_form(own, 'the checkpoint')
-    report = account_keys(model.state_dict(), state, aside)
-    if strict and not report.fits:
-        raise RuntimeError(
-            f'the weights do not fit this {backbone.describe()}.{backbone.recognise(own)}\n'
-            + report.complaint()
-        )
-    left = {key for keys in report.aside.values() for key in keys}
-    wanted = {key: value for key, value in state.items() if key not in left}
-    return nn.Module.load_state_dict(model, wanted, strict=False, assign=assign)
+    policy = Policy(
+        name=f'this {backbone.describe()}',
+        whole=strict,
+        aside=aside,
+        finite=False,  # of files it was searched for
+        recognise=lambda state, _: backbone.recognise(backbone_part(state)),
+    )
+    report = load_into(model, translate(state_dict), policy, assign)
+    return _IncompatibleKeys(report.missing, report.unknown)
 
 
 def translate(

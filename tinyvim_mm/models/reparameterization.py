@@ -38,7 +38,7 @@ from typing import Iterable, Optional, TypeVar
 
 from torch import nn
 
-from ..weights.files import CheckpointError
+from ..core.errors import CheckpointError
 
 Model = TypeVar('Model', bound=nn.Module)
 

@@ -9,7 +9,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ..core import tables
 from ..core.errors import UsageError
-from ..core.paths import shown
+from ..core.paths import file_sha256, shown
 from ..recipes import metafiles
 from .changes import changes_from_recipe, recipe_of
 from .run_record import FINISHED
@@ -124,8 +124,6 @@ def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
         row.state = FINISHED + (', on the sample photographs' if log.on_sample else '')
     checkpoint = _last_checkpoint(Path(work_dir))
     if checkpoint:
-        from ..weights.files import file_sha256  # loads torch
-
         row.checkpoint, row.sha256 = checkpoint.name, file_sha256(checkpoint)[:8]
     return row, log
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Dict, List, Optional
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 
-from ..core.errors import UsageError
-from ..weights.files import CheckpointError, load_file
+from ..core.errors import CheckpointError, UsageError
+from ..weights.files import load_file
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner

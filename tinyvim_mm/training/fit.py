@@ -1,31 +1,24 @@
-"""Whether a checkpoint fits what it is loaded into; mmengine only logs what does not."""
+"""Refuse checkpoints that do not fit the model of a training or an evaluation.
 
-import contextlib
-import re
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Tuple
+mmengine loads what fits, and writes the rest into its log, so that a model that is half
+random would be evaluated.
+"""
+
+from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner.checkpoint import load_state_dict
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..conversion.keys import BACKBONE
-from ..conversion.layouts import find_backbone
-from ..models.backbones.base import StagedBackbone
-from ..weights.files import CheckpointError, LoadReport, extract_state_dict, refuse_not_finite
+from ..conversion.keys import recognise
+from ..core.errors import CheckpointError
+from ..weights.files import Checkpoint, refuse_not_finite
+from ..weights.keys import extract_state_dict
+from ..weights.load import Policy, load_into
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
-_WRAPPED_BY_FSDP = '_fsdp_wrapped_module.'
-# Of no use to any model: what older versions stored beside the weights.
-_NO_WEIGHTS = (
-    (r'data_preprocessor\.', 'normalisation of the images, which the config gives'),
-    (r'ema_', 'moving average of versions before mmengine, whose weights are the average'),
-)
-# Of a batch norm; no output depends on it, and torch itself makes up for its absence.
-_STEPS_SEEN = 'num_batches_tracked'
 _OTHER_CONFIG = 'Name the config that the file was trained with'
 _BACKBONE_ONLY = (
     'weights of a backbone alone are where a training starts: '
@@ -63,128 +56,26 @@ class FitHook(Hook):
             state = extract_state_dict(checkpoint, file)
             checkpoint['state_dict'] = state  # where mmengine and its hooks look for it
         _check_names(checkpoint['state_dict'], file)
-        used = ('state_dict', 'ema_state_dict', 'optimizer') if resume else ('state_dict',)
-        refuse_not_finite({key: checkpoint.get(key) for key in used}, file)
+        refuse_not_finite(checkpoint, file)
         if resume:
+            others = ('ema_state_dict', 'optimizer')
+            refuse_not_finite({key: checkpoint.get(key) for key in others}, file)
             _check_training_state(runner, checkpoint, file)
         _check_fit(runner, checkpoint, file, resume, self.partial and not resume)
         if resume:
             _check_average(runner, checkpoint, file)
 
 
-@contextlib.contextmanager
-def accounted(model: nn.Module) -> Iterator[LoadReport]:
-    """Keep account of a state dict that is loaded into a model meanwhile, in whatever way.
-
-    The account is of keys as the modules see them, after those that translate the
-    keys of a release, or of an older version, have done so.
-
-    Args:
-        model: What is loaded into.
-
-    Yields:
-        The report, complete at the end.
-    """
-    report = LoadReport()
-    found: List[Tuple[List[str], List[str]]] = []
-
-    def look(module, state, prefix, metadata, strict, missing, unexpected, errors):
-        # torch goes on filling the same two lists until the end.
-        if not any(lists[0] is missing for lists in found):
-            found.append((missing, unexpected))
-        buffers = {
-            name: value
-            for name, value in module._buffers.items()
-            if name not in module._non_persistent_buffers_set
-        }
-        for name, own in {**module._parameters, **buffers}.items():
-            key = prefix + name
-            if own is None or key not in state or name == _STEPS_SEEN:
-                continue
-            there, here = tuple(getattr(state[key], 'shape', ('no tensor',))), tuple(own.shape)
-            if there == here or (not here and there == (1,)):
-                report.used.append(_plain(key))
-            else:
-                report.mismatched[_plain(key)] = (there, here)
-
-    hooks = [
-        module._register_load_state_dict_pre_hook(look, with_module=True)
-        for module in model.modules()
-    ]
-    try:
-        yield report
-    finally:
-        for hook in hooks:
-            hook.remove()
-        aside = _left_aside(model)
-        absent = (_plain(key) for missing, _ in found for key in missing)
-        report.missing += [key for key in absent if not key.endswith(_STEPS_SEEN)]
-        for key in (_plain(key) for _, unexpected in found for key in unexpected):
-            reason = next((why for pattern, why in aside if re.match(pattern, key)), None)
-            if reason is None:
-                report.unknown.append(key)
-            else:
-                report.aside[reason].append(key)
-
-
-def recognise(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> str:
-    """A sentence that says what a checkpoint that does not fit may be; empty if nothing tells.
-
-    Args:
-        model: What it should have fitted.
-        state: What the file holds.
-        report: What did not fit.
-    """
-    own = getattr(model, 'backbone', None)
-    if not isinstance(own, StagedBackbone):
-        return ''
-    backbone = backbone_part(state)
-    try:
-        other = find_backbone(backbone or state, 'the file')
-        part = other.translate(backbone or dict(state))
-    except CheckpointError:
-        return '' if backbone else ' It holds no backbone.'
-    if not isinstance(own, other):
-        arch = other.find_arch(part)
-        return f' It holds a {other.title(arch) if arch else other.__name__}.'
-    sentence = own.recognise(part)
-    if sentence:
-        return sentence.split(': build with')[0].rstrip('.') + ': choose the config of its size.'
-    if not backbone:
-        return ' It holds a classifier in the layout of the release, or a backbone alone.'
-    heads = [key for key in report.missing if not key.startswith(BACKBONE)]
-    if heads and all(key.startswith(BACKBONE) for key in report.used):
-        return ' It holds weights of the backbone, but none of the rest of this model.'
-    return ''
-
-
-def backbone_part(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """What a state dict of a whole model holds of its backbone, without the prefix."""
-    return {key[len(BACKBONE) :]: v for key, v in state.items() if key.startswith(BACKBONE)}
-
-
 def _check_fit(
-    runner: 'Runner', checkpoint: Dict[str, Any], file: str, resume: bool, partial: bool
+    runner: 'Runner', checkpoint: Dict[str, Any], file: str, resume: bool, start: bool
 ) -> None:
-    state = checkpoint['state_dict']
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    versions = getattr(state, '_metadata', None)  # of the modules, which may rename keys by them
-    state = OrderedDict((re.sub(r'^module\.', '', key), value) for key, value in state.items())
-    if versions is not None:
-        state._metadata = versions
-    try:
-        with accounted(runner.model if hasattr(runner, 'strategy') else model) as report:
-            if hasattr(runner, 'strategy'):  # of sharded parameters
-                runner.strategy.load_model_state_dict(state, strict=False)
-            else:
-                load_state_dict(model, state, logger='silent')
-    except CheckpointError as error:
-        raise CheckpointError(f'{file}: {error}') from error
-    except RuntimeError:
-        # torch's own loading refuses other shapes, which the report names.
-        if report.fits:
-            raise
-    if partial and report.used:
+    target = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    # What shards the parameters takes part in loading them.
+    model = runner.model if hasattr(runner, 'strategy') else target
+    source = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint, file)
+    # mmengine fills the model after this; hooks may change the weights before.
+    report = load_into(model, source, Policy(whole=False, finite=False, fill=False))
+    if start and report.used:
         if not report.fits:
             runner.logger.warning(
                 f'{file} fits the model in part: {len(report.used)} tensors were loaded, the rest '
@@ -196,18 +87,17 @@ def _check_fit(
     if report.fits:
         runner.logger.info(f'{file}: {report.account()}')
         return
-    target = model.module if hasattr(model, 'module') else model
     cures = {
         'test': f'{_OTHER_CONFIG}; {_BACKBONE_ONLY}',
         'resume': f'{_OTHER_CONFIG}, or start a new training with the weights that fit: '
         f'--cfg-options load_from={file}, without --resume',
         'start': f'Nothing of it can be loaded. {_OTHER_CONFIG}; {_BACKBONE_ONLY}',
     }
-    purpose = 'resume' if resume else 'start' if partial else 'test'
+    hint = recognise(target, extract_state_dict(checkpoint, file), report)
+    purpose = 'resume' if resume else 'start' if start else 'test'
     raise CheckpointError(
         f'{file} does not fit the model of the config ({type(target).__name__}), of which it '
-        f'fills {len(report.used)} tensors.{recognise(target, state, report)}\n'
-        f'{report.complaint()}\n{cures[purpose]}'
+        f'fills {len(report.used)} tensors.{hint}\n{report.complaint()}\n{cures[purpose]}'
     )
 
 
@@ -266,17 +156,3 @@ def _check_average(runner: 'Runner', checkpoint: Mapping[str, Any], file: str) -
             f'{file} is damaged: the moving average in it (ema_state_dict) is of another model '
             f'than its weights, {len(others)} tensors differ: {", ".join(others[:4])}'
         )
-
-
-def _left_aside(model: nn.Module) -> List[Tuple[str, str]]:
-    """(pattern, reason) of keys that a model knowingly does not use."""
-    aside = list(_NO_WEIGHTS)
-    for name, module in model.named_modules():
-        if isinstance(module, StagedBackbone):
-            prefix = re.escape(_plain(f'{name}.')) if name else ''
-            aside += [(prefix + f'({pattern})', why) for pattern, why in module.keys_left_aside]
-    return aside
-
-
-def _plain(key: str) -> str:
-    return key.replace(_WRAPPED_BY_FSDP, '')

@@ -1,7 +1,9 @@
-"""What a checkpoint file must not claim, and values that no weight should have.
+"""Checks of what was read: sizes that a file cannot hold, and weights that are no numbers.
 
-A few bytes can claim a tensor of any size: a compressed record, or a shape whose
-strides are 0. Whoever then copies it runs out of memory, far from the file.
+A file of a few bytes can claim a tensor of many gigabytes: by a compressed record, or by
+a shape whose strides are 0, so that all its elements are one number. Nothing happens
+while it is read; the memory runs out later, where the tensor is copied. So sizes are
+compared with that of the file at once.
 """
 
 import zipfile
@@ -10,7 +12,8 @@ from typing import Any, Iterator, List, Tuple
 
 from torch import Tensor
 
-# Repeated values may be stored once (an expanded tensor): up to this size, nobody is hurt.
+# torch stores an expanded tensor as its one number, which is no attack: a claim of up to this
+# many bytes more than the file has is let through.
 _HARMLESS_BYTES = 2**26
 
 

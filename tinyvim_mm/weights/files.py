@@ -1,32 +1,29 @@
-"""Checkpoint files: safe reading, and an account of every key that is loaded.
+"""Safe reading of checkpoint files.
 
-Nothing here executes code from a file unless the caller says that the file is
-trusted. mmengine's own loader does not keep that promise on every version (it
-may fall back to full unpickling), hence :func:`install_safe_loader`.
+No code from a file is executed, unless the caller says that the file is trusted.
+mmengine's own loader does not promise that: some of its versions fall back to full
+unpickling. Hence :func:`install_safe_loader`.
 """
 
 import _codecs
 import argparse
 import contextlib
 import difflib
-import hashlib
 import logging
 import os
 import pickle
 import re
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Union
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
 
 from ..core.environment import with_hint
 from ..core.errors import CheckpointError
-from . import checks as checkpoint_checks
-from . import hub, safetensors_file
+from . import checks, hub, safetensors_file
+from .keys import some, unwrap
 
 try:
     from mmengine.runner.checkpoint import CheckpointLoader
@@ -36,24 +33,37 @@ except ModuleNotFoundError as error:
         raise
     CheckpointLoader = None
 
-#: Rewrites of released keys: (pattern, replacement) of :func:`re.sub`, all applied in turn.
-KeyRules = Sequence[Tuple[str, Any]]
-
 _FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 _ASKS_TO_RUN_CODE = re.compile(r'GLOBAL|Unsupported (class|global)|add_safe_globals')
 _DAMAGED = '{path} is damaged or no PyTorch checkpoint ({why}); copy or download it again'
 _NEEDS_OPENCV = 'Its runner needs OpenCV: pip install opencv-python-headless'
-_MAX_KEYS_SHOWN = 4
 
 
-# ----------------------------------------------------------------------------
-# Reading files
-# ----------------------------------------------------------------------------
+class Checkpoint(dict):
+    """What a file holds; it remembers the file, and whether NaN was searched for.
+
+    Args:
+        content: What was read.
+        origin: The file, as its reader called it.
+    """
+
+    #: Weights that are NaN or infinite; ``None`` before anybody has looked.
+    not_finite: Optional[List[str]] = None
+
+    def __init__(self, content: Mapping[str, Any], origin: str) -> None:
+        super().__init__(content)
+        self.origin = origin
+        if hasattr(content, '_metadata'):  # of a bare state dict
+            self._metadata = content._metadata
+
+    def __reduce__(self) -> tuple:
+        # Saved again, it is plain, and readable without this class.
+        return OrderedDict, (), None, None, iter(self.items())
 
 
 def load_file(
     path: str, map_location: Any = 'cpu', trust: bool = False, finite: bool = True
-) -> Any:
+) -> Union[Checkpoint, Any]:
     """Read a checkpoint without executing code from it.
 
     Args:
@@ -66,63 +76,72 @@ def load_file(
         finite: Refuse weights that are NaN or infinite, see
             :func:`refuse_not_finite`; without it they are logged as a warning.
 
+    Returns:
+        A :class:`Checkpoint`, unless the file holds no mapping.
+
     Raises:
         FileNotFoundError: No such file.
         CheckpointError: The file is damaged, would need ``trust``, claims tensors
             larger than it can hold, has values that it should not have, or cannot be
             fetched.
     """
+    source = path
     if path.startswith(hub.SCHEME):
         try:
-            path = str(hub.fetch(path))
+            source = str(hub.fetch(path))
         except hub.HubError as error:
             raise CheckpointError(str(error)) from error
-    if '://' in path:
-        if CheckpointLoader is None:
-            raise CheckpointError(
-                with_hint(
-                    f'{path}: addresses are fetched by mmengine. {_NEEDS_OPENCV}, '
-                    'or name a local file'
-                )
+    read = _read_address if '://' in source else _read_file
+    content = read(source, map_location, trust)
+    if isinstance(content, Mapping):
+        content = Checkpoint(content, path)
+    if finite:
+        refuse_not_finite(content, path)
+    elif problem := _not_finite(content, path):
+        print_log(problem, logger='current', level=logging.WARNING)
+    return content
+
+
+def _read_address(address: str, map_location: Any, trust: bool) -> Any:
+    if CheckpointLoader is None:
+        raise CheckpointError(
+            with_hint(
+                f'{address}: addresses are fetched by mmengine. {_NEEDS_OPENCV}, '
+                'or name a local file'
             )
-        with _weights_only(forced=not trust):
-            content = _read(
-                path, lambda: CheckpointLoader.load_checkpoint(path, map_location), trust
-            )
-        _check_values(content, path, finite)
-        return content
+        )
+    with _weights_only(forced=not trust):
+        return _read(
+            address, lambda: CheckpointLoader.load_checkpoint(address, map_location), trust
+        )
+
+
+def _read_file(path: str, map_location: Any, trust: bool) -> Any:
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(_not_found(file))
 
     def read() -> Any:
-        checkpoint_checks.check_archive(file)
-        content = read_unchecked()
-        checkpoint_checks.check_sizes(content, file.stat().st_size)
+        checks.check_archive(file)
+        if file.suffix == safetensors_file.SUFFIX:
+            content = safetensors_file.read(file, map_location)
+        else:
+            with _weights_only(forced=False) if trust else training_state_allowed():
+                content = torch.load(file, map_location=map_location, weights_only=not trust)
+        checks.check_sizes(content, file.stat().st_size)
         return content
 
-    def read_unchecked() -> Any:
-        if file.suffix == safetensors_file.SUFFIX:
-            return safetensors_file.read(file, map_location)
-        if trust:
-            with _weights_only(forced=False):
-                return torch.load(file, map_location=map_location, weights_only=False)
-        with training_state_allowed():
-            return torch.load(file, map_location=map_location, weights_only=True)
-
-    content = _read(str(file), read, trust)
-    _check_values(content, str(file), finite)
-    return content
+    return _read(str(file), read, trust)
 
 
 def refuse_not_finite(content: Any, origin: str) -> None:
-    """Raise if tensors are NaN or infinite.
+    """Raise if weights are NaN or infinite; those of a :class:`Checkpoint` are searched once.
 
     A training that starts from such weights is lost from its first step on, and
     an evaluation of them says nothing.
 
     Args:
-        content: What was read, or a state dict.
+        content: What was read, or a state dict, or other tensors by name.
         origin: What to call it in the error.
 
     Raises:
@@ -136,13 +155,18 @@ def refuse_not_finite(content: Any, origin: str) -> None:
         )
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
+def _not_finite(content: Any, origin: str) -> str:
+    keys = getattr(content, 'not_finite', None)
+    if keys is None:
+        keys = checks.not_finite(unwrap(content)[0])
+        if isinstance(content, Checkpoint):
+            content.not_finite = keys
+    if not keys:
+        return ''
+    return (
+        f'{origin}: {len(keys)} tensors hold NaN or infinity: {some(keys)}. The run that wrote '
+        'it had diverged, or the file is damaged; what is computed with it is worthless.'
+    )
 
 
 def install_safe_loader(trust: bool = False) -> None:
@@ -171,13 +195,14 @@ def install_safe_loader(trust: bool = False) -> None:
         os.environ[_FORCE_SAFE] = '1'
 
 
-def _load_from_hub(filename: str, map_location: Any = None) -> Any:
+def load_from_hub(filename: str, map_location: Any = None) -> Any:
+    """:func:`load_file`, under a name that mmengine can take apart for its log."""
     return load_file(filename, map_location)
 
 
 # For the parts of a model that mmengine initialises, in processes without the tools too.
 if CheckpointLoader is not None:
-    CheckpointLoader.register_scheme(hub.SCHEME, _load_from_hub, force=True)
+    CheckpointLoader.register_scheme(hub.SCHEME, load_from_hub, force=True)
 
 
 def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
@@ -195,7 +220,7 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
             'from, pass --trust-checkpoint to the tool, or save its plain tensors anew with '
             'torch.save(torch.load(path, weights_only=False)["state_dict"], new_path)'
         ) from error
-    except checkpoint_checks.ImpossibleSizeError as error:
+    except checks.ImpossibleSizeError as error:
         raise CheckpointError(
             f'{path} was refused: {error}. It is damaged, or made to exhaust the memory'
         ) from error
@@ -208,26 +233,6 @@ def _read(path: str, read: Callable[[], Any], trust: bool) -> Any:
         # IndexError, MemoryError, RecursionError, ...
         why = (str(error).splitlines() or [''])[0] or type(error).__name__
         raise CheckpointError(_DAMAGED.format(path=path, why=why)) from error
-
-
-def _check_values(content: Any, path: str, finite: bool) -> None:
-    weights = unwrap(content)[0]
-    if finite:
-        refuse_not_finite(weights, path)
-        return
-    problem = _not_finite(weights, path)
-    if problem:
-        print_log(problem, logger='current', level=logging.WARNING)
-
-
-def _not_finite(content: Any, origin: str) -> str:
-    keys = checkpoint_checks.not_finite(content)
-    if not keys:
-        return ''
-    return (
-        f'{origin}: {len(keys)} tensors hold NaN or infinity: {_some(keys)}. The run that wrote '
-        'it had diverged, or the file is damaged; what is computed with it is worthless.'
-    )
 
 
 @contextlib.contextmanager
@@ -291,163 +296,3 @@ def _not_found(file: Path) -> str:
         if near:
             return f'{message}; similar files there: {", ".join(near)}'
     return message
-
-
-# ----------------------------------------------------------------------------
-# From a file to the keys of a model
-# ----------------------------------------------------------------------------
-
-
-#: Where checkpoints keep their weights. Of the last weights (``net``) and their moving
-#: average (``net_E``) in one file it is the average: that is what was evaluated.
-WRAPPERS = ('state_dict', 'model', 'net_E', 'net')
-
-
-def unwrap(checkpoint: Any) -> Tuple[Any, Dict[str, Any]]:
-    """Split a checkpoint into its state dict and what else it holds.
-
-    Args:
-        checkpoint: ``{'state_dict': ...}``, or with another of :data:`WRAPPERS`, or
-            the bare mapping.
-    """
-    if isinstance(checkpoint, Mapping):
-        for wrapper in WRAPPERS:
-            if isinstance(checkpoint.get(wrapper), Mapping):
-                others = {key: v for key, v in checkpoint.items() if key != wrapper}
-                return checkpoint[wrapper], others
-    return checkpoint, {}
-
-
-def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
-    """Find the tensors in a checkpoint and drop ``module.`` prefixes.
-
-    Args:
-        checkpoint: See :func:`unwrap`.
-        origin: What to call it in an error.
-
-    Raises:
-        CheckpointError: It holds no mapping from names to tensors.
-    """
-    state, _ = unwrap(checkpoint)
-    if not isinstance(state, Mapping):
-        raise CheckpointError(
-            f'{origin} holds {type(checkpoint).__name__}, not a mapping from names to tensors'
-        )
-    tensors = {
-        re.sub(r'^(module\.)+', '', key): value
-        for key, value in state.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
-    }
-    if not tensors:
-        keys = ', '.join(map(str, list(state)[:_MAX_KEYS_SHOWN]))
-        raise CheckpointError(f'{origin} holds no tensors; its keys are: {keys or "none"}')
-    return tensors
-
-
-def literal_rules(pairs: Iterable[Tuple[str, str]]) -> KeyRules:
-    """Rules that replace literal parts of keys.
-
-    Args:
-        pairs: (old part, new part). A ``^`` before both binds them to the start
-            of the key. With the two swapped the rules undo each other, unless
-            a new part also occurs in old keys.
-    """
-    return tuple(
-        ('^' * old.startswith('^') + re.escape(old.removeprefix('^')), new.removeprefix('^'))
-        for old, new in pairs
-    )
-
-
-def translate_key(key: str, rules: KeyRules) -> str:
-    """Apply all rules to one key."""
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-@dataclass
-class LoadReport:
-    """What became of every key of a checkpoint and of a model.
-
-    Attributes:
-        used: Keys of the model that were filled from the file.
-        aside: For each reason, keys of the file that were not used.
-        fresh: Keys of the model that keep their initial values.
-        mismatched: Key to (shape in the file, shape in the model).
-        missing: Keys of the model that the file should have held.
-        unknown: Keys of the file that mean nothing to the model.
-    """
-
-    used: List[str] = field(default_factory=list)
-    aside: Dict[str, List[str]] = field(default_factory=lambda: defaultdict(list))
-    fresh: List[str] = field(default_factory=list)
-    mismatched: Dict[str, Tuple[tuple, tuple]] = field(default_factory=dict)
-    missing: List[str] = field(default_factory=list)
-    unknown: List[str] = field(default_factory=list)
-
-    @property
-    def fits(self) -> bool:
-        return not (self.mismatched or self.missing or self.unknown)
-
-    def account(self) -> str:
-        """All keys in a few lines."""
-        lines = [f'{len(self.used)} tensors used']
-        for reason, keys in self.aside.items():
-            lines.append(f'{len(keys)} left aside, {reason}: {_some(keys)}')
-        lines.append(f'{len(self.fresh)} fresh: {_some(self.fresh)}' if self.fresh else '0 fresh')
-        return '; '.join(lines)
-
-    def complaint(self) -> str:
-        """What does not fit, in a few lines."""
-        lines = []
-        if self.mismatched:
-            shown = [
-                f'{key} is {there} in the file, {here} in the model'
-                for key, (there, here) in list(self.mismatched.items())[:_MAX_KEYS_SHOWN]
-            ]
-            lines.append(f'{len(self.mismatched)} of another shape: {"; ".join(shown)}')
-        if self.missing:
-            lines.append(f'{len(self.missing)} missing in the file: {_some(self.missing)}')
-        if self.unknown:
-            lines.append(f'{len(self.unknown)} unknown to the model: {_some(self.unknown)}')
-        return '\n'.join(f'  {line}' for line in lines)
-
-
-def account_keys(
-    model_state: Mapping[str, Tensor],
-    file_state: Mapping[str, Tensor],
-    aside: Iterable[Tuple[str, str]] = (),
-    may_be_fresh: Sequence[str] = (),
-) -> LoadReport:
-    """Compare a model with a state dict that was translated to its keys.
-
-    Args:
-        model_state: The model's ``state_dict()``.
-        file_state: What a file offers.
-        aside: (pattern, reason) of keys that are knowingly not used.
-        may_be_fresh: Patterns of the model's keys that a file need not hold.
-    """
-    report = LoadReport()
-    for key, value in file_state.items():
-        if key in model_state:
-            if value.shape == model_state[key].shape:
-                report.used.append(key)
-            else:
-                shapes = (tuple(value.shape), tuple(model_state[key].shape))
-                report.mismatched[key] = shapes
-            continue
-        reason = next((why for pattern, why in aside if re.match(pattern, key)), None)
-        if reason is None:
-            report.unknown.append(key)
-        else:
-            report.aside[reason].append(key)
-    for key in model_state:
-        if key not in file_state:
-            fresh = any(re.match(pattern, key) for pattern in may_be_fresh)
-            (report.fresh if fresh else report.missing).append(key)
-    return report
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = len(keys) - _MAX_KEYS_SHOWN
-    return ', '.join(keys[:_MAX_KEYS_SHOWN]) + (f' and {more} more' if more > 0 else '')

@@ -1,8 +1,8 @@
 """Checkpoints on the Hugging Face Hub: ``hf://owner/repository/file.safetensors[@revision]``.
 
-``huggingface_hub`` is imported when such an address is read. It keeps what it
-fetched, obeys ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT``, and sends the
-token of ``hf auth login`` to repositories that want one.
+The library ``huggingface_hub``, imported when such an address is read, keeps the files
+that it fetched, and obeys ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT``. To
+repositories that want a token it sends that of ``hf auth login``.
 """
 
 import socket
@@ -20,31 +20,10 @@ SCHEME = 'hf://'
 ANSWER_TIMEOUT = 5.0
 
 _FORM = f'{SCHEME}owner/repository/path/to/file[@revision]'
-_NO_CONNECTION = (
-    'it was not fetched before, and the Hub cannot be reached, or HF_HUB_OFFLINE forbids to; '
-    'connect, or copy the file here and give its path'
-)
-# From the classes of huggingface_hub's exceptions, by name: their modules and bases change
-# between its versions. The first that an exception has among its bases, from the most special
-# one up, tells what is wrong.
-_CAUSES = {
-    'LocalEntryNotFoundError': _NO_CONNECTION,
-    'OfflineModeIsEnabled': _NO_CONNECTION,
-    'GatedRepoError': 'the repository wants its terms to be accepted on its page, and a token '
-    '(`hf auth login`)',
-    'RepositoryNotFoundError': 'there is no such repository, or it is private and needs a token '
-    '(`hf auth login`)',
-    'RevisionNotFoundError': 'the repository has no such revision',
-    'EntryNotFoundError': 'the repository has no such file',
-    'HFValidationError': f'the address must be of the form {_FORM}',
-    'ConnectionError': _NO_CONNECTION,
-    'TransportError': _NO_CONNECTION,
-    'TimeoutError': _NO_CONNECTION,
-}
 
 
 class HubError(ValueError):
-    """A file of the Hub cannot be had; the message says why and what to do."""
+    """A file cannot be fetched from the Hub; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +94,15 @@ def fetch(address: str) -> Path:
             )
         )
     except Exception as error:
-        names = [cls.__name__ for cls in type(error).__mro__]
-        cause = next((_CAUSES[name] for name in names if name in _CAUSES), None)
-        if cause is None:
-            first = (str(error).splitlines() or [''])[0]
-            cause = f'{type(error).__name__}: {first}'
-        raise HubError(f'{address} cannot be had: {cause}') from error
+        # The library says what is wrong: no such file, no access, no network, ...
+        reason = ' '.join([f'{type(error).__name__}:', *str(error).split()])
+        raise HubError(
+            f'{address} cannot be fetched: {reason} Or copy the file here and give its path'
+        ) from error
 
 
 def _may_be_reached(endpoint: str) -> bool:
-    """Whether the name of a host is known. Without, the library would retry for half a minute."""
+    """Whether the host has an address; else the library would try again for half a minute."""
     if urllib.request.getproxies():
         return True  # who knows the name then is the proxy
     try:

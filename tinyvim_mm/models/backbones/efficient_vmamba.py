@@ -6,7 +6,7 @@ from typing import Iterable, List, Optional, Sequence, Union
 from torch import nn
 
 from ...registry import MODELS
-from ...weights.files import KeyRules, literal_rules
+from ...weights.keys import KeyRules, literal_rules
 from ..layers import ChannelNorm, EVSSBlock, InvertedResidual, PatchMerging, init_linear
 from .architecture import ArchSpec
 from .arguments import check_integer, check_scan

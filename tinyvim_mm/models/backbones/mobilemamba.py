@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ...weights.files import literal_rules
+from ...weights.keys import literal_rules
 from ..layers import ConvBN, MobileMambaBlock, Transition, build_batch_norm
 from ..layers.haar import haar_filters
 from .architecture import ArchSpec

@@ -1,7 +1,7 @@
 """Weights of a backbone: from a file, in the layout of the release or of this project."""
 
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Type, Union
 
 import torch
 from mmengine.logging import print_log
@@ -9,15 +9,9 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit, update_init_info
 from torch import Tensor, nn
 
-from ...weights.files import (
-    CheckpointError,
-    KeyRules,
-    account_keys,
-    extract_state_dict,
-    literal_rules,
-    load_file,
-    translate_key,
-)
+from ...core.errors import CheckpointError
+from ...weights.keys import KeyRules, literal_rules, translate_key
+from ...weights.load import Policy, load_into
 from ..reparameterization import Deployable
 from .architecture import ArchSpec, read_arch
 
@@ -39,7 +33,7 @@ class ReleasedWeights(Deployable, BaseModule):
     #: training weights only; one end of a key for all stages, or one each.
     width_keys: Union[str, Tuple[str, ...]] = ''
     #: Parts of released keys and of this class's, from which both directions of a
-    #: conversion come; see :func:`tinyvim_mm.weights.files.literal_rules`.
+    #: conversion come; see :func:`tinyvim_mm.weights.keys.literal_rules`.
     released_key_pairs: Sequence[Tuple[str, str]] = ()
     #: From released keys to keys of this class.
     released_key_rules: KeyRules = ()
@@ -139,35 +133,23 @@ class ReleasedWeights(Deployable, BaseModule):
             FileNotFoundError: The file does not exist.
             CheckpointError: It is damaged, unsafe, or does not fit this model.
         """
-        name = type(self).__name__
+        prefixes = ('backbone.', '') if prefix is None else (prefix.rstrip('.') + '.',)
+        policy = Policy(
+            name=self.describe(),
+            may_be_fresh=self.keys_that_may_be_fresh,
+            prefixes=prefixes,
+            outside='not of the backbone',
+            recognise=lambda state, _: self.recognise(self.translate(state)),
+        )
         try:
-            file = load_file(path)
+            report = load_into(self, path, policy)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f'{name}: pretrained {error}. Put the weights there, name another file with '
-                '`--cfg-options model.backbone.init_cfg.checkpoint=PATH`, or train from random '
-                'weights with `--cfg-options model.backbone.init_cfg=None`'
+                f'{type(self).__name__}: pretrained {error}. Put the weights there, name another '
+                'file with `--cfg-options model.backbone.init_cfg.checkpoint=PATH`, or train from '
+                'random weights with `--cfg-options model.backbone.init_cfg=None`'
             ) from None
-        state, others = _select_prefix(extract_state_dict(file, path), prefix, path)
-        translated = self.translate(state, path)
-        self.check_form(translated, path)
-        report = account_keys(
-            self.state_dict(), translated, self.keys_left_aside, self.keys_that_may_be_fresh
-        )
-        constants = len(state) - len(translated)
-        state = translated
-        if others:
-            report.aside['not of the backbone'].extend(others)
-        if not report.fits:
-            raise CheckpointError(
-                f'{path} does not fit {self.describe()}.{self.recognise(state)}\n'
-                + report.complaint()
-            )
-        self.load_state_dict({key: state[key] for key in report.used}, strict=False)
-        account = report.account()
-        if constants:
-            account += f'; {constants} constants of the network, as they should be'
-        print_log(f'{self.describe()} from {path}: {account}', logger='current')
+        print_log(f'{self.describe()} from {path}: {report.account()}', logger='current')
 
     @property
     def keys_left_aside(self) -> Tuple[Tuple[str, str], ...]:
@@ -250,20 +232,3 @@ class _AccountedInit(PretrainedInit):
         module.load_pretrained(self.checkpoint, self.prefix)
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=self._get_init_info())
-
-
-def _select_prefix(
-    state: Dict[str, Tensor], prefix: Optional[str], origin: str
-) -> Tuple[Dict[str, Tensor], List[str]]:
-    """Split a state dict into the part under ``prefix``, without it, and the other keys."""
-    if prefix is None:
-        prefix = 'backbone.' if any(key.startswith('backbone.') for key in state) else ''
-    elif not prefix.endswith('.'):
-        prefix += '.'
-    inside = {key[len(prefix) :]: v for key, v in state.items() if key.startswith(prefix)}
-    if not inside:
-        tops = sorted({key.split('.')[0] for key in state})[:8]
-        raise CheckpointError(
-            f'{origin} has no keys under {prefix!r}; it has keys under {", ".join(tops)}'
-        )
-    return inside, [key for key in state if not key.startswith(prefix)]

@@ -6,7 +6,7 @@ from typing import List, Optional, Sequence, Union
 from torch import nn
 
 from ...registry import MODELS
-from ...weights.files import literal_rules
+from ...weights.keys import literal_rules
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
 from .architecture import ArchSpec
 from .arguments import check_integer, check_number, check_per_stage, check_scan

@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 from torch import Tensor, nn
 
 from ...registry import MODELS
-from ...weights.files import literal_rules
+from ...weights.keys import literal_rules
 from ..layers import ChannelNorm, VSSBlock, init_linear
 from .architecture import ArchSpec
 from .arguments import check_integer, check_scan

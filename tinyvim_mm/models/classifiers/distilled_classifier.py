@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...core import compat
 from ...registry import MODELS
-from ...weights.files import extract_state_dict, translate_key, unwrap
+from ...weights.keys import extract_state_dict, translate_key, unwrap
 from ..reparameterization import Deployable
 from .teacher import Teacher
 

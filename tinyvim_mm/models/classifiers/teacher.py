@@ -10,7 +10,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ...core.environment import MissingPackageError
-from ...weights.files import CheckpointError, account_keys, extract_state_dict, load_file
+from ...core.errors import CheckpointError
+from ...weights.files import load_file
+from ...weights.load import Policy, load_into
 
 #: Where the cure of every error begins.
 _OPTION = '--cfg-options model.distillation'
@@ -19,10 +21,10 @@ _OPTION = '--cfg-options model.distillation'
 class Teacher:
     """A classifier of mmpretrain or timm that judges the student's images.
 
-    It is no module, and thus no part of the student: not of its state dict, its
-    checkpoints, its moving average, its optimizer or its training mode. The
-    network is built, and its weights are read, by :meth:`load`, since testing
-    and inference need neither.
+    It is not a module, so that the student does not contain it: it is in no state
+    dict, checkpoint or moving average of the student, and neither the optimizer nor
+    the training mode reaches it. Only training needs the network, so :meth:`load`
+    builds it and reads its weights, not the constructor.
 
     Args:
         model: Config of a classifier, such as ``dict(type='ImageClassifier',
@@ -60,24 +62,14 @@ class Teacher:
         """
         if self.model is not None:
             return
-        state = self._read()
+        checkpoint = self._read()
         if str(self.cfg['type']).endswith('TimmClassifier') and find_spec('timm') is None:
             raise MissingPackageError(
                 f'the teacher {self._name()} is a model of timm, which is not installed: '
                 f"pip install 'timm>=1.0', or train without a teacher with `{_OPTION}=None`"
             )
         model = MODELS.build({**copy.deepcopy(self.cfg), '_scope_': 'mmpretrain'})
-        report = account_keys(
-            model.state_dict(),
-            state,
-            aside=((r'(data_preprocessor|ema_)', 'no weights'),),
-            may_be_fresh=(r'.*\.num_batches_tracked$',),
-        )
-        if not report.fits:
-            raise CheckpointError(
-                f'{self.checkpoint} does not fit the teacher {self._name()}\n{report.complaint()}'
-            )
-        model.load_state_dict({key: state[key] for key in report.used}, strict=False)
+        load_into(model, checkpoint, Policy(name=f'the teacher {self._name()}'))
         self.model = model.requires_grad_(False).eval()
 
     def label(self, inputs: Tensor, student: nn.Module, num_classes: int) -> Tensor:
@@ -132,7 +124,7 @@ class Teacher:
             inputs = (inputs - wanted.mean) / wanted.std
         return inputs
 
-    def _read(self) -> dict:
+    def _read(self) -> Any:
         cure = (
             'Name the file that you have with\n'
             f'  {_OPTION}.checkpoint=FILE\n'
@@ -142,12 +134,11 @@ class Teacher:
         if self.checkpoint is None:
             raise CheckpointError(f'the teacher {self._name()} has no weights. {cure}')
         try:
-            file = load_file(self.checkpoint)
+            return load_file(self.checkpoint)
         except FileNotFoundError as error:
             raise CheckpointError(
                 f'weights of the teacher {self._name()}: {error}. {cure}'
             ) from None
-        return extract_state_dict(file, self.checkpoint)
 
     def _name(self) -> str:
         return str(self.cfg.get('model_name') or self.cfg['type'])
