@@ -1,5 +1,6 @@
 """Recipes for tests: each config loaded once, small samples, one training step."""
 
+import copy
 from functools import cache
 
 import numpy as np
@@ -22,9 +23,13 @@ META = {
 
 
 @cache
-def load(name) -> Config:
-    """A config that is read, not changed: all tests share it."""
+def _load(name):
     return load_config(find_config(name))
+
+
+def load(name) -> Config:
+    """A copy of a config, which is read from the disk once; building a model changes its config."""
+    return copy.deepcopy(_load(name))
 
 
 def transforms(dataloader, kind):
@@ -37,8 +42,8 @@ def transform(dataloader, kind):
 
 
 def build(name):
-    """Config, a copy, and network of a recipe."""
-    cfg = load(name).copy()
+    """Config and network of a recipe."""
+    cfg = load(name)
     init_default_scope(cfg.default_scope)
     if 'rpn_proposal' in (cfg.model.get('train_cfg') or {}):
         # The heads would take most of the time.

@@ -131,13 +131,13 @@ def test_a_row_holds_all_sizes_published_and_measured():
         }
 
     models = [
-        entry('l', 2, ('published in the paper', {'box AP': 44.5, 'Images/s': 119})),
+        entry('l', 2, ('published in the paper', {'box AP': 50.1, 'Images/s': 99})),
         entry('s', 1, ('measured with this code: x', {'box AP': 40.0})),
     ]
-    models[0]['Results'].append({'Metrics': {'box AP': 44.7}, 'Note': 'published with the release'})
+    models[0]['Results'].append({'Metrics': {'box AP': 50.2}, 'Note': 'published with the release'})
     table = published_table([{'Collections': [collection], 'Models': models}])
     assert table.splitlines()[2:] == [
-        '| `configs/mmdet/x_tiny_{s,l}_1x.py` | COCO | box AP – / 44.5 (44.7 with the release) | '
+        '| `configs/mmdet/x_tiny_{s,l}_1x.py` | COCO | box AP – / 50.1 (50.2 with the release) | '
         'box AP 40.0 / – |'
     ]
 

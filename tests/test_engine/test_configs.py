@@ -85,3 +85,12 @@ def test_a_missing_toolbox_is_named_with_its_cure(toolbox, tmp_path, monkeypatch
     )
     with pytest.raises(environment.MissingPackageError, match=rf'{toolbox}: not installed\n.*pip'):
         load_config(path)
+
+
+def test_the_metafiles_of_a_toolbox_are_read_once():
+    from mmengine.config import utils
+
+    load_config(find_config(NAME))
+    misses = utils.load.cache_info().misses
+    load_config(find_config(NAME))
+    assert utils.load.cache_info().misses == misses > 0

@@ -35,7 +35,7 @@ def path(request):
 @pytest.fixture
 def cfg(path):
     init_default_scope('mmpretrain')
-    return copy.deepcopy(load(path.stem))
+    return load(path.stem)
 
 
 def facts(path):

@@ -2,6 +2,8 @@
 
 from typing import Any, Dict, List, Mapping, Sequence
 
+from ..core.tables import markdown
+
 #: The table stands between ``<!-- models -->`` and ``<!-- end -->``.
 MARKER = 'models'
 
@@ -29,7 +31,7 @@ def published_table(metafiles: Sequence[Mapping[str, Any]]) -> str:
     def paper(group: Sequence[Mapping[str, Any]]) -> int:
         return papers.index(collections[group[0]['In Collection']]['Paper']['URL'])
 
-    lines = ['| configs | data | published | measured |', '|---|---|---|---|']
+    rows = []
     for pattern, group in sorted(groups.items(), key=lambda item: paper(item[1])):
         group = sorted(group, key=lambda e: (e['Metadata']['Parameters'], e['Metadata']['FLOPs']))
         sizes = [entry['Metadata']['Backbone'].partition('_')[2] for entry in group]
@@ -37,12 +39,12 @@ def published_table(metafiles: Sequence[Mapping[str, Any]]) -> str:
         data = collections[group[0]['In Collection']]['Metadata']['Training Data']
         published = _scores(group, 'published') or 'none'
         measured = _scores(group, 'measured') or 'not measured'
-        lines.append(f'| `{configs}` | {data} | {published} | {measured} |')
-    return '\n'.join(lines)
+        rows.append((f'`{configs}`', data, published, measured))
+    return '\n'.join(markdown(('configs', 'data', 'published', 'measured'), rows))
 
 
 def _scores(group: Sequence[Mapping[str, Any]], source: str) -> str:
-    """``'box AP 42.3 / 44.5'``: each metric with the figures of all sizes, a dash for none."""
+    """``'box AP 40.0 / –'``: each metric with the figures of all sizes, a dash for none."""
     cells: Dict[str, List[str]] = {}
     for place, entry in enumerate(group):
         for result in entry.get('Results') or []:
