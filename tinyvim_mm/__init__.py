@@ -18,7 +18,14 @@ from .core.lazy_names import lazy_names
 from .core.names import PLACES
 from .version import __version__ as __version__
 
-if TYPE_CHECKING:  # the names that type checkers see; what runs is below
+
+def _backbones() -> Dict[str, str]:
+    from .models.catalogue import backbone_modules  # operators load no models
+
+    return backbone_modules()
+
+
+if TYPE_CHECKING:  # what type checkers see
     from .models.catalogue import *  # noqa: F403 - the backbones
     from .models.classifiers.distilled_classifier import DistilledClassifier as DistilledClassifier
     from .models.cuda_graphs import CUDAGraphs as CUDAGraphs
@@ -40,12 +47,5 @@ if TYPE_CHECKING:  # the names that type checkers see; what runs is below
     from .recipes.zoo import get_config as get_config
     from .recipes.zoo import list_models as list_models
     from .recipes.zoo import register_with_mmpretrain as register_with_mmpretrain
-
-
-def _backbones() -> Dict[str, str]:
-    from .models.catalogue import backbone_modules  # operators load no models
-
-    return backbone_modules()
-
-
-__getattr__, __dir__ = lazy_names(__name__, PLACES, _backbones)
+else:
+    __getattr__, __dir__ = lazy_names(__name__, PLACES, _backbones)

@@ -11,9 +11,9 @@ from .catalogue import backbone_modules
 
 if TYPE_CHECKING:
     from .. import *  # noqa: F403
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {name: place for name, place in PLACES.items() if place.startswith(__name__)},
-    backbone_modules,
-)
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {name: place for name, place in PLACES.items() if place.startswith(__name__)},
+        backbone_modules,
+    )

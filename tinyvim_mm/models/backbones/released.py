@@ -29,8 +29,8 @@ class ReleasedWeights(Deployable, BaseModule):
     arch_type: Type[ArchSpec] = ArchSpec
     #: Pixels of the image per position, of each stage's output.
     strides: Tuple[int, ...] = (4, 8, 16, 32)
-    #: What, in the first block of a stage, has the stage's width as its length, and is in
-    #: training weights only; one end of a key for all stages, or one each.
+    #: End of the key of a vector in the first block of a stage, whose length is the width of
+    #: the stage; one for all stages, or one each.
     width_keys: Union[str, Tuple[str, ...]] = ''
     #: Parts of released keys and of this class's, from which both directions of a
     #: conversion come; see :func:`tinyvim_mm.weights.keys.literal_rules`.
