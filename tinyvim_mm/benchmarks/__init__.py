@@ -1,6 +1,8 @@
 """Measurements: what they time is verified first, and ratios come from one run."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .latency import time_latency
@@ -18,14 +20,6 @@ FORMS = (
     'onnxruntime, no scan',
 )
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'time_latency':
-        from .latency import time_latency
-
-        return time_latency
-    if name == 'time_scan':
-        from .scan import time_scan
-
-        return time_scan
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(
+    __name__, {'time_latency': f'{__name__}.latency', 'time_scan': f'{__name__}.scan'}
+)

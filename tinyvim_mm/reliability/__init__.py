@@ -1,6 +1,8 @@
 """Checks that anyone can repeat: what a training withstands, and what it repeats exactly."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .determinism import check_determinism
@@ -8,14 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ['check_determinism', 'check_resume']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'check_determinism':
-        from .determinism import check_determinism
-
-        return check_determinism
-    if name == 'check_resume':
-        from .resume import check_resume
-
-        return check_resume
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(
+    __name__, {'check_determinism': f'{__name__}.determinism', 'check_resume': f'{__name__}.resume'}
+)
