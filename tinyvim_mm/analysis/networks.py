@@ -6,6 +6,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -173,8 +174,6 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
 
 
 def _from_config(name: str, options: Optional[Mapping[str, Any]]) -> Network:
-    from mmengine.registry import MODELS, DefaultScope
-
     path = find_config(name)
     cfg = load_config(path)
     merge_options(cfg, options, name)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..measuring.timing import Timing, compile_whole, seconds_per_call, time_in_turns
+from ..models import CUDAGraphs
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 FORMS = ('eager', 'compiled', 'cuda-graph')
@@ -117,8 +118,6 @@ def _prepare(model: nn.Module, x: Tensor, setting: Setting) -> Callable[[], obje
         if setting.form == 'compiled':
             network = compile_whole(network)
         elif setting.form == 'cuda-graph':
-            from ..models import CUDAGraphs
-
             network = CUDAGraphs(network)
 
         def run() -> object:
