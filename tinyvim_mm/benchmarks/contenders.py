@@ -130,12 +130,16 @@ def usual_ss2d(
 def contenders(
     case: Case, device: torch.device, wanted: Optional[Sequence[str]] = None
 ) -> Tuple[Dict[str, Callable[..., Tensor]], Dict[str, str]]:
-    """Functions of the ``ss2d`` arguments, and why others are absent.
+    """What computes a case here, and why other backends cannot.
 
     Args:
-        case: Its paths are bound to the functions.
+        case: The shape.
         device: Where they will run.
         wanted: Names to keep; ``None`` keeps all.
+
+    Returns:
+        By name, functions that take the tensors of :meth:`Case.arguments`; and by name of a
+        backend what stands in its way.
     """
     functions: Dict[str, Callable[..., Tensor]] = {}
     absent: Dict[str, str] = {}

@@ -83,7 +83,7 @@ def time_latency(
 def runs_of(
     name: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path
 ) -> Dict[str, Tuple[Run, Optional[float]]]:
-    """Functions that run a backbone, and each one's error against the form that trains.
+    """The forms of a backbone as functions, with their errors against the form that trains.
 
     Args:
         name: Of :func:`tinyvim_mm.models.catalogue.network_names`.

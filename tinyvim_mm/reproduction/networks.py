@@ -36,8 +36,8 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
     """Build the network of a row with random weights, in the form that the row asks for.
 
     Args:
-        table: It is of.
-        row: Which.
+        table: The table, which says the task and the size of the images.
+        row: The row whose network is built.
 
     Returns:
         The network in evaluation mode, which takes ``(batch, 3, H, W)``; and the
@@ -180,7 +180,7 @@ def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
 
 
 class _Last(nn.Module):
-    """The last outputs of a pyramid: some networks of timm begin at stride 2."""
+    """The last maps of a backbone: some networks of timm return one of stride 2 before them."""
 
     def __init__(self, backbone: nn.Module, count: int) -> None:
         super().__init__()
