@@ -7,7 +7,8 @@ import pytest
 import torch
 from scan_cases import RUNNABLE
 
-from tinyvim_mm.benchmarks import scan
+from tinyvim_mm.benchmarks import contenders, scan
+from tinyvim_mm.commands import benchmark
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, SKIP_SCAN
 
 CPU = torch.device('cpu')
@@ -38,8 +39,8 @@ def test_the_shapes_are_those_of_the_networks():
 
 @pytest.mark.parametrize('name', SMALL)
 def test_every_contender_is_right(name):
-    functions, _ = scan.contenders(SMALL[name], CPU, [*RUNNABLE, scan.USUAL])
-    assert {key.split()[0] for key in functions} == {*RUNNABLE, scan.USUAL}
+    functions, _ = contenders.contenders(SMALL[name], CPU, [*RUNNABLE, contenders.USUAL])
+    assert {key.split()[0] for key in functions} == {*RUNNABLE, contenders.USUAL}
     for key, function in functions.items():
         assert scan.largest_error(function, SMALL[name], CPU) < scan.ERROR_LIMIT, key
 
@@ -64,7 +65,7 @@ def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     pytest.importorskip('matplotlib')
     monkeypatch.setattr(scan, 'cases', lambda batch: list(SMALL.values()))
     options = ['--no-backbone', '--rounds', '1', '--device', 'cpu', '--filter', 'EfficientVMamba']
-    scan.main([*options, '--out', str(tmp_path)])
+    benchmark.scan([*options, '--out', str(tmp_path)])
     (row,) = json.loads((tmp_path / 'scan.json').read_text())['cases']
     assert row['case'] == 'EfficientVMamba-T stage 1'
     assert (row['shape']['skips'], row['paths']) == (True, 4)

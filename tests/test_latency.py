@@ -8,12 +8,13 @@ pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
 from tinyvim_mm.benchmarks import latency
+from tinyvim_mm.commands import benchmark
 
 FORMS = [form for form in latency.FORMS if form != 'compiled']
 
 
 def run(folder):
-    latency.main(
+    benchmark.latency(
         ['--models', 'tinyvim_s', '--sizes', '64x96', '--rounds', '1', '--out', str(folder)]
         + ['--forms', *FORMS]
     )
@@ -44,7 +45,7 @@ def test_a_form_that_errs_is_not_timed(tmp_path, monkeypatch, capsys):
 
 
 def test_any_backbone_is_verified(tmp_path):
-    latency.main(
+    benchmark.latency(
         ['--models', 'mobilemamba_t2', '--sizes', '64x96', '--rounds', '1', '--out', str(tmp_path)]
         + ['--forms', 'training', 'deployed', 'onnxruntime']
     )

@@ -3,9 +3,10 @@
 import argparse
 import importlib
 import sys
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from .commands import COMMANDS
+from .commands.run import run_one_of
 from .version import __version__
 
 
@@ -19,18 +20,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         The exit code.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    name = argv[0] if argv and not argv[0].startswith('-') else ''
-    if name in COMMANDS or not argv:
-        name = name or 'doctor'
-        command = importlib.import_module(f'.commands.{name}', __package__)
-        return command.main(argv[1:], f'tinyvim-mm {name}') or 0
     parser = argparse.ArgumentParser(prog='tinyvim-mm', description='TinyViM for OpenMMLab.')
     parser.add_argument('--version', action='version', version=f'tinyvim_mm {__version__}')
-    commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for command, text in COMMANDS.items():
-        commands.add_parser(command, help=text, add_help=False)
-    parser.parse_args(argv)
-    return 0
+    return run_one_of(COMMANDS, _load, parser, argv or ['doctor'])
+
+
+def _load(name: str) -> Any:
+    return importlib.import_module(f'.commands.{name}', __package__).main
 
 
 if __name__ == '__main__':

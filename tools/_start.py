@@ -1,12 +1,21 @@
-"""What every tool here does: call ``main`` of a module of the package."""
+"""What every tool here does: run a command of the package."""
 
 import importlib
 
 
-def start(module: str) -> None:
-    """Call ``main`` of a module, or say how to install the package."""
+def start(caller: str, command: str, function: str = 'main') -> None:
+    """Run a command, or say how to install the package.
+
+    Args:
+        caller: ``__name__`` of the tool; processes that it spawns import it again, which
+            must not run it again.
+        command: A module of ``tinyvim_mm.commands``.
+        function: What to call in it.
+    """
+    if caller != '__main__':
+        return
     try:
-        main = importlib.import_module(module).main
+        module = importlib.import_module(f'tinyvim_mm.commands.{command}')
     except ModuleNotFoundError as error:
         if error.name != 'tinyvim_mm':
             raise
@@ -14,4 +23,4 @@ def start(module: str) -> None:
             'tinyvim_mm is not installed in this Python: run `make env` in the clone and use '
             '.venv/bin/python, or `pip install --no-build-isolation -e .` in your own environment.'
         ) from None
-    main()
+    getattr(module, function)()

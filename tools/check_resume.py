@@ -2,5 +2,4 @@
 
 from _start import start
 
-if __name__ == '__main__':
-    start('tinyvim_mm.reliability.resume')
+start(__name__, 'check', 'resume')

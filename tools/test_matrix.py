@@ -23,6 +23,7 @@ from typing import Dict, List, Optional, Tuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the package need not be installed
 
+from tinyvim_mm.core import tables  # noqa: E402
 from tinyvim_mm.core.environment import STACKS, TORCH  # noqa: E402
 
 _SCAN = ('tests/test_ops',)
@@ -40,6 +41,10 @@ LEGEND = (
     'with mmdet, mmseg and mmpretrain. Why which tests were skipped: `docs/matrix.json`.'
 )
 TOOLS_OF_TESTS = ('pytest', 'hypothesis', 'setuptools<81', 'wheel', 'ninja')
+COLUMNS = (
+    *('environment', 'Python', 'torch', 'OpenMMLab', 'compiled scan', 'tests'),
+    *('passed', 'failed', 'skipped', 'date'),
+)
 MARKERS = ('<!-- test matrix -->', '<!-- end -->')
 
 
@@ -286,11 +291,7 @@ def read_report(report: Path) -> Dict[str, object]:
 
 def table(results: Dict[str, Dict[str, object]]) -> str:
     """Results as Markdown."""
-    lines = [
-        '| environment | Python | torch | OpenMMLab | compiled scan | tests | passed | failed '
-        '| skipped | date |',
-        '|---|---|---|---|---|---|---|---|---|---|',
-    ]
+    rows = []
     for name, result in results.items():
         found = result['versions']
         torch = f'{found.get("torch", "–")}, numpy {found.get("numpy", "–")}'
@@ -299,8 +300,9 @@ def table(results: Dict[str, Dict[str, object]]) -> str:
         if result['error']:
             compiled, outcome = '–', [f'not run: {result["error"]}', '–', '–']
         cells = [name, result['python'], torch, openmmlab(found), compiled, result['tests']]
-        lines.append('| ' + ' | '.join([*cells, *outcome, str(result['date'])]) + ' |')
+        rows.append([*cells, *outcome, result['date']])
     systems = sorted({str(result['system']) for result in results.values()})
+    lines = tables.markdown(COLUMNS, rows)
     return '\n'.join([*lines, '', f'On {", ".join(systems)}. {LEGEND}'])
 
 
@@ -318,12 +320,10 @@ def openmmlab(found: Dict[str, str]) -> str:
 
 def fill(page: Path, text: str) -> None:
     """Replace what stands between the markers of a page."""
-    content = page.read_text(encoding='utf-8')
-    start, _, rest = content.partition(MARKERS[0])
-    _, end, after = rest.partition(MARKERS[1])
-    if not end:
+    content = tables.fill(page.read_text(encoding='utf-8'), MARKERS[0], text, MARKERS[1])
+    if content is None:
         raise SystemExit(f'{page} has no {MARKERS[0]} with an {MARKERS[1]} after it')
-    page.write_text(f'{start}{MARKERS[0]}\n{text}\n{end}{after}', encoding='utf-8')
+    page.write_text(content, encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -4,17 +4,13 @@
 is in :mod:`tinyvim_mm.visualization`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .analysis import analyze
 
 __all__ = ['analyze']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'analyze':
-        from .analysis import analyze
-
-        return analyze
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(__name__, {'analyze': f'{__name__}.analysis'})

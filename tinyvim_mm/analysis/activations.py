@@ -17,15 +17,15 @@ FP16_MAX = torch.finfo(torch.float16).max
 
 @dataclass
 class LayerStatistics:
-    """Of all values that a layer returned.
+    """Statistics of all values that a layer returned.
 
     Attributes:
-        name: Of the layer in the backbone.
-        kind: Its class.
-        values: How many there were.
-        mean: Of the finite ones.
-        std: As above.
-        max_abs: As above.
+        name: Name of the layer in the backbone.
+        kind: Name of its class.
+        values: Number of values.
+        mean: Mean of the finite values.
+        std: Standard deviation of the finite values.
+        max_abs: Largest absolute value among the finite ones.
         non_finite: Share of infinities and NaNs.
         zeros: Share of exact zeros.
     """
@@ -40,7 +40,7 @@ class LayerStatistics:
     zeros: float = 0.0
 
     def facts(self) -> Dict[str, Any]:
-        """In plain values."""
+        """The statistics as JSON takes them, and the largest value as a share of fp16's."""
         return {**asdict(self), 'share_of_fp16_max': self.max_abs / FP16_MAX}
 
 
@@ -76,14 +76,14 @@ class _Counter:
 
 
 class ActivationRecorder:
-    """Watches every module of a network while it runs.
+    """Collects statistics of the outputs of every module while a network runs.
 
-    A module that only passes on what another returned, such as a convolution
-    with its norm, is not counted again. Of each scan the sum over its directions,
-    which no module returns, is counted as ``NAME.scan``.
+    A module that returns the very tensor of a module inside it, such as a block that ends
+    in a norm, is counted once. The sum over the directions of a scan, which no module
+    returns, is counted as ``NAME.scan``.
 
     Args:
-        network: What is watched.
+        network: The network to watch.
 
     Example:
         >>> recorder = ActivationRecorder(backbone)
@@ -114,7 +114,7 @@ class ActivationRecorder:
         self._watching.__exit__(*exception)
 
     def statistics(self) -> List[LayerStatistics]:
-        """Of the layers that ran, in the order in which they first did."""
+        """Statistics of the layers that ran, in the order in which they first did."""
         return [
             counter.statistics(name, self._kinds[name]) for name, counter in self._counters.items()
         ]
@@ -140,8 +140,8 @@ def measure_activations(network: Network, pictures: Sequence[np.ndarray]) -> Lis
     """Statistics of every layer over pictures.
 
     Args:
-        network: Any.
-        pictures: RGB, uint8, of one size.
+        network: The network to run.
+        pictures: RGB ``(H, W, 3)``, uint8, all of one size.
     """
     recorder = ActivationRecorder(network.backbone)
     with recorder, torch.no_grad():

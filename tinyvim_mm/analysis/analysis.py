@@ -105,9 +105,8 @@ def analyze(
     else:
         report = _OF_ONE[analysis](networks[0], names, pictures)
 
-    facts = provenance(networks[0].device)
     content = {
-        'provenance': facts if command is None else {**facts, 'command': command},
+        'provenance': provenance(networks[0].device, command),
         'networks': [network.facts() for network in report.networks],
         'pictures': names,
         'size': size,

@@ -12,7 +12,7 @@ from .networks import Network
 
 @dataclass(frozen=True)
 class StageMaps:
-    """What one stage makes of one picture.
+    """The output of one stage for one picture.
 
     Attributes:
         shape: Channels, height, width.
@@ -30,7 +30,7 @@ class StageMaps:
     std: float
 
     def facts(self) -> Dict[str, Any]:
-        """In plain values."""
+        """The numbers among them, as JSON takes them."""
         return {
             'shape': list(self.shape),
             'mean': float(self.mean.mean()),
@@ -43,11 +43,11 @@ def describe_stages(network: Network, picture: np.ndarray) -> List[StageMaps]:
     """Run a network on one picture.
 
     Args:
-        network: Any.
-        picture: RGB, uint8.
+        network: The network to run.
+        picture: RGB ``(H, W, 3)``, uint8.
 
     Returns:
-        An entry for each stage.
+        One entry for each stage.
     """
     with torch.no_grad():
         return [_maps(output[0]) for output in network.outputs(network.normalize([picture]))]
@@ -58,7 +58,7 @@ def principal_components(features: Tensor, number: int = 3) -> Tuple[Tensor, Ten
 
     Args:
         features: ``(channels, h, w)``.
-        number: How many; missing ones are zero.
+        number: How many directions; with fewer channels the rest are zero.
 
     Returns:
         ``(h, w, number)``, signed so that the largest entry of each direction is
@@ -84,7 +84,7 @@ def principal_components(features: Tensor, number: int = 3) -> Tuple[Tensor, Ten
 def _maps(features: Tensor) -> StageMaps:
     features = features.detach().cpu()
     scores, shares = principal_components(features)
-    # Outliers shall not take all the contrast.
+    # Percentiles, so that a few outliers do not take all the contrast.
     low, high = np.percentile(scores.numpy(), (1, 99), axis=(0, 1))
     colours = (scores.numpy() - low) / np.maximum(high - low, 1e-12)
     return StageMaps(

@@ -6,6 +6,7 @@ from typing import Any, Callable, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,17 +30,17 @@ _SETTLING = 8
 
 @dataclass
 class Network:
-    """A backbone, what it was filled with, and what it takes.
+    """A backbone, the weights that it has, and the input that it takes.
 
     Attributes:
-        name: For titles.
+        name: What titles and reports call it.
         backbone: In evaluation mode, without gradients of parameters.
         weights: Name of the file, ``None`` if the weights are random.
         outputs: From normalised images ``(batch, 3, H, W)`` to a map
             ``(batch, channels, h, w)`` of each stage.
-        mean: Of the colours, for values up to 255.
-        std: As above.
-        rgb: Order of the channels; else it is BGR.
+        mean: Means of the colours, 0 to 255, that the input is normalised with.
+        std: Their standard deviations.
+        rgb: Whether the network takes RGB, else BGR.
     """
 
     name: str
@@ -52,12 +53,12 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of its parameters."""
         return next(self.backbone.parameters()).device
 
     @property
     def described_weights(self) -> str:
-        """For titles; loud if they are random."""
+        """Where the weights come from, for titles, in capitals if they are random."""
         if self.weights:
             return f'weights: {self.weights}'
         silent = self.silent_factors()
@@ -89,7 +90,7 @@ class Network:
         ).view(shape)
 
     def facts(self) -> dict:
-        """What a report says of it."""
+        """Its name and weights, as JSON takes them."""
         facts = {'name': self.name, 'weights': self.weights or RANDOM}
         return facts if self.weights else {**facts, 'factors_near_zero': self.silent_factors()}
 
@@ -173,8 +174,6 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
 
 
 def _from_config(name: str, options: Optional[Mapping[str, Any]]) -> Network:
-    from mmengine.registry import MODELS, DefaultScope
-
     path = find_config(name)
     cfg = load_config(path)
     merge_options(cfg, options, name)

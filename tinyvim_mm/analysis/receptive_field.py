@@ -9,12 +9,12 @@ from torch import Tensor
 from ..core.errors import UsageError
 from .networks import Network
 
-#: Of the contribution, for which the area is told.
+#: Shares of the contribution for which the area is reported.
 SHARES = (0.5, 0.9, 0.99)
 
 
 class NoFieldError(UsageError):
-    """A network has no receptive field that could be told; the message says why."""
+    """A network's receptive field cannot be measured; the message says why."""
 
 
 def effective_receptive_field(
@@ -61,7 +61,7 @@ def area_shares(field: np.ndarray) -> Dict[str, float]:
         For each of :data:`SHARES`.
     """
     cumulated = np.cumsum(np.sort(field, axis=None)[::-1])
-    # A rounding error of the sum shall not cost a pixel.
+    # Less a rounding error of the sum, which would cost a pixel.
     limits = np.array(SHARES) * cumulated[-1] * (1 - 1e-9)
     pixels = np.searchsorted(cumulated, limits) + 1
     return {f'{share:.0%}': float(n / field.size) for share, n in zip(SHARES, pixels, strict=True)}
@@ -113,9 +113,9 @@ def measure_field(
     """Effective receptive field of one output.
 
     Args:
-        network: Any.
-        pictures: RGB, uint8, of one size.
-        pick: Chooses the output.
+        network: The network to run.
+        pictures: RGB ``(H, W, 3)``, uint8, all of one size.
+        pick: Chooses the output among the maps of all stages.
 
     Raises:
         NoFieldError: There is no such output, or no gradient.

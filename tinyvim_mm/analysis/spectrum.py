@@ -88,14 +88,15 @@ def _log(amplitude: np.ndarray) -> np.ndarray:
 
 @dataclass
 class MixerSpectra:
-    """What was measured at one mixer.
+    """The spectra at one mixer.
 
     Attributes:
-        mixer: Where.
-        before: Of the mixer's input.
-        after: Of its output.
-        scans: Of input and output of each scanning layer in it, by name.
-        branches: Of a Laplace mixer, input and output of ``'low'`` and ``'high'``.
+        mixer: The mixer, and where it stands.
+        before: Spectrum of the mixer's input.
+        after: Spectrum of its output.
+        scans: Spectra of input and output of each scanning layer in it, by name.
+        branches: Of a Laplace mixer: spectra of input and output of the branches ``'low'``
+            and ``'high'``.
     """
 
     mixer: ScanMixer
@@ -105,7 +106,7 @@ class MixerSpectra:
     branches: Dict[str, Tuple[Spectrum, Spectrum]] = field(default_factory=dict)
 
     def facts(self) -> Dict[str, Any]:
-        """In plain values."""
+        """The spectra as JSON takes them."""
         pairs = {'mixer': (self.before, self.after), **self.scans}
         pairs.update({f'{name} branch': pair for name, pair in self.branches.items()})
         return {

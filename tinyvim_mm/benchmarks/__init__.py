@@ -1,1 +1,25 @@
 """Measurements: what they time is verified first, and ratios come from one run."""
+
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .latency import time_latency
+    from .scan import time_scan
+
+__all__ = ['FORMS', 'time_latency', 'time_scan']
+
+#: Forms of a backbone whose latency is measured, in the order of the table.
+FORMS = (
+    'training',
+    'deployed',
+    'deployed, channels-last',
+    'compiled',
+    'onnxruntime',
+    'onnxruntime, no scan',
+)
+
+__getattr__, __dir__ = lazy_names(
+    __name__, {'time_latency': f'{__name__}.latency', 'time_scan': f'{__name__}.scan'}
+)

@@ -1,55 +1,100 @@
 """Latency of backbones in all their forms, in one run."""
 
-import argparse
 import copy
 import importlib.metadata
 import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor, nn
 
-from ..commands.options import count
+from ..core import tables
+from ..export.check import load_runner, relative_error
+from ..export.networks import ExportedNetwork
+from ..export.writer import write_onnx
 from ..measuring.statistics import randomise_statistics
 from ..measuring.timing import compile_whole, provenance, time_in_turns
+from ..models import reparameterize
+from ..models.catalogue import build_network
 from ..ops import describe_choice
+from . import FORMS
 
-#: Forms in the order of the table; ratios are to ``'deployed'``.
-FORMS = (
-    'training',
-    'deployed',
-    'deployed, channels-last',
-    'compiled',
-    'onnxruntime',
-    'onnxruntime, no scan',
-)
 #: Relative error above which a form is reported and not timed.
 ERROR_LIMIT = 1e-4
 
 Run = Callable[[], Any]
 
 
-def forms(
+def time_latency(
+    models: Sequence[str] = ('tinyvim_s', 'tinyvim_b', 'tinyvim_l'),
+    sizes: Sequence[Tuple[int, int]] = ((224, 224), (800, 1344)),
+    out: Union[str, Path] = 'work_dirs/benchmark_latency',
+    *,
+    forms: Sequence[str] = FORMS,
+    rounds: int = 15,
+    threads: Optional[int] = None,
+    command: Optional[str] = None,
+) -> Dict[str, Any]:
+    """Verify, then time, backbones on a CPU in all their forms.
+
+    Args:
+        models: Of :func:`tinyvim_mm.models.catalogue.network_names`.
+        sizes: Heights and widths of the image.
+        out: Folder for ``latency.json`` and ``latency.md``.
+        forms: Of :data:`~tinyvim_mm.benchmarks.FORMS`; ratios are to ``'deployed'``.
+        rounds: Turns of each form.
+        threads: Of the CPU; ``None`` leaves the choice to torch.
+        command: How the user called this, for the results.
+
+    Returns:
+        What ``latency.json`` holds; times are in seconds.
+
+    Raises:
+        ValueError: There is no such model.
+        MissingPackageError: A form needs a package that is missing.
+
+    Example:
+        >>> from tinyvim_mm.benchmarks import time_latency
+        >>> time_latency(['tinyvim_s'], [(224, 224)])  # doctest: +SKIP
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    rows = []
+    for name in models:
+        for size in sizes:
+            print(f'{name} at {size[0]}x{size[1]} ...', flush=True)
+            rows.append(measure(name, size, forms, rounds))
+    facts = provenance(torch.device('cpu'), command)
+    if any('onnxruntime' in form for form in forms):
+        facts['onnxruntime'] = importlib.metadata.version('onnxruntime')
+    facts['scan'] = describe_choice(torch.zeros(1))
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    report = {'provenance': facts, 'rows': rows}
+    (out / 'latency.json').write_text(json.dumps(report, indent=1) + '\n')
+    (out / 'latency.md').write_text(markdown(rows, facts))
+    print('\n' + table(rows) + f'\n\n{out / "latency.md"}, {out / "latency.json"}')
+    return report
+
+
+def runs_of(
     name: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path
 ) -> Dict[str, Tuple[Run, Optional[float]]]:
-    """Functions that run a backbone, and each one's error against the form that trains.
+    """The forms of a backbone as functions, with their errors against the form that trains.
 
     Args:
         name: Of :func:`tinyvim_mm.models.catalogue.network_names`.
         size: Height and width of the image.
-        wanted: Of :data:`FORMS`.
+        wanted: Of :data:`~tinyvim_mm.benchmarks.FORMS`.
         folder: For the exported files.
 
     Returns:
         By name. The error is ``None`` for the form without a scan, which computes
         something else.
     """
-    from ..models import reparameterize
-    from ..models.catalogue import build_network
-
     torch.manual_seed(0)
     model = randomise_statistics(build_network(name)).eval()
     image = torch.rand(1, 3, *size)
@@ -85,10 +130,6 @@ def forms(
 
 
 def _onnxruntime(model: nn.Module, image: Tensor, path: Path, leave_out_scan: bool) -> Run:
-    from ..export.check import load_runner
-    from ..export.networks import ExportedNetwork
-    from ..export.writer import write_onnx
-
     network = ExportedNetwork(copy.deepcopy(model), 'backbone', 'features').eval()
     write_onnx(network, image, path, leave_out_scan=leave_out_scan)
     run = load_runner(path)
@@ -96,8 +137,6 @@ def _onnxruntime(model: nn.Module, image: Tensor, path: Path, leave_out_scan: bo
 
 
 def _error(outputs: Sequence[Any], truth: Sequence[Tensor]) -> float:
-    from ..export.check import relative_error
-
     pairs = zip((torch.as_tensor(output) for output in outputs), truth, strict=True)
     return max(relative_error(a.numpy(), b.numpy()) for a, b in pairs)
 
@@ -105,7 +144,7 @@ def _error(outputs: Sequence[Any], truth: Sequence[Tensor]) -> float:
 def measure(name: str, size: Tuple[int, int], wanted: Sequence[str], rounds: int) -> Dict[str, Any]:
     """Verify and time one backbone at one size."""
     with tempfile.TemporaryDirectory() as folder:
-        found = forms(name, size, wanted, Path(folder))
+        found = runs_of(name, size, wanted, Path(folder))
         correct = {
             form: run for form, (run, error) in found.items() if (error or 0.0) <= ERROR_LIMIT
         }
@@ -150,15 +189,18 @@ def markdown(rows: Sequence[Dict[str, Any]], facts: Dict[str, Any]) -> str:
         'as `deployed`. Every form but the one without the scan was compared with the form that '
         f'trains, to a relative error below {ERROR_LIMIT:g}.',
         '',
-        '| | ' + ' | '.join(names) + ' |',
-        '|---' * (len(names) + 1) + '|',
     ]
+    body = []
     for row in rows:
         reference = row['results'].get('deployed', {}).get('median')
         cells = [_cell(row['results'].get(name, {}), reference) for name in names]
-        title = f'{row["name"]}, {row["size"][0]}x{row["size"][1]}'
-        lines.append(f'| {title} | ' + ' | '.join(cells) + ' |')
-    lines += ['', *(f'- {name}: {value}' for name, value in facts.items()), '']
+        body.append([f'{row["name"]}, {row["size"][0]}x{row["size"][1]}', *cells])
+    lines += [
+        *tables.markdown(['', *names], body),
+        '',
+        *(f'- {name}: {value}' for name, value in facts.items()),
+        '',
+    ]
     return '\n'.join(lines)
 
 
@@ -167,50 +209,3 @@ def _cell(found: Dict[str, Any], reference: Optional[float]) -> str:
         return 'not timed'
     ratio = f' ({reference / found["median"]:.2f})' if reference else ''
     return f'{found["median"] * 1e3:.1f} ± {found["spread"] * 1e3:.1f}{ratio}'
-
-
-def _sizes(text: str) -> Tuple[int, int]:
-    height, _, width = text.partition('x')
-    return int(height), int(width or height)
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/benchmark_latency.py``."""
-    from ..models.catalogue import network_names
-
-    parser = argparse.ArgumentParser(
-        prog='tools/benchmark_latency.py',
-        description='Verify, then time, backbones on a CPU: the form that trains, '
-        're-parameterised, compiled, and in ONNX Runtime. Ratios are to the deployed form.',
-    )
-    parser.add_argument(
-        '--models',
-        nargs='+',
-        default=['tinyvim_s', 'tinyvim_b', 'tinyvim_l'],
-        choices=network_names(),
-        metavar='MODEL',
-        help=f'of {", ".join(network_names())}',
-    )
-    parser.add_argument('--sizes', nargs='+', type=_sizes, default=[(224, 224), (800, 1344)])
-    parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=FORMS)
-    parser.add_argument('--rounds', type=count, default=15, help='turns of each form')
-    parser.add_argument('--threads', type=count, help='CPU threads')
-    parser.add_argument('--out', default='work_dirs/benchmark_latency', help='folder for results')
-    args = parser.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    rows: List[Dict[str, Any]] = []
-    for name in args.models:
-        for size in args.sizes:
-            print(f'{name} at {size[0]}x{size[1]} ...', flush=True)
-            rows.append(measure(name, size, args.forms, args.rounds))
-    facts = provenance(torch.device('cpu'))
-    if any('onnxruntime' in form for form in args.forms):
-        facts['onnxruntime'] = importlib.metadata.version('onnxruntime')
-    facts['scan'] = describe_choice(torch.zeros(1))
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    report = {'provenance': facts, 'rows': rows}
-    (out / 'latency.json').write_text(json.dumps(report, indent=1) + '\n')
-    (out / 'latency.md').write_text(markdown(rows, facts))
-    print('\n' + table(rows) + f'\n\n{out / "latency.md"}, {out / "latency.json"}')

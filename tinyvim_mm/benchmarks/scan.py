@@ -4,164 +4,96 @@ Every contender is verified against the sequential reference in float64 before
 it is timed; one that errs is reported and left out.
 """
 
-import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
 
-from ..commands.options import count
+from ..core.errors import UsageError
 from ..measuring.timing import provenance, time_in_turns
-from ..ops import (
-    BIDIRECTIONAL,
-    CROSS_SCAN,
-    SKIP_SCAN,
-    available_backends,
-    scan_skipping,
-    selective_scan,
-    ss2d,
-)
-from ..ops.scan_paths import ScanPath, cross_merge, cross_scan
+from ..models import TinyViM
+from ..models.layers import SS2D
+from ..ops import ss2d
+from .contenders import Case, cases, contenders
 
 #: Relative L2 error above which a contender is not timed.
 ERROR_LIMIT = 1e-5
-#: The contender that stands for how vision models usually do it.
-USUAL = 'usual'
 
 
-@dataclass(frozen=True)
-class Case:
-    """One shape: ``batch`` maps of ``d`` channels and ``height * width`` positions.
-
-    With ``skips`` each path scans a grid of its own, as in EfficientVMamba.
-    """
-
-    name: str
-    d: int
-    dt_rank: int
-    d_state: int
-    height: int
-    width: int
-    paths: Tuple[ScanPath, ...] = CROSS_SCAN
-    batch: int = 1
-    skips: bool = False
-
-    def scan(self, operator: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
-        """What the case asks for, computed by an operator with the arguments of ``ss2d``."""
-        if self.skips:
-            return scan_skipping(operator, *arguments, self.paths)
-        return operator(*arguments, self.paths)
-
-    def arguments(self, device: torch.device) -> List[Tensor]:
-        """Arguments of ``ss2d`` with trained-looking values."""
-        generator = torch.Generator().manual_seed(0)
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=generator)
-
-        K, d, R, N = len(self.paths), self.d, self.dt_rank, self.d_state
-        states = torch.arange(1.0, N + 1).log()
-        tensors = [
-            normal(self.batch, d, self.height, self.width),
-            normal(K, R + 2 * N, d) / d**0.5,
-            normal(K, d, R) / R**0.5,
-            normal(K, d) - 3,
-            states + 0.1 * normal(K * d, N),
-            1 + 0.1 * normal(K * d),
-        ]
-        tensors[0] = tensors[0].to(memory_format=torch.channels_last)
-        return [tensor.to(device).requires_grad_() for tensor in tensors]
-
-    @property
-    def exponentials(self) -> int:
-        """Of one forward pass: one per image, position that a path reads, channel and state."""
-        readings = 1 if self.skips else len(self.paths)
-        positions = self.batch * readings * self.height * self.width
-        return positions * self.d * self.d_state
-
-
-def _tinyvim_b(batch: int) -> List[Case]:
-    # d and dt_rank of the five mixers' four kinds; the grid is always stride 32.
-    stages = ((12, 3), (48, 6), (96, 12), (288, 24))
-    return [
-        Case(f'TinyViM-B stage {i + 1}, {size}', d, R, 8, *grid, batch=batch)
-        for size, grid in (('224x224', (7, 7)), ('800x1344', (25, 42)))
-        for i, (d, R) in enumerate(stages)
-    ]
-
-
-def cases(batch: int) -> List[Case]:
-    """All shapes: TinyViM-B, and the first stages of the other networks."""
-    return [
-        *_tinyvim_b(batch),
-        Case('VMamba-T stage 1, N = 1', 96, 6, 1, 56, 56, batch=batch),
-        Case('VMamba-T stage 1, N = 16', 192, 6, 16, 56, 56, batch=batch),
-        Case('MobileMamba-S6 stage 1, 224x224', 320, 10, 1, 14, 14, BIDIRECTIONAL, batch=batch),
-        Case('MobileMamba-B1 stage 1, 800x1344', 320, 10, 1, 50, 84, BIDIRECTIONAL, batch=batch),
-        Case('EfficientVMamba-T stage 1', 96, 3, 16, 56, 56, SKIP_SCAN, batch=batch, skips=True),
-    ]
-
-
-def usual_ss2d(
-    x: Tensor,
-    x_proj_weight: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A_logs: Tensor,
-    Ds: Tensor,
-    paths: Sequence[ScanPath],
-    scan_backend: str,
-) -> Tensor:
-    """SS2D as vision models usually write it: all directions copied, projected, scanned."""
-    K, d, R = dt_projs_weight.shape
-    N = A_logs.shape[1]
-    height, width = x.shape[-2:]
-    xs = cross_scan(x.unsqueeze(1), paths)
-    projected = torch.einsum('bkdl,kcd->bkcl', xs, x_proj_weight)
-    dt_low, B, C = projected.split([R, N, N], dim=2)
-    delta = torch.einsum('bkrl,kdr->bkdl', dt_low, dt_projs_weight)
-    y = selective_scan(
-        xs.flatten(1, 2),
-        delta.flatten(1, 2),
-        -A_logs.exp(),
-        B.contiguous(),
-        C.contiguous(),
-        Ds,
-        delta_bias=dt_projs_bias.flatten(),
-        delta_softplus=True,
-        backend=scan_backend,
-    )
-    return cross_merge(y.unflatten(1, (K, d)), height, width, paths)
-
-
-def contenders(
-    case: Case, device: torch.device, wanted: Optional[Sequence[str]] = None
-) -> Tuple[Dict[str, Callable[..., Tensor]], Dict[str, str]]:
-    """Functions of the ``ss2d`` arguments, and why others are absent.
+def time_scan(
+    out: Union[str, Path] = 'work_dirs/benchmark_scan',
+    *,
+    device: Optional[str] = None,
+    batch: int = 1,
+    rounds: int = 9,
+    filter: str = '',
+    backends: Optional[Sequence[str]] = None,
+    backbone: bool = True,
+    threads: Optional[int] = None,
+    command: Optional[str] = None,
+) -> Dict[str, Any]:
+    """Verify, then time, every scan backend that runs here.
 
     Args:
-        case: Its paths are bound to the functions.
-        device: Where they will run.
-        wanted: Names to keep; ``None`` keeps all.
+        out: Folder for ``scan.json`` and ``scan.png``.
+        device: ``'cpu'`` or ``'cuda'``; ``None`` takes CUDA where it is there.
+        batch: Images in a batch.
+        rounds: Turns of each contender.
+        filter: Only shapes whose name contains this.
+        backends: Only these; :data:`~.contenders.USUAL` is one of them.
+        backbone: Time a whole backbone, too, and the same one without its scans.
+        threads: Of the CPU; ``None`` leaves the choice to torch.
+        command: How the user called this, for the results.
+
+    Returns:
+        What ``scan.json`` holds; times are in seconds.
+
+    Raises:
+        UsageError: No shape has ``filter`` in its name.
+
+    Example:
+        >>> from tinyvim_mm.benchmarks import time_scan
+        >>> time_scan(filter='TinyViM', backbone=False)  # doctest: +SKIP
     """
-    functions: Dict[str, Callable[..., Tensor]] = {}
-    absent: Dict[str, str] = {}
-    for name, obstacle in available_backends(device.type).items():
-        if obstacle is not None:
-            absent[name] = obstacle
-            continue
-        functions[name] = partial(case.scan, partial(ss2d, backend=name))
-    strongest = 'mamba_ssm' if 'mamba_ssm' in functions else 'parallel'
-    functions[f'{USUAL} ({strongest} scan)'] = partial(
-        case.scan, partial(usual_ss2d, scan_backend=strongest)
-    )
-    if wanted is not None:
-        functions = {n: f for n, f in functions.items() if n.split()[0] in wanted}
-    return functions, absent
+    if threads:
+        torch.set_num_threads(threads)
+    place = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    chosen = [case for case in cases(batch) if filter in case.name]
+    if not chosen:
+        raise UsageError(f'no shape has {filter!r} in its name')
+
+    report: Dict[str, Any] = {'provenance': provenance(place, command), 'cases': []}
+    for i, case in enumerate(chosen):
+        print(f'[{i + 1}/{len(chosen)}] {case.name}', flush=True)
+        row = run_case(case, place, rounds, backends)
+        row['floor'] = exponential_floor(case, place)
+        report['cases'].append(row)
+    if backbone:
+        print('TinyViM-B at 800x1344', flush=True)
+        report['backbone'] = time_backbone(place, max(3, rounds // 2))
+
+    for name, obstacle in report['cases'][0]['absent'].items():
+        print(f'not here: {name}: {obstacle}')
+    print('\nforward\n' + table(report['cases'], 'forward'))
+    print('\nforward and backward\n' + table(report['cases'], 'training'))
+    if backbone:
+        scan, identity = (report['backbone'][name]['median'] for name in ('scan', 'identity'))
+        print(
+            f'\nTinyViM-B at 800x1344: {scan * 1e3:.0f} ms, with identities for the scans '
+            f'{identity * 1e3:.0f} ms: {scan / identity:.3f}x'
+        )
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'scan.json').write_text(json.dumps(report, indent=1) + '\n')
+    plot(report, out / 'scan.png')
+    print(f'\n{out / "scan.json"}\n{out / "scan.png"}')
+    return report
 
 
 def largest_error(function: Callable[..., Tensor], case: Case, device: torch.device) -> float:
@@ -229,9 +161,6 @@ def exponential_floor(case: Case, device: torch.device) -> Optional[float]:
 
 def time_backbone(device: torch.device, rounds: int) -> Dict[str, Any]:
     """TinyViM-B at 800x1344 against itself with every scan replaced by the identity."""
-    from ..models import TinyViM
-    from ..models.layers import SS2D
-
     torch.manual_seed(0)
     layout = torch.channels_last
     scanning = TinyViM('b').eval().to(device, memory_format=layout)
@@ -301,55 +230,3 @@ def plot(report: Dict[str, Any], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/benchmark_scan.py``."""
-    parser = argparse.ArgumentParser(
-        prog='tools/benchmark_scan.py',
-        description='Verify, then time, every scan backend that runs here.',
-    )
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parser.add_argument('--device', default=default, help=f'default here: {default}')
-    parser.add_argument('--batch', type=count, default=1, help='images in a batch')
-    parser.add_argument('--rounds', type=count, default=9, help='turns of each contender')
-    parser.add_argument('--filter', default='', help='only shapes whose name contains this')
-    parser.add_argument('--backends', nargs='+', help=f'only these; "{USUAL}" is one of them')
-    parser.add_argument('--no-backbone', action='store_true', help='leave out the whole backbone')
-    parser.add_argument('--threads', type=count, help='CPU threads')
-    parser.add_argument('--out', default='work_dirs/benchmark_scan', help='folder for the results')
-    args = parser.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    chosen = [case for case in cases(args.batch) if args.filter in case.name]
-    if not chosen:
-        parser.error(f'no shape has {args.filter!r} in its name')
-
-    report: Dict[str, Any] = {'provenance': provenance(device), 'cases': []}
-    for i, case in enumerate(chosen):
-        print(f'[{i + 1}/{len(chosen)}] {case.name}', flush=True)
-        row = run_case(case, device, args.rounds, args.backends)
-        row['floor'] = exponential_floor(case, device)
-        report['cases'].append(row)
-    if not args.no_backbone:
-        print('TinyViM-B at 800x1344', flush=True)
-        report['backbone'] = time_backbone(device, max(3, args.rounds // 2))
-
-    for name, obstacle in report['cases'][0]['absent'].items():
-        print(f'not here: {name}: {obstacle}')
-    print('\nforward\n' + table(report['cases'], 'forward'))
-    print('\nforward and backward\n' + table(report['cases'], 'training'))
-    if 'backbone' in report:
-        scan, identity = (report['backbone'][name]['median'] for name in ('scan', 'identity'))
-        print(
-            f'\nTinyViM-B at 800x1344: {scan * 1e3:.0f} ms, with identities for the scans '
-            f'{identity * 1e3:.0f} ms: {scan / identity:.3f}x'
-        )
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'scan.json').write_text(json.dumps(report, indent=1) + '\n')
-    plot(report, out / 'scan.png')
-    print(f'\n{out / "scan.json"}\n{out / "scan.png"}')

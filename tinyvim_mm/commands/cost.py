@@ -57,15 +57,7 @@ def _share(text: str) -> float:
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/estimate_cost.py') -> None:
-    """Run the command.
-
-    Args:
-        argv: Command line without the program; ``None`` takes ``sys.argv``.
-        prog: How the user called it.
-
-    Raises:
-        SystemExit: With code 2 after an error that the user can cure.
-    """
+    """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
     run_command(build_parser(prog), _run, argv)
 
 

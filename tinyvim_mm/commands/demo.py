@@ -57,15 +57,7 @@ def build_parser(prog: str = 'tools/demo.py') -> argparse.ArgumentParser:
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/demo.py') -> None:
-    """Run the command.
-
-    Args:
-        argv: Command line without the program; ``None`` takes ``sys.argv``.
-        prog: How the user called it.
-
-    Raises:
-        SystemExit: With code 2 after an error that the user can cure.
-    """
+    """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
     argv = sys.argv[1:] if argv is None else list(argv)
     # An exported file runs without torch.
     exported = any(argument.endswith('.onnx') for argument in argv)

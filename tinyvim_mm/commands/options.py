@@ -21,7 +21,7 @@ class CfgOptions(argparse.Action):
 
 
 def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Parser with the options that both tools know."""
+    """Parser with the options that training and testing share."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument('config', help='path of a config, or its name: mask_rcnn_tinyvim_b_1x_coco')
     parser.add_argument(

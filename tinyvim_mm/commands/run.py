@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 import sys
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ..core import environment
 from ..core.errors import CheckpointError, UsageError
@@ -41,6 +41,37 @@ def run_command(
     except (UsageError, CheckpointError, environment.MissingPackageError) as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def run_one_of(
+    commands: Mapping[str, str],
+    load: Callable[[str], Callable[[Sequence[str], str], Optional[int]]],
+    parser: argparse.ArgumentParser,
+    argv: Optional[Sequence[str]],
+) -> int:
+    """Run the command that the command line names first.
+
+    Args:
+        commands: Names, and what the help says of each.
+        load: Gives the ``main`` of one; it is called with the rest of the command line and
+            how the user called it.
+        parser: Of what stands before the name.
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: After ``--help``, or with code 2 after an error in the command line.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in commands:
+        return load(argv[0])(argv[1:], f'{parser.prog} {argv[0]}') or 0
+    names = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
+    for name, text in commands.items():
+        names.add_parser(name, help=text, add_help=False)
+    parser.parse_args(argv)
+    return 0
 
 
 def _program(prog: str) -> str:

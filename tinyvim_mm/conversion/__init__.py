@@ -1,1 +1,12 @@
 """Checkpoints between the layouts of the releases and this project's."""
+
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from .conversion import convert_checkpoint
+
+__all__ = ['convert_checkpoint']
+
+__getattr__, __dir__ = lazy_names(__name__, {'convert_checkpoint': f'{__name__}.conversion'})

@@ -7,7 +7,9 @@ from . import environment
 
 
 def lazy_names(
-    package: str, places: Mapping[str, str], classes: Callable[[], Mapping[str, str]]
+    package: str,
+    places: Mapping[str, str],
+    classes: Callable[[], Mapping[str, str]] = dict,
 ) -> Tuple[Callable[[str], Any], Callable[[], List[str]]]:
     """Make the ``__getattr__`` and the ``__dir__`` of a package.
 
@@ -35,7 +37,7 @@ def lazy_names(
         except ModuleNotFoundError as error:
             missing = (error.name or '').partition('.')[0]
             if missing != 'tinyvim_mm':
-                environment.require(missing, purpose=f'tinyvim_mm.{name}')
+                environment.require(missing, purpose=f'{package}.{name}')
             raise
 
     return get, lambda: get('__all__')

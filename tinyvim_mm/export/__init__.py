@@ -5,7 +5,9 @@ and ONNX Runtime alone. Importing this package imports neither torch nor a toolb
 :mod:`.runtime` and :mod:`.metadata` never do.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .check import ExportMismatchError
@@ -13,14 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ['ExportMismatchError', 'export']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'ExportMismatchError':
-        from .check import ExportMismatchError
-
-        return ExportMismatchError
-    if name == 'export':
-        from .exporting import export
-
-        return export
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(
+    __name__, {'ExportMismatchError': f'{__name__}.check', 'export': f'{__name__}.exporting'}
+)

@@ -22,8 +22,8 @@ class ExportMismatchError(RuntimeError):
     """An exported file computes something else than the network."""
 
 
-def network_runner(network: ExportedNetwork) -> Run:
-    """A network as a function on arrays."""
+def network_runner(network: Callable[[Tensor], Sequence[Tensor]]) -> Run:
+    """A network of PyTorch as a function on arrays."""
 
     def run(images: np.ndarray) -> List[np.ndarray]:
         with torch.no_grad():
@@ -42,13 +42,7 @@ def load_runner(path: Path) -> Run:
         session = make_session(path, torch.get_num_threads())
         name = session.get_inputs()[0].name
         return lambda images: session.run(None, {name: images})
-    module = torch.export.load(path).module()
-
-    def run(images: np.ndarray) -> List[np.ndarray]:
-        with torch.no_grad():
-            return [output.numpy() for output in module(torch.from_numpy(images))]
-
-    return run
+    return network_runner(torch.export.load(path).module())
 
 
 def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, batch: int) -> None:
@@ -57,7 +51,7 @@ def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, bat
     Args:
         run: Runs the file.
         truths: What it should compute, by name.
-        meta: Of the file.
+        meta: What the file says about itself.
         batch: The smaller of the batch sizes.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import List, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..core.environment import MissingPackageError
 from .metadata import Metadata
@@ -237,7 +237,5 @@ def open_image(image: ImageLike) -> Image.Image:
             )
         return Image.fromarray(image)
     if not isinstance(image, Image.Image):
-        from PIL import ImageOps
-
         image = ImageOps.exif_transpose(Image.open(image))
     return image.convert('RGB')

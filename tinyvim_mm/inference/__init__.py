@@ -3,7 +3,9 @@
 :func:`predict` does it all; :func:`load_predictor` gives the network that it asks.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .loading import load_predictor
@@ -11,14 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ['load_predictor', 'predict']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'load_predictor':
-        from .loading import load_predictor
-
-        return load_predictor
-    if name == 'predict':
-        from .prediction import predict
-
-        return predict
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(
+    __name__, {'load_predictor': f'{__name__}.loading', 'predict': f'{__name__}.prediction'}
+)

@@ -5,6 +5,8 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
+from mmengine.registry import init_default_scope
+
 from ..conversion.keys import recognise
 from ..core.devices import find_device
 from ..models import reparameterize
@@ -47,8 +49,6 @@ def load_predictor(
         MachineError: The device is not there.
         CheckpointError: The checkpoint cannot be read, or does not fit.
     """
-    from mmengine.registry import init_default_scope
-
     device = find_device(device)
     toolbox = import_module(f'tinyvim_mm.toolboxes.{cfg.default_scope}.predictor')
     names: Dict[str, Any] = {}

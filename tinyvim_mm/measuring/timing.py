@@ -7,7 +7,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import torch
 from torch import nn
@@ -90,11 +90,16 @@ def _summary(values: List[float]) -> Timing:
     return Timing(statistics.median(values), high - low)
 
 
-def provenance(device: torch.device) -> Dict[str, Any]:
-    """What a figure must be published with: machine, versions, date, command."""
+def provenance(device: torch.device, command: Optional[str] = None) -> Dict[str, Any]:
+    """What a figure must be published with: machine, versions, date, command.
+
+    Args:
+        device: Where it was measured.
+        command: How the user called it; ``None`` takes the command line of this process.
+    """
     facts = {
         'date': datetime.date.today().isoformat(),
-        'command': shlex.join(['python', *sys.argv]),
+        'command': command or shlex.join(['python', *sys.argv]),
         'tinyvim_mm': __version__,
         'torch': torch.__version__,
         'python': platform.python_version(),

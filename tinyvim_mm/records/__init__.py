@@ -1,6 +1,8 @@
 """What a training leaves behind: its log, its changes of the recipe, costs, and tables."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .costs import estimate_cost
@@ -8,14 +10,6 @@ if TYPE_CHECKING:
 
 __all__ = ['collect', 'estimate_cost']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'collect':
-        from .results import collect
-
-        return collect
-    if name == 'estimate_cost':
-        from .costs import estimate_cost
-
-        return estimate_cost
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(
+    __name__, {'collect': f'{__name__}.results', 'estimate_cost': f'{__name__}.costs'}
+)

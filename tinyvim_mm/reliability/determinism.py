@@ -1,14 +1,47 @@
 """Train twice with the same seed and compare every loss and weight, bit by bit."""
 
-import argparse
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Sequence, Union
 
 from ..records.scalars import read_training
 from ..weights.files import load_file
 from .resume import differences
 from .small_runs import SMALL_RUNS, run
+
+
+def check_determinism(
+    steps: int = 50,
+    threads: Sequence[int] = (1, 2),
+    toolboxes: Sequence[str] = tuple(SMALL_RUNS),
+    folder: Union[str, Path, None] = None,
+) -> bool:
+    """Train the recipes on the sample photographs twice, and print what differs.
+
+    Args:
+        steps: Of each training.
+        threads: Numbers of threads, a pair of trainings each.
+        toolboxes: Whose recipes, of :data:`~.small_runs.SMALL_RUNS`.
+        folder: Keep the trainings here; ``None`` keeps none.
+
+    Returns:
+        Whether all losses and weights are the same, bit by bit.
+
+    Raises:
+        RuntimeError: A training failed.
+
+    Example:
+        >>> from tinyvim_mm.reliability import check_determinism
+        >>> check_determinism(steps=10, threads=[1])  # doctest: +SKIP
+        True
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        same = [
+            _check(folder, toolbox, steps, number) for toolbox in toolboxes for number in threads
+        ]
+    return all(same)
 
 
 def losses(work_dir: Path) -> List[Dict[str, float]]:
@@ -25,7 +58,7 @@ def weights(work_dir: Path) -> dict:
     return load_file(str(path))['state_dict']
 
 
-def check(folder: Path, toolbox: str, steps: int, threads: int) -> bool:
+def _check(folder: Path, toolbox: str, steps: int, threads: int) -> bool:
     """Train twice, print what was found, and return whether nothing differs."""
     small = SMALL_RUNS[toolbox]
     work_dirs = [folder / f'{toolbox}_{threads}_{name}' for name in ('first', 'second')]
@@ -48,32 +81,3 @@ def check(folder: Path, toolbox: str, steps: int, threads: int) -> bool:
         flush=True,
     )
     return not (wrong or changed)
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/check_determinism.py``.
-
-    Raises:
-        SystemExit: With code 1 when trainings differ.
-    """
-    parser = argparse.ArgumentParser(
-        prog='tools/check_determinism.py',
-        description='Train the recipes on the sample photographs twice with the same seed and '
-        'number of threads, and compare all losses and the weights at the end, bit by bit.',
-    )
-    parser.add_argument('--steps', type=int, default=50, help='of each training (default: 50)')
-    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='default: 1 2')
-    parser.add_argument(
-        '--toolboxes', nargs='+', choices=list(SMALL_RUNS), default=list(SMALL_RUNS)
-    )
-    parser.add_argument('--folder', type=Path, help='keep the trainings here (default: nowhere)')
-    args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        same = [
-            check(folder, toolbox, args.steps, threads)
-            for toolbox in args.toolboxes
-            for threads in args.threads
-        ]
-    raise SystemExit(0 if all(same) else 1)

@@ -6,7 +6,6 @@ learning rate schedule, moving average of the weights, adaptive clipping and the
 order of the pictures all have to come back.
 """
 
-import argparse
 import random
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Tuple, Union
 
 import torch
 
@@ -43,6 +42,31 @@ class Kill:
     writing: bool
     resumed_from: int
     saved: int
+
+
+def check_resume(kills: int = 20, seed: int = 0, folder: Union[str, Path, None] = None) -> bool:
+    """Kill and resume a training, compare it with an undisturbed one, and print the figures.
+
+    Args:
+        kills: How often.
+        seed: Chooses the moments.
+        folder: Keep the trainings here; ``None`` keeps none.
+
+    Returns:
+        Whether weights, their average, optimizer and schedules are the same, bit by bit.
+
+    Raises:
+        RuntimeError: A training failed, or ended before it was killed.
+
+    Example:
+        >>> from tinyvim_mm.reliability import check_resume
+        >>> check_resume(kills=2)  # doctest: +SKIP
+        True
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        return _check(folder, kills, seed)
 
 
 def kill_training(work_dir: Path, epochs: int, while_writing: bool, rng: random.Random) -> Kill:
@@ -159,12 +183,7 @@ def _tensors(node: Any) -> int:
     return int(isinstance(node, torch.Tensor))
 
 
-def check(folder: Path, kills: int, seed: int) -> bool:
-    """Run the comparison and print its figures.
-
-    Returns:
-        Whether the trainings are the same.
-    """
+def _check(folder: Path, kills: int, seed: int) -> bool:
     rng = random.Random(seed)
     # A kill lets two or three pass at most, most of them fewer.
     epochs = 2 * kills + 6
@@ -192,25 +211,3 @@ def check(folder: Path, kills: int, seed: int) -> bool:
     for place in where[:10]:
         print(f'  differs: {place}')
     return not where
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Entry of ``tools/check_resume.py``.
-
-    Raises:
-        SystemExit: With code 1 when the trainings differ.
-    """
-    parser = argparse.ArgumentParser(
-        prog='tools/check_resume.py',
-        description='Kill a training on the sample photographs with SIGKILL, resume it each '
-        'time, and compare its end with that of an undisturbed one, bit by bit.',
-    )
-    parser.add_argument('--kills', type=int, default=20, help='how often (default: 20)')
-    parser.add_argument('--seed', type=int, default=0, help='chooses the moments (default: 0)')
-    parser.add_argument('--folder', type=Path, help='keep the trainings here (default: nowhere)')
-    args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        same = check(folder, args.kills, args.seed)
-    raise SystemExit(0 if same else 1)

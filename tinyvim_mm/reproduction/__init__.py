@@ -7,17 +7,13 @@ the terms of :mod:`.schema`; :mod:`.networks` builds them, :mod:`.measurement` a
 one of the former, and its figures in ``configs/peers.yml``.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .reproduction import reproduce
 
 __all__ = ['reproduce']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'reproduce':
-        from .reproduction import reproduce
-
-        return reproduce
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(__name__, {'reproduce': f'{__name__}.reproduction'})

@@ -67,12 +67,12 @@ def measure_table(
     """Fill the cells of a table that are still empty.
 
     Args:
-        table: Which.
-        store: Takes the cells.
-        evaluation: Of the accuracies.
-        settings: Of the throughput.
-        device: Where the throughput is measured.
-        rounds: Turns of each network.
+        table: The table.
+        store: Holds the cells that are filled, and takes those that are measured.
+        evaluation: How accuracies are evaluated.
+        settings: Under which the throughput is measured.
+        device: Where it is measured.
+        rounds: How often each network has its turn.
 
     Raises:
         UsageError: An accuracy cannot be evaluated.

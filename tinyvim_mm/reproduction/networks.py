@@ -5,10 +5,13 @@ import warnings
 from typing import Any, Dict, Optional, Tuple
 
 import torch
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from ..core import environment
+from ..core import compat, environment
 from ..measuring.statistics import randomise_statistics
+from ..models.reparameterization import Deployable, reparameterize
+from ..recipes.zoo import get_config
 from .schema import Row, Table
 
 
@@ -33,8 +36,8 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
     """Build the network of a row with random weights, in the form that the row asks for.
 
     Args:
-        table: It is of.
-        row: Which.
+        table: The table, which says the task and the size of the images.
+        row: The row whose network is built.
 
     Returns:
         The network in evaluation mode, which takes ``(batch, 3, H, W)``; and the
@@ -71,8 +74,6 @@ def _classifier(network: Dict[str, Any]) -> nn.Module:
     cfg = dict(network)
     head = cfg.pop('head', None)
     backbone = _backbone({**cfg, 'normalize_outputs': False, 'out_indices': (-1,)})
-    from mmengine.registry import MODELS
-
     return Classifier(
         backbone,
         MODELS.build({**(head or backbone.classifier), 'in_channels': backbone.embed_dims[-1]}),
@@ -80,19 +81,13 @@ def _classifier(network: Dict[str, Any]) -> nn.Module:
 
 
 def _backbone(cfg: Dict[str, Any]) -> nn.Module:
-    from mmengine.registry import MODELS
-
-    from .. import models  # noqa: F401 - registers the backbones
-
     if MODELS.get(cfg['type']) is None:
         raise UnavailableError(f'{cfg["type"]} is not in this version of tinyvim_mm')
     return MODELS.build(cfg)
 
 
 def _timm(name: str, **options: Any) -> nn.Module:
-    from ..core.compat import apply as apply_compat
-
-    apply_compat()
+    compat.apply()
     try:
         import timm
     except ImportError:
@@ -137,8 +132,6 @@ def _toolbox(task: str) -> str:
 
 
 def _build_dense(cfg: Dict[str, Any], scope: str) -> nn.Module:
-    from mmengine.registry import MODELS, DefaultScope
-
     cfg.backbone = {**cfg.backbone, 'init_cfg': None}
     if 'rcnn' in (cfg.get('test_cfg') or {}):
         # With random weights hardly a score passes the usual threshold; so all keep 100.
@@ -149,8 +142,6 @@ def _build_dense(cfg: Dict[str, Any], scope: str) -> nn.Module:
 
 
 def _recipe(task: str, network: Dict[str, Any]) -> nn.Module:
-    from .. import get_config
-
     scope = _toolbox(task)
     cfg = get_config(network['config'])
     options = network.get('options', {})
@@ -162,8 +153,6 @@ def _recipe(task: str, network: Dict[str, Any]) -> nn.Module:
 
 def _fit_to_backbone(cfg: Dict[str, Any]) -> None:
     """Give what follows another backbone the channels of its maps."""
-    from mmengine.registry import MODELS
-
     _, spec = MODELS.get(cfg.backbone.type).read_arch(cfg.backbone.arch)
     widths = list(spec.embed_dims)
     if 'neck' in cfg:
@@ -174,8 +163,6 @@ def _fit_to_backbone(cfg: Dict[str, Any]) -> None:
 
 
 def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
-    from .. import get_config
-
     scope = _toolbox(table.task)
     cfg = get_config(table.base).model
     if 'timm' in network:
@@ -193,7 +180,7 @@ def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
 
 
 class _Last(nn.Module):
-    """The last outputs of a pyramid: some networks of timm begin at stride 2."""
+    """The last maps of a backbone: some networks of timm return one of stride 2 before them."""
 
     def __init__(self, backbone: nn.Module, count: int) -> None:
         super().__init__()
@@ -205,8 +192,6 @@ class _Last(nn.Module):
 
 
 def _deploy(model: nn.Module, example: Tensor) -> Tuple[nn.Module, Optional[float]]:
-    from ..models.reparameterization import Deployable, reparameterize
-
     deployed = copy.deepcopy(model)
     if any(isinstance(module, Deployable) for module in deployed.modules()):
         deployed = reparameterize(deployed, inplace=True)

@@ -32,8 +32,8 @@ def columns_of(table: Table, settings: Sequence[object]) -> List[str]:
     """Metrics of a table, those of speed once for each setting, latency where one image runs.
 
     Args:
-        table: Which.
-        settings: Of the throughput, or their words: ``'batch 1, fp32, eager'``.
+        table: The table.
+        settings: Settings of the throughput, or their words: ``'batch 1, fp32, eager'``.
     """
     names: List[str] = []
     for metric in table.metrics:
@@ -92,9 +92,9 @@ def _over(value: Optional[float], reference: Optional[float]) -> Optional[float]
 
 
 def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, Any]) -> str:
-    """A table as people read it; each cell is ``published / measured (ratio)``.
+    """A table in Markdown; each cell is ``published / measured (ratio)``.
 
-    Columns of which nothing is published hold what was measured alone.
+    Columns without any published figure hold measured figures alone.
     """
     columns = list(dict.fromkeys((r['metric'], r['setting']) for r in records))
     compared = {r['metric'] for r in records if r['published'] is not None}

@@ -91,8 +91,7 @@ def reproduce(
         raise MachineError('--device cuda: torch sees no CUDA device here; take --device cpu')
     if threads:
         torch.set_num_threads(threads)
-    facts = provenance(place)
-    facts['command'] = command or facts['command']
+    facts = provenance(place, command)
     facts['scan'] = describe_choice(torch.zeros(1, device=place))
     facts.update(_versions())
 

@@ -9,18 +9,19 @@ from .schema import Row
 
 
 class Store:
-    """Measured cells, on disk after each of them, so that a run can go on.
+    """The measured cells of a table; the file is written after each, so that a run can go on.
 
     Args:
         path: JSON file.
-        facts: What they are measured with.
-        resume: Whether to take over what is in the file, if all facts but date and
-            command are the same.
+        facts: Machine, versions, date and command of this run.
+        resume: Whether to keep the cells in the file, if all facts but date and command
+            are the same.
 
     Attributes:
-        cells: By row and column.
-        facts: Those of the file as long as nothing is measured anew; then with the
-            command that did it, too.
+        cells: By names of row and column: ``{'measured': float}``, or ``{'reason': str}`` of
+            one that could not be measured.
+        facts: Those of the run that measured the cells in the file; once this run measures,
+            its own, with both commands.
     """
 
     def __init__(self, path: Path, facts: Dict[str, Any], resume: bool) -> None:

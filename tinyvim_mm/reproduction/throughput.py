@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..measuring.timing import Timing, compile_whole, seconds_per_call, time_in_turns
+from ..models import CUDAGraphs
 
 PRECISIONS = ('fp32', 'tf32', 'bf16')
 FORMS = ('eager', 'compiled', 'cuda-graph')
@@ -16,7 +17,7 @@ FORMS = ('eager', 'compiled', 'cuda-graph')
 
 @dataclass(frozen=True)
 class Setting:
-    """Under which networks are compared.
+    """The setting under which networks are compared.
 
     Attributes:
         batch: Images at a time.
@@ -43,12 +44,13 @@ def settings_for(
     """What is measured by default: much on a GPU, little on a CPU.
 
     Args:
-        device: Where.
-        task: Of the table.
-        batches: Instead of the usual batch sizes.
-        precisions: Instead of the usual ones, of :data:`PRECISIONS`.
-        forms: Instead of the usual ones, of :data:`FORMS`.
-        on_cpu: Usual batch sizes on a CPU, if not those of the task.
+        device: Where it is measured.
+        task: The task of the table.
+        batches: Batch sizes; ``None`` takes 1 and 256 on a GPU (1 and 8 for dense tasks), 1
+            and 16 on a CPU (1 for dense tasks).
+        precisions: Of :data:`PRECISIONS`; ``None`` takes all on a GPU, fp32 on a CPU.
+        forms: Of :data:`FORMS`; ``None`` takes all for classification on a GPU, else eager.
+        on_cpu: Batch sizes on a CPU instead of those of the task.
     """
     if device.type == 'cuda':
         batches = batches or ([1, 256] if task == 'classification' else [1, 8])
@@ -81,11 +83,11 @@ def measure(
     try is faster; in bf16 in channels-last.
 
     Args:
-        models: By name. They are copied.
-        size: Height and width.
+        models: Networks by name. They are copied.
+        size: Height and width of the images.
         setting: See :class:`Setting`.
-        device: Where.
-        rounds: Turns of each.
+        device: Where they run.
+        rounds: How often each has its turn.
         report: Called with a line of progress.
 
     Returns:
@@ -117,8 +119,6 @@ def _prepare(model: nn.Module, x: Tensor, setting: Setting) -> Callable[[], obje
         if setting.form == 'compiled':
             network = compile_whole(network)
         elif setting.form == 'cuda-graph':
-            from ..models import CUDAGraphs
-
             network = CUDAGraphs(network)
 
         def run() -> object:

@@ -4,7 +4,9 @@ mmengine's Runner, which the two functions stand on, needs packages that the net
 without; so it loads when they are asked for.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .evaluation import evaluate
@@ -12,14 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ['evaluate', 'train']
 
-
-def __getattr__(name: str) -> Any:
-    if name == 'train':
-        from .training import train
-
-        return train
-    if name == 'evaluate':
-        from .evaluation import evaluate
-
-        return evaluate
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+__getattr__, __dir__ = lazy_names(
+    __name__, {'train': f'{__name__}.training', 'evaluate': f'{__name__}.evaluation'}
+)

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class LayerStatistics(Protocol):
-    """Of all values that a layer returned.
+    """Statistics of all values that a layer returned.
 
     Attributes:
-        name: Of the layer in the backbone.
-        mean: Of the finite ones.
-        std: As above.
-        max_abs: As above.
+        name: Name of the layer in the backbone.
+        mean: Mean of the finite values.
+        std: Standard deviation of the finite values.
+        max_abs: Largest absolute value among the finite ones.
         non_finite: Share of infinities and NaNs.
         zeros: Share of exact zeros.
     """

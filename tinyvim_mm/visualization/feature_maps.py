@@ -17,7 +17,7 @@ the variance in them"""
 
 
 class StageMaps(Protocol):
-    """What one stage makes of one picture.
+    """The output of one stage for one picture.
 
     Attributes:
         shape: Channels, height, width.
@@ -58,7 +58,7 @@ def draw_feature_maps(
             below[0].text(0.95, 0.5, _LEGEND, ha='right', va='center', fontsize=8)
         for column, stage in enumerate(stages, 1):
             channels, height, width = stage.shape
-            # Outliers shall not take all the contrast.
+            # Percentiles, so that a few outliers do not take all the contrast.
             low, high = np.percentile(stage.mean, (1, 99))
             above[column].imshow(
                 stage.mean, cmap='viridis', vmin=low, vmax=high, interpolation='nearest'

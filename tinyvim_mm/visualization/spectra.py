@@ -39,7 +39,7 @@ class Place(Protocol):
     """Where a mixer stands.
 
     Attributes:
-        name: Of the module in the backbone.
+        name: Name of the module in the backbone.
         stage: Its stage, counted from 0.
     """
 
@@ -48,14 +48,15 @@ class Place(Protocol):
 
 
 class MixerSpectra(Protocol):
-    """What was measured at one mixer.
+    """The spectra at one mixer.
 
     Attributes:
-        mixer: Where.
-        before: Of the mixer's input.
-        after: Of its output.
-        scans: Of input and output of each scanning layer in it, by name.
-        branches: Of a Laplace mixer, input and output of ``'low'`` and ``'high'``.
+        mixer: Where it stands.
+        before: Spectrum of the mixer's input.
+        after: Spectrum of its output.
+        scans: Spectra of input and output of each scanning layer in it, by name.
+        branches: Of a Laplace mixer: spectra of input and output of the branches ``'low'``
+            and ``'high'``.
     """
 
     mixer: Place
@@ -69,7 +70,7 @@ def draw_profiles(found: Sequence[MixerSpectra], title: str, warning: Optional[s
     """Log amplitude against frequency, a panel for each stage.
 
     Args:
-        found: Of all mixers, in order.
+        found: The spectra of all mixers, in order.
         title: Stands above it.
         warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
     """
@@ -110,7 +111,7 @@ def draw_branches(found: Sequence[MixerSpectra], title: str, warning: Optional[s
     """Two-dimensional spectra of the branches of Laplace mixers, and how they change.
 
     Args:
-        found: Of the Laplace mixers, in order; at least one.
+        found: The spectra of the Laplace mixers, in order; at least one.
         title: Stands above it.
         warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
     """

@@ -1,0 +1,113 @@
+"""``tinyvim-mm benchmark``, also ``tools/benchmark_scan.py`` and ``tools/benchmark_latency.py``."""
+
+import argparse
+from typing import Optional, Sequence, Tuple
+
+from ..benchmarks import FORMS
+from .options import count
+from .run import run_command, run_one_of
+
+_KINDS = {
+    'scan': 'every scan backend that runs here',
+    'latency': 'whole backbones on a CPU, in all their forms',
+}
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm benchmark') -> None:
+    """Run ``scan`` or ``latency``.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
+
+    Raises:
+        SystemExit: With code 2 after an error that the user can cure.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description='Verify, then time.')
+    run_one_of(_KINDS, {'scan': scan, 'latency': latency}.get, parser, argv)
+
+
+def scan_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``scan``."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description='Verify, then time, every scan backend that runs here.'
+    )
+    parser.add_argument('--device', help='cpu or cuda (default: cuda where there is one)')
+    parser.add_argument('--batch', type=count, default=1, help='images in a batch')
+    parser.add_argument('--rounds', type=count, default=9, help='turns of each contender')
+    parser.add_argument('--filter', default='', help='only shapes whose name contains this')
+    parser.add_argument('--backends', nargs='+', help='only these; "usual" is one of them')
+    parser.add_argument('--no-backbone', action='store_true', help='leave out the whole backbone')
+    parser.add_argument('--threads', type=count, help='CPU threads')
+    parser.add_argument('--out', default='work_dirs/benchmark_scan', help='folder for the results')
+    return parser
+
+
+def scan(argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_scan.py') -> None:
+    """Run ``scan``; arguments as in :func:`main`."""
+    run_command(scan_parser(prog), _run_scan, argv)
+
+
+def _run_scan(args: argparse.Namespace) -> None:
+    from ..benchmarks import time_scan
+
+    time_scan(
+        args.out,
+        device=args.device,
+        batch=args.batch,
+        rounds=args.rounds,
+        filter=args.filter,
+        backends=args.backends,
+        backbone=not args.no_backbone,
+        threads=args.threads,
+        command=args.command,
+    )
+
+
+def latency_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``latency``."""
+    from ..models.catalogue import network_names
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Verify, then time, backbones on a CPU: the form that trains, '
+        're-parameterised, compiled, and in ONNX Runtime. Ratios are to the deployed form.',
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=['tinyvim_s', 'tinyvim_b', 'tinyvim_l'],
+        choices=network_names(),
+        metavar='MODEL',
+        help=f'of {", ".join(network_names())}',
+    )
+    parser.add_argument('--sizes', nargs='+', type=_size, default=[(224, 224), (800, 1344)])
+    parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=FORMS)
+    parser.add_argument('--rounds', type=count, default=15, help='turns of each form')
+    parser.add_argument('--threads', type=count, help='CPU threads')
+    parser.add_argument('--out', default='work_dirs/benchmark_latency', help='folder for results')
+    return parser
+
+
+def _size(text: str) -> Tuple[int, int]:
+    height, _, width = text.partition('x')
+    return int(height), int(width or height)
+
+
+def latency(argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_latency.py') -> None:
+    """Run ``latency``; arguments as in :func:`main`."""
+    run_command(latency_parser(prog), _run_latency, argv)
+
+
+def _run_latency(args: argparse.Namespace) -> None:
+    from ..benchmarks import time_latency
+
+    time_latency(
+        args.models,
+        args.sizes,
+        args.out,
+        forms=args.forms,
+        rounds=args.rounds,
+        threads=args.threads,
+        command=args.command,
+    )

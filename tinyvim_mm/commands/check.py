@@ -1,0 +1,82 @@
+"""``tinyvim-mm check``, also ``tools/check_resume.py`` and ``tools/check_determinism.py``."""
+
+import argparse
+from pathlib import Path
+from typing import Optional, Sequence
+
+from ..reliability.small_runs import SMALL_RUNS
+from .run import run_command, run_one_of
+
+_KINDS = {
+    'resume': 'kill and resume a training, and compare it with one that ran through',
+    'determinism': 'train twice with the same seed, and compare',
+}
+
+
+def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm check') -> None:
+    """Run ``resume`` or ``determinism``.
+
+    Args:
+        argv: Command line without the program; ``None`` takes ``sys.argv``.
+        prog: How the user called it.
+
+    Raises:
+        SystemExit: With code 1 when trainings differ, 2 after an error in the command.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description='Compare trainings, bit by bit.')
+    run_one_of(_KINDS, {'resume': resume, 'determinism': determinism}.get, parser, argv)
+
+
+def resume_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``resume``."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Kill a training on the sample photographs with SIGKILL, resume it each '
+        'time, and compare its end with that of an undisturbed one, bit by bit.',
+    )
+    parser.add_argument('--kills', type=int, default=20, help='how often (default: 20)')
+    parser.add_argument('--seed', type=int, default=0, help='chooses the moments (default: 0)')
+    parser.add_argument('--folder', type=Path, help='keep the trainings here (default: nowhere)')
+    return parser
+
+
+def resume(argv: Optional[Sequence[str]] = None, prog: str = 'tools/check_resume.py') -> None:
+    """Run ``resume``; arguments as in :func:`main`."""
+    run_command(resume_parser(prog), _run_resume, argv)
+
+
+def _run_resume(args: argparse.Namespace) -> None:
+    from ..reliability import check_resume
+
+    if not check_resume(args.kills, args.seed, args.folder):
+        raise SystemExit(1)
+
+
+def determinism_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``determinism``."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Train the recipes on the sample photographs twice with the same seed and '
+        'number of threads, and compare all losses and the weights at the end, bit by bit.',
+    )
+    parser.add_argument('--steps', type=int, default=50, help='of each training (default: 50)')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1, 2], help='default: 1 2')
+    parser.add_argument(
+        '--toolboxes', nargs='+', choices=list(SMALL_RUNS), default=list(SMALL_RUNS)
+    )
+    parser.add_argument('--folder', type=Path, help='keep the trainings here (default: nowhere)')
+    return parser
+
+
+def determinism(
+    argv: Optional[Sequence[str]] = None, prog: str = 'tools/check_determinism.py'
+) -> None:
+    """Run ``determinism``; arguments as in :func:`main`."""
+    run_command(determinism_parser(prog), _run_determinism, argv)
+
+
+def _run_determinism(args: argparse.Namespace) -> None:
+    from ..reliability import check_determinism
+
+    if not check_determinism(args.steps, args.threads, args.toolboxes, args.folder):
+        raise SystemExit(1)
