@@ -15,6 +15,14 @@ from tinyvim_mm.doctor import extension, packages, scan, torch_build
 from tinyvim_mm.doctor.finding import FAULT, NOTE, OK
 from tinyvim_mm.ops import backends
 from tinyvim_mm.ops.backends import compiled
+from tinyvim_mm.ops.backends.compose import compose_ss2d
+
+
+@pytest.fixture(autouse=True)
+def _without_the_interpreter(monkeypatch, request):
+    """Triton's, which takes seconds for the scan that the doctor computes."""
+    if request.function is not test_a_sound_installation_has_no_fault_and_names_every_backend:
+        monkeypatch.delenv('TRITON_INTERPRET', raising=False)
 
 
 def only(findings, subject):
@@ -186,14 +194,14 @@ def test_which_gpus_compiled_code_runs_on(architectures, capability, runs):
 
 
 def test_operators_that_do_not_load(monkeypatch):
-    monkeypatch.setattr(
-        compiled, 'LIBRARY_PROBLEM', f'compiled for another; again: {compiled.BUILD}'
-    )
+    problem = backends.Obstacle('compiled for another; again', compiled.BUILD)
+    monkeypatch.setattr(compiled, 'LIBRARY_PROBLEM', problem)
     (finding,) = extension.check_extension()
     assert (finding.status, finding.cure) == (FAULT, compiled.BUILD)
     slow = only(scan.check_scan(), 'scan cpu on cpu')
     assert slow.status == FAULT
     assert slow.detail.startswith('the scan is slow here: compiled for another')
+    assert slow.cure == compiled.BUILD
 
 
 needs_library = pytest.mark.skipif(
@@ -249,7 +257,7 @@ def test_a_backend_that_computes_wrongly(damage, words, monkeypatch):
         name='parallel',
         takes_any_dtype=False,
         obstacle=right.obstacle,
-        ss2d=lambda *arguments: damage(right.ss2d(*arguments)),
+        ss2d=lambda *arguments: damage(compose_ss2d(right.selective_scan, *arguments)),
     )
     monkeypatch.setitem(backends.BACKENDS, 'parallel', wrong)
     finding = only(scan.check_scan(), 'scan parallel on cpu')
@@ -281,7 +289,7 @@ def test_backends_that_cannot_run_point_to_the_doctor():
 def test_a_slow_scan_points_to_the_doctor(monkeypatch):
     monkeypatch.setattr(backends, '_announced', set())
     with pytest.warns(UserWarning, match=environment.DOCTOR):
-        backends._announce_slow_path('cpu', 'it was not compiled')
+        backends._announce_slow_path('cpu', torch.device('cuda'), torch.float32)
 
 
 def test_missing_safetensors_points_to_the_doctor(monkeypatch):

@@ -20,7 +20,7 @@ done
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 LD_PRELOAD=$PRELOAD ASAN_OPTIONS=detect_leaks=0 \
     "$PYTHON" -m pytest -c "$ROOT/pyproject.toml" --rootdir "$ROOT" -p no:cacheprovider \
-    "$ROOT/tests/test_ops/test_golden.py" "$ROOT/tests/test_ops/test_scan.py" \
+    "$ROOT/tests/test_ops/test_conformance.py" \
     "$ROOT/tests/test_reliability/test_fuzz_operators.py" \
     -k 'cpu and not memory' "$@"  # the sanitizer keeps freed memory back
 LD_PRELOAD=$PRELOAD ASAN_OPTIONS=detect_leaks=1 PYTHONMALLOC=malloc PYTHONPATH=$BUILD \

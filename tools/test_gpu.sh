@@ -42,7 +42,7 @@ step tests "$PYTHON" -m pytest "${suites[@]}" -m gpu -p no:cacheprovider
 if command -v compute-sanitizer > /dev/null; then
     for tool in memcheck racecheck; do
         step "$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 "$PYTHON" -m pytest \
-            tests/test_ops/test_gpu.py -m gpu -k "cuda and (golden_operator and wide or lengths and 33)" \
+            tests/test_ops/test_conformance.py -m gpu -k "cuda and (golden_operator and wide or length-33)" \
             -p no:cacheprovider
     done
 else

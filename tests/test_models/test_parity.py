@@ -22,7 +22,7 @@ def released():
 def backbone(released, request):
     obstacle = available_backends('cpu')[request.param]
     if obstacle is not None:  # Triton where it is not installed
-        pytest.skip(obstacle)
+        pytest.skip(str(obstacle))
     model = TinyViM('s', ssm_backend=request.param)
     model.load_state_dict({k: v for k, v in released.items() if not is_classifier(k)})
     return model

@@ -65,11 +65,15 @@ void launch_backward(const CudaBackwardArgs& a, void*) {
 
 }  // namespace tinyvim
 
-TORCH_LIBRARY(tinyvim_mm_emulated, m) {
-  m.def("ss2d", tinyvim::ss2d_cuda);
-  m.def("ss2d_backward", tinyvim::ss2d_backward_cuda);
-  m.def("selective_scan", tinyvim::selective_scan_cuda);
-  m.def("selective_scan_backward", tinyvim::selective_scan_backward_cuda);
+// Their schemas are defined by tests/scan_cases.py.
+TORCH_LIBRARY_IMPL(tinyvim_mm_emulated, CPU, m) {
+  m.impl("ss2d", tinyvim::ss2d_cuda);
+  m.impl("ss2d_backward", tinyvim::ss2d_backward_cuda);
+  m.impl("selective_scan", tinyvim::selective_scan_cuda);
+  m.impl("selective_scan_backward", tinyvim::selective_scan_backward_cuda);
+}
+
+TORCH_LIBRARY_FRAGMENT(tinyvim_mm_emulated, m) {
   m.def("set_multiprocessors(int n) -> ()",
         [](int64_t n) { tinyvim::emulated_multiprocessors = n; });
 }

@@ -9,9 +9,11 @@ import torch
 
 from tinyvim_mm.ops import (
     BackendUnavailableError,
+    Obstacle,
     available_backends,
     backends,
     describe_choice,
+    scan_skipping,
     selective_scan,
     ss2d,
 )
@@ -86,6 +88,52 @@ def test_mixed_devices_are_refused():
         ss2d(**{**ss2d_arguments(), 'Ds': torch.empty(16, device='meta')})
 
 
+TABLE = torch.arange(9).expand(4, 9)
+
+
+@pytest.mark.parametrize(
+    ('paths', 'error', 'message'),
+    [
+        (TABLE.float(), TypeError, r'paths must be of an integer type, got torch\.float32'),
+        (TABLE.bool(), TypeError, r'paths must be of an integer type, got torch\.bool'),
+        ([0, 1, 2, 3], TypeError, r'paths must hold ScanPath objects or be .*, got int'),
+        (TABLE[:, :8], ValueError, r'paths must have shape \(K, H \* W = 9\), got \(4, 8\)'),
+        (TABLE[0], ValueError, r'paths must have shape \(K, H \* W = 9\), got \(9,\)'),
+        (TABLE[:3], ValueError, r'dt_projs_weight must have shape \(K = 3'),
+        (TABLE.to('meta'), ValueError, 'paths is on meta, but x is on cpu'),
+        (TABLE + 1, ValueError, r'row 0 of paths holds 9, but .* are 0 to 8'),
+        (TABLE - 1, ValueError, r'row 0 of paths holds -1, but .* are 0 to 8'),
+        (TABLE % 8, ValueError, r'row 0 of paths must hold .* holds 0 2 times and 8 not at all'),
+    ],
+)
+@pytest.mark.parametrize('backend', ['reference', None])
+def test_a_wrong_table_is_refused(paths, error, message, backend):
+    with pytest.raises(error, match=f'^ss2d: .*{message}'):
+        ss2d(**ss2d_arguments(), paths=paths, backend=backend)
+
+
+def test_a_table_that_was_right_is_checked_again_once_it_is_changed():
+    table = TABLE.clone()
+    ss2d(**ss2d_arguments(), paths=table)
+    table[3, 0] = 5
+    with pytest.raises(ValueError, match='row 3 of paths must hold each position once'):
+        ss2d(**ss2d_arguments(), paths=table)
+    with torch.inference_mode():
+        table = TABLE.clone()
+        ss2d(**ss2d_arguments(), paths=table)
+        table[2, 0] = 5
+        with pytest.raises(ValueError, match='row 2 of paths must hold each position once'):
+            ss2d(**ss2d_arguments(), paths=table)
+
+
+def test_a_wrong_table_of_skip_sampled_grids_is_refused():
+    x, *weights = ss2d_arguments().values()
+    with pytest.raises(ValueError, match=r'^scan_skipping: paths must have shape .* = 4\), got'):
+        scan_skipping(ss2d, x, *weights, TABLE)
+    with pytest.raises(ValueError, match=r'^scan_skipping: row 0 of paths holds 4'):
+        scan_skipping(ss2d, x, *weights, TABLE[:, 1:5])
+
+
 def test_unknown_backend_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"backend='fast' is no scan backend.*auto.*reference"):
         ss2d(**ss2d_arguments(), backend='fast')
@@ -118,7 +166,7 @@ def test_the_choice_can_be_told(monkeypatch):
 
 def test_slow_path_is_announced_once(monkeypatch):
     monkeypatch.setattr(backends, '_announced', set())
-    monkeypatch.setattr(backends.compiled, 'LIBRARY_PROBLEM', 'it was not compiled')
+    monkeypatch.setattr(backends.compiled, 'LIBRARY_PROBLEM', Obstacle('it was not compiled'))
     with pytest.warns(UserWarning, match="plain PyTorch.*'cpu' backend cannot run: it was not"):
         ss2d(**ss2d_arguments())
     with warnings.catch_warnings():
@@ -127,9 +175,12 @@ def test_slow_path_is_announced_once(monkeypatch):
 
 
 def test_unavailable_backend_names_reason_and_cure(monkeypatch):
-    monkeypatch.setattr(backends.compiled, 'LIBRARY_PROBLEM', 'not compiled; do this')
-    with pytest.raises(BackendUnavailableError, match="'cpu' cannot run here: not compiled; do"):
+    obstacle = Obstacle('not compiled', 'do this')
+    monkeypatch.setattr(backends.compiled, 'LIBRARY_PROBLEM', obstacle)
+    message = "'cpu' cannot run here: not compiled; do this"
+    with pytest.raises(BackendUnavailableError, match=message) as caught:
         ss2d(**ss2d_arguments(), backend='cpu')
+    assert caught.value.obstacle == available_backends('cpu')['cpu'] == obstacle
     with pytest.raises(BackendUnavailableError, match=r"'cuda' cannot run here: .* on cpu"):
         ss2d(**ss2d_arguments(), backend='cuda')
 
@@ -139,6 +190,7 @@ def test_library_of_another_torch_is_named(monkeypatch, tmp_path):
     library.write_bytes(b'no library, but it says: tinyvim_mm operators for torch 1.2.3\0')
     monkeypatch.setattr(backends.compiled, '_PACKAGE', tmp_path)
     problem = backends.compiled._load_library()
-    assert '_C.so was compiled for torch 1.2.3 and does not load with torch' in problem
+    assert '_C.so was compiled for torch 1.2.3 and does not load with torch' in problem.reason
+    assert str(problem) == f'{problem.reason}: {problem.cure}'
     library.unlink()
-    assert 'the operators were not compiled' in backends.compiled._load_library()
+    assert 'the operators were not compiled' in backends.compiled._load_library().reason

@@ -15,8 +15,8 @@ def check_extension() -> List[Finding]:
 
     subject = 'compiled operators'
     if compiled.LIBRARY_PROBLEM is not None:
-        problem, _, cure = compiled.LIBRARY_PROBLEM.rpartition(': ')
-        return [Finding(subject, FAULT, problem, cure)]
+        problem = compiled.LIBRARY_PROBLEM
+        return [Finding(subject, FAULT, problem.reason, problem.cure)]
     findings = []
     libraries = compiled.libraries()
     if len(libraries) > 1:
@@ -61,10 +61,9 @@ def _cuda(info: str) -> List[Finding]:
     from ..ops.backends import compiled
 
     subject = 'compiled CUDA operators'
-    if not compiled.HAS_CUDA_KERNELS:
-        obstacle = compiled.cuda_obstacle(torch.device('cuda'), torch.float32) or ''
-        problem, _, cure = obstacle.partition('; ')
-        return [Finding(subject, NOTE, problem, cure)]
+    obstacle = compiled.cuda_obstacle(torch.device('cuda'), torch.float32)
+    if obstacle is not None:
+        return [Finding(subject, NOTE, obstacle.reason, obstacle.cure)]
     found = re.search(r'architectures ([\w. ;+]+)', info)
     listed = found[1] if found else ''
     major, minor = torch.cuda.get_device_capability()

@@ -28,8 +28,8 @@ def check_scan() -> List[Finding]:
             if obstacle is None:
                 findings.append(_compare(subject, name, device))
             elif name in kernels:
-                detail = 'the scan is slow here: ' if slow else ''
-                findings.append(Finding(subject, FAULT if slow else NOTE, detail + obstacle))
+                detail = ('the scan is slow here: ' if slow else '') + obstacle.reason
+                findings.append(Finding(subject, FAULT if slow else NOTE, detail, obstacle.cure))
     return findings
 
 

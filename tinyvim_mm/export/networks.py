@@ -179,8 +179,8 @@ def describe(
     Raises:
         UsageError: The config does not say how images are normalised.
     """
+    from ..ops.backends.exportable import MAX_POSITIONS
     from ..version import __version__
-    from .scan import MAX_DYNAMIC_POSITIONS
 
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     if 'mean' not in preprocessor or 'std' not in preprocessor:
@@ -204,9 +204,7 @@ def describe(
         output=network.output,
         input_size=tuple(input_size),
         dynamic_size=dynamic_size,
-        max_pixels=(
-            MAX_DYNAMIC_POSITIONS * 32**2 if dynamic_size else input_size[0] * input_size[1]
-        ),
+        max_pixels=(MAX_POSITIONS * 32**2 if dynamic_size else input_size[0] * input_size[1]),
         mean=tuple(map(float, preprocessor['mean'])),
         std=tuple(map(float, preprocessor['std'])),
         resize=resize,

@@ -16,7 +16,7 @@ def main() -> None:
     for device in devices:
         print(f'\non {device}:')
         for name, obstacle in available_backends(device).items():
-            print(f'  {name:<10} {"works" if obstacle is None else "no: " + obstacle}')
+            print(f'  {name:<19} {"works" if obstacle is None else f"no: {obstacle}"}')
 
 
 if __name__ == '__main__':

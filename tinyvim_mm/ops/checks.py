@@ -1,9 +1,13 @@
 """What the public operators require of their arguments."""
 
-from typing import Optional, Sequence
+import contextlib
+from typing import ContextManager, Optional, Sequence
 
 import torch
 from torch import Tensor
+
+from .scan_paths import ScanOrder, ScanPath
+from .tracing import is_traced
 
 
 def check_floating(
@@ -57,11 +61,101 @@ def check_shape(
         )
 
 
+def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
+    """Require the paths of ``x``, or a table of its positions.
+
+    That the rows of a table are permutations is checked once for each tensor and
+    change of it, since its values have to come from the device for that.
+    ``torch.compile``, ``torch.export`` and ``torch.jit.trace`` see no values.
+
+    Args:
+        operator: Its name, for messages.
+        order: The argument ``paths`` of the operator.
+        x: What it will scan, ``(batch, d, H, W)``.
+
+    Returns:
+        The order; a table as int64.
+
+    Raises:
+        TypeError: These are no paths, or the table is not of integers.
+        ValueError: The table has another shape or device than ``x`` asks for, or a
+            row is no permutation.
+    """
+    if not isinstance(order, Tensor):
+        for path in order:
+            if not isinstance(path, ScanPath):
+                raise TypeError(
+                    f'{operator}: paths must hold ScanPath objects or be an integer tensor '
+                    f'(K, H * W), got {type(path).__name__}'
+                )
+        return order
+    if order.is_floating_point() or order.is_complex() or order.dtype == torch.bool:
+        raise TypeError(f'{operator}: paths must be of an integer type, got {order.dtype}')
+    length = x.shape[2] * x.shape[3]
+    check_shape(operator, 'paths', order, ('K', 'H * W'), (None, length))
+    if order.device != x.device:
+        raise ValueError(
+            f'{operator}: paths is on {order.device}, but x is on {x.device}; move them to one '
+            'device'
+        )
+    if not (is_traced() or _is_checked(order)):
+        _check_rows(operator, order.cpu().long())
+        mark_checked(order)
+    return cast(order, torch.int64)
+
+
+def mark_checked(table: Tensor) -> None:
+    """Spare the rows of this table another check until it is changed in place."""
+    if not (is_traced() or table.is_inference()):  # which counts no changes
+        table._version_when_checked = table._version
+
+
+def _is_checked(table: Tensor) -> bool:
+    version = getattr(table, '_version_when_checked', None)
+    return version is not None and version == table._version
+
+
+def _check_rows(operator: str, table: Tensor) -> None:
+    length = table.shape[1]
+    for k, row in enumerate(table):
+        outside = row[(row < 0) | (row >= length)]
+        if len(outside):
+            raise ValueError(
+                f'{operator}: row {k} of paths holds {outside[0].item()}, but the positions of '
+                f'the map are 0 to {length - 1}'
+            )
+        counts = torch.bincount(row, minlength=length)
+        if (counts != 1).any():
+            raise ValueError(
+                f'{operator}: row {k} of paths must hold each position once, but holds '
+                f'{counts.argmax().item()} {counts.max().item()} times and '
+                f'{counts.argmin().item()} not at all'
+            )
+
+
 def compute_dtype(x: Tensor) -> torch.dtype:
     """Type of the scan's state and arithmetic: at least float32."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def no_autocast(x: Tensor) -> torch.autocast:
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """``tensor.to(dtype)``, of which exported graphs show nothing where it changes nothing."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
+
+
+def no_autocast(x: Tensor) -> ContextManager:
     """Context in which autocast does not lower the precision of the scan."""
+    # Where it is off already, exported programs shall have no such region.
+    if not _autocasts(x.device.type):
+        return contextlib.nullcontext()
     return torch.autocast(device_type=x.device.type, enabled=False)
+
+
+def _autocasts(device: str) -> bool:
+    if _AUTOCAST_OF_A_DEVICE:
+        return torch.is_autocast_enabled(device)
+    return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
+
+
+# Since torch 2.4 that function takes a device.
+_AUTOCAST_OF_A_DEVICE = hasattr(torch, 'get_autocast_dtype')

@@ -11,6 +11,11 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 
+from .backends import compiled, triton_scan
+
+#: In ``torch.ops``, of all operators that are counted.
+NAMESPACES = (compiled.NAMESPACE, triton_scan.NAMESPACE)
+
 
 def scan_macs(positions: int, d_state: int) -> int:
     """Multiply-adds of a selective scan.
@@ -51,8 +56,9 @@ def _shape(value: Any) -> List[int]:
 #: Operator to handle, as ``set_op_handle`` of fvcore's ``FlopCountAnalysis`` and
 #: of mmengine's ``FlopAnalyzer`` takes them: ``counter.set_op_handle(**OP_HANDLES)``.
 OP_HANDLES: Dict[str, Callable[[List[Any], List[Any]], int]] = {
-    'tinyvim_mm::ss2d': _count_ss2d,
-    'tinyvim_mm::selective_scan': _count_scan,
+    f'{namespace}::{name}': count
+    for namespace in NAMESPACES
+    for name, count in (('ss2d', _count_ss2d), ('selective_scan', _count_scan))
 }
 
 
@@ -67,15 +73,13 @@ def register_with_mmengine() -> None:
 
 
 def register_with_torch() -> None:
-    """Let ``torch.utils.flop_counter.FlopCounterMode`` count the compiled scan.
+    """Let ``torch.utils.flop_counter.FlopCounterMode`` count the scan.
 
     A second call changes nothing.
     """
     try:
         from torch.utils.flop_counter import flop_registry, register_flop_formula, shape_wrapper
     except ImportError:  # before torch 2.2
-        return
-    if torch.ops.tinyvim_mm.ss2d in flop_registry:
         return
 
     def ss2d(x, x_proj, dt_projs, dt_bias, A_logs, *args, out_shape=None, **kwargs) -> int:
@@ -85,8 +89,11 @@ def register_with_torch() -> None:
     def selective_scan(u, delta, A, *args, out_shape=None, **kwargs) -> int:
         return 2 * scan_macs(prod(u), A[1])
 
-    for formula in (ss2d, selective_scan):
-        operator = getattr(torch.ops.tinyvim_mm, formula.__name__)
-        register_flop_formula(operator)(formula)
-        # torch 2.4 files it under the overload, and looks for it under the operator.
-        flop_registry.setdefault(operator, shape_wrapper(formula))
+    for namespace in NAMESPACES:
+        for formula in (ss2d, selective_scan):
+            operator = getattr(getattr(torch.ops, namespace), formula.__name__, None)
+            if operator is None or operator in flop_registry:  # not compiled, or known
+                continue
+            register_flop_formula(operator)(formula)
+            # torch 2.4 files it under the overload, and looks for it under the operator.
+            flop_registry.setdefault(operator, shape_wrapper(formula))

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backends import choose_backend
-from .checks import check_floating, check_shape, compute_dtype, no_autocast
+from .checks import cast, check_floating, check_shape, compute_dtype, no_autocast
 
 
 def selective_scan(
@@ -82,13 +82,18 @@ def selective_scan(
     implementation = choose_backend(backend, u)
     dtype = compute_dtype(u)
     tensors = (u, delta, A, B, C, D, delta_bias)
+    if u.numel() == 0:  # nothing to launch a kernel on
+        # Added so that all arguments get their gradients, which are zero.
+        others = [t.sum().to(u.dtype) for t in (*tensors[1:], z) if t is not None]
+        y, state = u + sum(others), u.new_zeros(batch, dim, N, dtype=dtype)
+        return (y, state) if return_last_state else y
     if not implementation.takes_any_dtype:
-        tensors = tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+        tensors = tuple(None if tensor is None else cast(tensor, dtype) for tensor in tensors)
     with no_autocast(u):
         y, state = implementation.selective_scan(*tensors, delta_softplus)
         if z is not None:
-            y = y.to(dtype) * F.silu(z.to(dtype))
-    y = y.to(u.dtype)
+            y = cast(y, dtype) * F.silu(cast(z, dtype))
+    y = cast(y, u.dtype)
     return (y, state) if return_last_state else y
 
 

@@ -1,12 +1,13 @@
 """SS2D: the 2-D selective scan as one operator."""
 
-from typing import Optional, Sequence
+from typing import Optional
 
 from torch import Tensor
 
 from .backends import choose_backend
-from .checks import check_floating, check_shape, compute_dtype, no_autocast
-from .scan_paths import CROSS_SCAN, ScanPath
+from .backends.compose import compose_ss2d
+from .checks import cast, check_floating, check_order, check_shape, compute_dtype, no_autocast
+from .scan_paths import CROSS_SCAN, ScanOrder
 
 
 def ss2d(
@@ -16,7 +17,7 @@ def ss2d(
     dt_projs_bias: Tensor,
     A_logs: Tensor,
     Ds: Tensor,
-    paths: Sequence[ScanPath] = CROSS_SCAN,
+    paths: ScanOrder = CROSS_SCAN,
     *,
     backend: Optional[str] = None,
 ) -> Tensor:
@@ -35,7 +36,11 @@ def ss2d(
         dt_projs_bias: ``(K, d)``.
         A_logs: ``(K * d, N)``.
         Ds: ``(K * d,)``.
-        paths: The ``K`` scan paths.
+        paths: The ``K`` scan paths, which is the fast form; or a table of positions
+            ``(K, H * W)`` of any integer type, each row a permutation of ``0 .. H *
+            W - 1`` (``row * W + column``), see :func:`position_table`. The rows are
+            checked when a table first comes, on a GPU by waiting for it;
+            ``torch.compile`` and ``torch.export`` cannot do that.
         backend: Name of the implementation; ``None`` takes
             ``TINYVIM_SSM_BACKEND`` or else the best one that runs here.
 
@@ -43,8 +48,9 @@ def ss2d(
         ``(batch, d, H, W)`` in ``x``'s type.
 
     Raises:
-        TypeError: A tensor is not of a real floating type.
-        ValueError: A shape or device does not fit; the message names the argument.
+        TypeError: A tensor is not of a real floating type, or ``paths`` are no paths.
+        ValueError: A shape or device does not fit, or a row of the table is no
+            permutation; the message names the argument.
         BackendUnavailableError: The backend cannot run here.
     """
     check_floating(
@@ -56,9 +62,9 @@ def ss2d(
         A_logs=A_logs,
         Ds=Ds,
     )
-    K = len(paths)
     check_shape('ss2d', 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
-    d = x.shape[1]
+    paths = check_order('ss2d', paths, x)
+    K, d = len(paths), x.shape[1]
     check_shape('ss2d', 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
     check_shape('ss2d', 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
     R, N = dt_projs_weight.shape[2], A_logs.shape[1]
@@ -70,8 +76,13 @@ def ss2d(
         return x.clone()
     implementation = choose_backend(backend, x)
     tensors = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
-    if not implementation.takes_any_dtype:
+    composed = implementation.ss2d is None or isinstance(paths, Tensor)
+    if composed or not implementation.takes_any_dtype:
         dtype = compute_dtype(x)
-        tensors = tuple(tensor.to(dtype) for tensor in tensors)
+        tensors = tuple(cast(tensor, dtype) for tensor in tensors)
     with no_autocast(x):
-        return implementation.ss2d(*tensors, paths).to(x.dtype)
+        if composed:
+            y = compose_ss2d(implementation.selective_scan, *tensors, paths)
+        else:
+            y = implementation.ss2d(*tensors, paths)
+    return cast(y, x.dtype)

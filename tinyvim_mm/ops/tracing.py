@@ -6,3 +6,8 @@ import torch
 def is_compiling() -> bool:
     """Whether ``torch.compile`` or ``torch.export`` traces; torch 2.1 cannot tell."""
     return bool(getattr(torch.compiler, 'is_compiling', lambda: False)())
+
+
+def is_traced() -> bool:
+    """Whether anything traces: these two, ``torch.jit.trace`` or the export to ONNX."""
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or is_compiling()

@@ -14,7 +14,8 @@
 namespace tinyvim {
 
 // One path as an integer: bit 0 reads columns instead of rows, bit 1 reads
-// backwards. tinyvim_mm/ops/scan_paths.py encodes it.
+// backwards. ScanPath in tinyvim_mm/ops/scan_paths.py defines the orders; the tests hold
+// this function to it.
 enum PathBits : int { kTranspose = 1, kReverse = 2 };
 
 // Position (row * width + column) that a path visits at time t.

@@ -2,14 +2,15 @@
 
 import math
 from functools import partial
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops import CROSS_SCAN, SKIP_SCAN, ScanPath, scan_skipping, ss2d
-from ...ops.checks import compute_dtype
+from ...ops import CROSS_SCAN, SKIP_SCAN, scan_skipping, ss2d
+from ...ops.checks import cast, compute_dtype
+from ...ops.scan_paths import ScanOrder
 
 
 class _ScanNorm(nn.LayerNorm):
@@ -27,7 +28,7 @@ class SS2D(nn.Module):
         channels: ``d``, of input and output.
         d_state: States per channel, ``N``.
         dt_rank: Rank ``R`` of the projection to the step size.
-        paths: The ``K`` scan paths.
+        paths: The ``K`` scan paths; or a table of positions, for maps of one size.
         backend: Implementation of the scan, see :func:`tinyvim_mm.ops.ss2d`.
     """
 
@@ -36,12 +37,15 @@ class SS2D(nn.Module):
         channels: int,
         d_state: int = 8,
         dt_rank: int = 1,
-        paths: Sequence[ScanPath] = CROSS_SCAN,
+        paths: ScanOrder = CROSS_SCAN,
         backend: Optional[str] = None,
     ) -> None:
         super().__init__()
         K = len(paths)
-        self.paths = tuple(paths)
+        if isinstance(paths, Tensor):
+            self.register_buffer('paths', paths, persistent=False)
+        else:
+            self.paths = tuple(paths)
         self.backend = backend
         self.x_proj_weight = nn.Parameter(torch.empty(K, dt_rank + 2 * d_state, channels))
         self.dt_projs_weight = nn.Parameter(torch.empty(K, channels, dt_rank))
@@ -72,9 +76,8 @@ class SS2D(nn.Module):
         """``(batch, d, H, W)`` to the same shape and type."""
         # What the directions add up to can exceed float16 before the norm, so the
         # scan hands it over in float32, and the norm takes it so.
-        dtype = compute_dtype(x)
-        y = self.scan(partial(ss2d, backend=self.backend), x.to(dtype))
-        return self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).to(x.dtype)
+        y = self.scan(cast(x, compute_dtype(x)))
+        return cast(self.out_norm(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), x.dtype)
 
     @property
     def scan_weights(self) -> Tuple[Tensor, ...]:
@@ -87,19 +90,9 @@ class SS2D(nn.Module):
             self.Ds,
         )
 
-    def scan(self, operator: Callable[..., Tensor], x: Tensor, height_axis: int = 2) -> Tensor:
-        """Scan a map, without the norm.
-
-        Args:
-            operator: Has the arguments of :func:`tinyvim_mm.ops.ss2d`, up to the paths.
-            x: What it takes.
-            height_axis: Of ``x``; that of the width is the next.
-
-        Returns:
-            Of the same shape.
-        """
-        del height_axis  # the operator knows
-        return operator(x, *self.scan_weights, self.paths)
+    def scan(self, x: Tensor) -> Tensor:
+        """Scan a map ``(batch, d, H, W)``, without the norm; the same shape and type."""
+        return ss2d(x, *self.scan_weights, self.paths, backend=self.backend)
 
     def extra_repr(self) -> str:
         K, channels, dt_rank = self.dt_projs_weight.shape
@@ -127,5 +120,6 @@ class SkipSS2D(SS2D):
     ) -> None:
         super().__init__(channels, d_state, dt_rank, SKIP_SCAN, backend)
 
-    def scan(self, operator: Callable[..., Tensor], x: Tensor, height_axis: int = 2) -> Tensor:
-        return scan_skipping(operator, x, *self.scan_weights, self.paths, height_axis)
+    def scan(self, x: Tensor) -> Tensor:
+        operator = partial(ss2d, backend=self.backend)
+        return scan_skipping(operator, x, *self.scan_weights, self.paths)

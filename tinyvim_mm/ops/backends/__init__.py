@@ -8,29 +8,33 @@ A backend is one module of this package. To add one: write the module with a
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Optional, Tuple
 
 import torch
 
 from ...core.environment import with_hint
-from . import compiled, mamba_ssm, parallel, reference, triton_scan
+from . import compiled, exportable, mamba_ssm, parallel, reference, triton_scan
+from .obstacle import BackendUnavailableError, Obstacle
+from .registration import constant_when_traced
+
+__all__ = [
+    'BACKENDS',
+    'ENVIRONMENT_VARIABLE',
+    'KERNELS',
+    'Backend',
+    'BackendUnavailableError',
+    'Obstacle',
+    'available_backends',
+    'choose_backend',
+    'describe_choice',
+]
 
 #: Overrides the automatic choice for the whole process.
 ENVIRONMENT_VARIABLE = 'TINYVIM_SSM_BACKEND'
 
 
-class BackendUnavailableError(RuntimeError):
-    """The requested backend cannot run here; the message says why and the cure.
-
-    Args:
-        message: Both of them; a hint at the doctor is added.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(with_hint(message))
-
-
-def _always(device: torch.device, dtype: torch.dtype) -> Optional[str]:
+def _no_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
     return None
 
 
@@ -40,18 +44,20 @@ class Backend:
 
     Attributes:
         name: What users call it.
-        selective_scan: The 1-D scan on checked arguments.
-        ss2d: The 2-D operator on checked arguments.
-        obstacle: Tells why it cannot run on a device with a type, and the cure;
-            ``None`` when it can.
-        takes_any_dtype: Whether it converts its arguments itself; the others are
-            given float32 or float64.
+        selective_scan: The 1-D scan, with the arguments of
+            :func:`.reference.selective_scan`, which the public operator has checked.
+        ss2d: The 2-D operator along :class:`ScanPath` objects, likewise. ``None`` if the
+            backend has none of its own; SS2D is then composed of its 1-D scan.
+        obstacle: Given a device and a type of tensors, returns what keeps the backend
+            from computing with them, or ``None`` if nothing does.
+        takes_any_dtype: Whether these functions take all floating types. If not, the
+            public operators convert to float32 (float64 for float64) first.
     """
 
     name: str
     selective_scan: Callable
-    ss2d: Callable
-    obstacle: Callable[[torch.device, torch.dtype], Optional[str]] = _always
+    ss2d: Optional[Callable] = None
+    obstacle: Callable[[torch.device, torch.dtype], Optional[Obstacle]] = _no_obstacle
     takes_any_dtype: bool = False
 
 
@@ -61,15 +67,21 @@ BACKENDS: Dict[str, Backend] = {
         Backend('cuda', compiled.selective_scan, compiled.ss2d, compiled.cuda_obstacle, True),
         Backend('cpu', compiled.selective_scan, compiled.ss2d, compiled.cpu_obstacle, True),
         Backend('triton', triton_scan.selective_scan, triton_scan.ss2d, triton_scan.obstacle, True),
-        Backend('mamba_ssm', mamba_ssm.selective_scan, mamba_ssm.ss2d, mamba_ssm.obstacle),
-        Backend('parallel', parallel.selective_scan, parallel.ss2d),
-        Backend('reference', reference.selective_scan, reference.ss2d),
+        Backend('mamba_ssm', mamba_ssm.selective_scan, obstacle=mamba_ssm.obstacle),
+        Backend('parallel', parallel.selective_scan),
+        Backend('reference', reference.selective_scan),
+        Backend('exportable', exportable.selective_scan, exportable.ss2d),
+        Backend(
+            'exportable_any_size',
+            partial(exportable.selective_scan, any_size=True),
+            partial(exportable.ss2d, any_size=True),
+        ),
     )
 }
 
-#: Per device the kernels made for it; the first that can run is taken, without
-#: any the parallel form. On a CPU Triton runs in its interpreter, which is for
-#: tests only.
+#: For each type of device the kernels made for it, the fastest first. The automatic
+#: choice is the first that can run, and 'parallel' if none can or a device is not
+#: listed. Triton is not listed for CPUs: there only its interpreter runs, for tests.
 KERNELS: Dict[str, Tuple[str, ...]] = {'cuda': ('cuda', 'triton'), 'cpu': ('cpu',)}
 
 
@@ -97,23 +109,19 @@ def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
         )
     obstacle = BACKENDS[name].obstacle(x.device, x.dtype)
     if obstacle is not None:
-        raise BackendUnavailableError(f'scan backend {name!r} cannot run here: {obstacle}')
+        raise BackendUnavailableError(name, obstacle)
     return BACKENDS[name]
 
 
+@constant_when_traced  # torch 2.4 cannot trace a look at a variable that is not set
 def _named_by_environment() -> str:
     return os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
 
 
-# torch 2.4 cannot trace a look at a variable that is not set. This is what
-# torch.compiler.assume_constant_result sets, which imports the whole compiler for it.
-_named_by_environment._dynamo_marked_constant = True
-
-
 def available_backends(
     device: str = 'cpu', dtype: torch.dtype = torch.float32
-) -> Dict[str, Optional[str]]:
-    """For each backend, ``None`` if it runs on ``device``, else why not and the cure."""
+) -> Dict[str, Optional[Obstacle]]:
+    """For each backend, ``None`` if it runs on ``device``, else what keeps it from that."""
     target = torch.device(device)
     return {name: backend.obstacle(target, dtype) for name, backend in BACKENDS.items()}
 
@@ -128,25 +136,24 @@ def describe_choice(x: torch.Tensor, name: Optional[str] = None) -> str:
 
 def _automatic(device: torch.device, dtype: torch.dtype) -> Backend:
     kernels = KERNELS.get(device.type, ())
-    obstacles = []
     for name in kernels:
-        obstacle = BACKENDS[name].obstacle(device, dtype)
-        if obstacle is None:
+        if BACKENDS[name].obstacle(device, dtype) is None:
             return BACKENDS[name]
-        obstacles.append(obstacle)
     # Slow paths are announced; a float64 check or a device without a kernel of
     # its own is no surprise.
     if kernels and dtype != torch.float64:
-        _announce_slow_path(kernels[0], obstacles[0])
+        _announce_slow_path(kernels[0], device, dtype)
     return BACKENDS['parallel']
 
 
 _announced = set()
 
 
-def _announce_slow_path(name: str, obstacle: str) -> None:
+@constant_when_traced
+def _announce_slow_path(name: str, device: torch.device, dtype: torch.dtype) -> None:
     if name not in _announced:
         _announced.add(name)
+        obstacle = BACKENDS[name].obstacle(device, dtype)
         warnings.warn(
             with_hint(
                 f'the scan runs in plain PyTorch, which is slower, because the {name!r} backend '

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from ..scan_paths import ScanPath
-from .registration import Operators, float64_obstacle, register
+from .obstacle import Obstacle, float64_obstacle, not_on_cuda
+from .registration import Operators, register
 
+#: Of the operators in ``torch.ops``.
+NAMESPACE = 'tinyvim_mm'
 #: Compiles the operators anew, in a clone.
 BUILD = 'pip install --no-build-isolation --no-deps -e .'
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -26,47 +29,49 @@ def libraries() -> List[Path]:
     return sorted(_PACKAGE.glob('_C*.so'))
 
 
-def _load_library() -> Optional[str]:
-    """Load the compiled operators; tell why they are not usable, and the cure."""
+def _load_library() -> Optional[Obstacle]:
+    """Load the compiled operators; what keeps them from being used."""
     found = libraries()
     if not found:
-        return (
+        return Obstacle(
             'the operators were not compiled when the package was installed; in a clone, with '
-            f'torch and a C++ compiler installed: {BUILD}'
+            'torch and a C++ compiler installed',
+            BUILD,
+            ': ',
         )
     try:
         torch.ops.load_library(str(found[0]))
     except OSError as error:
         built = re.search(rb'operators for torch ([\w.+]+)', found[0].read_bytes())
-        return (
+        return Obstacle(
             f'{found[0].name} was compiled for torch {built[1].decode() if built else "?"} and '
             f'does not load with torch {torch.__version__} ({str(error).splitlines()[0]}); '
-            f'compile it again: {BUILD}'
+            'compile it again',
+            BUILD,
+            ': ',
         )
     global _operators
-    _operators = register('tinyvim_mm')
+    _operators = register(NAMESPACE)
     return None
 
 
-def cpu_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
-    """Why the CPU kernels cannot take such tensors, and the cure."""
+def cpu_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
+    """What keeps the CPU kernels from computing with such tensors."""
     if device.type != 'cpu':
-        return f'it computes on the CPU; move the tensors there or choose another for {device.type}'
-    return LIBRARY_PROBLEM or float64_obstacle(dtype)
+        return Obstacle(
+            'it computes on the CPU',
+            f'move the tensors there or choose another for {device.type}',
+        )
+    return float64_obstacle(dtype) if LIBRARY_PROBLEM is None else LIBRARY_PROBLEM
 
 
-def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
-    """Why the CUDA kernels cannot take such tensors, and the cure."""
+def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
+    """What keeps the CUDA kernels from computing with such tensors."""
     if device.type != 'cuda':
-        return f'it computes on CUDA devices; the tensors are on {device.type}'
+        return not_on_cuda(device)
     if LIBRARY_PROBLEM is not None:
         return LIBRARY_PROBLEM
-    if not HAS_CUDA_KERNELS:
-        return (
-            'the operators were compiled without CUDA; install the CUDA toolkit (nvcc) and run '
-            f'FORCE_CUDA=1 {BUILD}'
-        )
-    return float64_obstacle(dtype)
+    return float64_obstacle(dtype) if HAS_CUDA_KERNELS else _NO_CUDA_KERNELS
 
 
 def ss2d(
@@ -97,10 +102,14 @@ def selective_scan(
     return _operators.selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
 
 
-#: Why the compiled operators are not usable, ``None`` if they are. Decided when
-#: the module is imported: torch.compile cannot trace the loading of a library.
+_NO_CUDA_KERNELS = Obstacle(
+    'the operators were compiled without CUDA',
+    f'install the CUDA toolkit (nvcc) and run FORCE_CUDA=1 {BUILD}',
+)
+#: What keeps the compiled operators from being used, ``None`` if nothing does. Found out
+#: when the module is imported: torch.compile cannot trace the loading of a library.
 LIBRARY_PROBLEM = _load_library()
 #: Whether they were compiled for CUDA.
 HAS_CUDA_KERNELS = LIBRARY_PROBLEM is None and bool(
-    torch._C._dispatch_has_kernel_for_dispatch_key('tinyvim_mm::ss2d', 'CUDA')
+    torch._C._dispatch_has_kernel_for_dispatch_key(f'{NAMESPACE}::ss2d', 'CUDA')
 )

@@ -1,11 +1,11 @@
-"""SS2D built from any 1-D scan, for backends that fuse nothing more."""
+"""SS2D composed of a 1-D scan: for backends with no SS2D of their own, and for tables."""
 
-from typing import Callable, Sequence
+from typing import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..scan_paths import ScanPath, cross_merge, cross_scan
+from ..scan_paths import ScanOrder, cross_merge, cross_scan
 
 
 def compose_ss2d(
@@ -16,13 +16,25 @@ def compose_ss2d(
     dt_projs_bias: Tensor,
     A_logs: Tensor,
     Ds: Tensor,
-    paths: Sequence[ScanPath],
+    order: ScanOrder,
 ) -> Tensor:
-    """Cross-scan, project, scan, merge; arguments as :func:`tinyvim_mm.ops.ss2d`.
+    """Project, cross-scan, scan, merge.
 
-    Both projections act on each position alone and so commute with any scan
-    order: they run once on the map as it lies, and only their results are
-    reordered.
+    Both projections act on each position alone, so they may run before the
+    positions are put in order: once on the map as it lies, for all paths.
+
+    Args:
+        scan: The ``selective_scan`` of a backend.
+        x: ``(batch, d, H, W)``; all tensors are of the type in which ``scan`` computes.
+        x_proj_weight: ``(K, R + 2 * N, d)``.
+        dt_projs_weight: ``(K, d, R)``.
+        dt_projs_bias: ``(K, d)``.
+        A_logs: ``(K * d, N)``.
+        Ds: ``(K * d,)``.
+        order: The ``K`` paths, or a checked table of positions ``(K, H * W)``, int64.
+
+    Returns:
+        ``(batch, d, H, W)``.
     """
     K, d, R = dt_projs_weight.shape
     N = A_logs.shape[1]
@@ -31,13 +43,13 @@ def compose_ss2d(
     dt_low, B, C = projected.split([R, N, N], dim=2)
     delta = F.conv2d(dt_low.flatten(1, 2), dt_projs_weight.reshape(K * d, R, 1, 1), groups=K)
     y, _ = scan(
-        cross_scan(x.unsqueeze(1), paths).flatten(1, 2),
-        cross_scan(delta.unflatten(1, (K, d)), paths).flatten(1, 2),
+        cross_scan(x.unsqueeze(1), order).flatten(1, 2),
+        cross_scan(delta.unflatten(1, (K, d)), order).flatten(1, 2),
         -A_logs.exp(),
-        cross_scan(B, paths),
-        cross_scan(C, paths),
+        cross_scan(B, order),
+        cross_scan(C, order),
         Ds,
         dt_projs_bias.flatten(),
         True,
     )
-    return cross_merge(y.unflatten(1, (K, d)), height, width, paths)
+    return cross_merge(y.unflatten(1, (K, d)), height, width, order)

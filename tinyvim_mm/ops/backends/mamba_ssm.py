@@ -8,26 +8,26 @@ differ in the last bits from run to run.
 import functools
 import importlib
 import importlib.util
-from functools import partial
 from typing import Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from .compose import compose_ss2d
-from .registration import constant_when_traced, float64_obstacle
+from .obstacle import Obstacle, float64_obstacle, not_on_cuda
+from .registration import constant_when_traced
 
 _LARGEST_STATE = 256
 # Without build isolation the build sees the installed torch; without the cache
 # pip cannot take a wheel that was once built without the CUDA module.
 _INSTALL = 'pip install --no-build-isolation --no-cache-dir'
+_BUILD = f'MAMBA_FORCE_BUILD=TRUE {_INSTALL} --no-deps --force-reinstall mamba-ssm'
 
 
 @constant_when_traced
-def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
-    """Why mamba-ssm cannot take such tensors, and the cure."""
+def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
+    """What keeps mamba-ssm from computing with such tensors."""
     if device.type != 'cuda':
-        return f'it computes on CUDA devices; the tensors are on {device.type}'
+        return not_on_cuda(device)
     return float64_obstacle(dtype) or _load()[0]
 
 
@@ -51,8 +51,8 @@ def selective_scan(
             f'selective_scan: mamba-ssm takes at most N = {_LARGEST_STATE} states, A has {N}; '
             "choose another backend, for example 'triton'"
         )
-    if u.numel() == 0 or N == 0:  # nothing that its kernel could be launched on
-        y = u if D is None else u * D[:, None]
+    if N == 0:  # nothing that its kernel could be launched on
+        y = torch.zeros_like(u) if D is None else u * D[:, None]
         return y, u.new_zeros(*u.shape[:2], N)
     problem, function = _load()
     if function is None:
@@ -72,30 +72,33 @@ def selective_scan(
     return y, state.detach()
 
 
-ss2d = partial(compose_ss2d, selective_scan)
-
-
 @functools.cache
-def _load() -> Tuple[Optional[str], Optional[Callable]]:
-    """Import mamba-ssm's function once: why that is impossible, and the function."""
+def _load() -> Tuple[Optional[Obstacle], Optional[Callable]]:
+    """Import mamba-ssm's function once: what prevents that, and the function."""
     # Looked for before importing: importing mamba_ssm loads its language models
     # and all that they need, and dies of the first package that is absent.
     if importlib.util.find_spec('mamba_ssm') is None:
-        return f'mamba-ssm is not installed: {_INSTALL} mamba-ssm', None
+        return Obstacle('mamba-ssm is not installed', f'{_INSTALL} mamba-ssm', ': '), None
     if importlib.util.find_spec('selective_scan_cuda') is None:
-        return (
+        problem = Obstacle(
             'mamba-ssm was installed without its CUDA module selective_scan_cuda; with nvcc '
-            'installed: MAMBA_SKIP_CUDA_BUILD=FALSE MAMBA_FORCE_BUILD=TRUE '
-            f'{_INSTALL} --no-deps --force-reinstall mamba-ssm'
-        ), None
+            'installed',
+            f'MAMBA_SKIP_CUDA_BUILD=FALSE {_BUILD}',
+            ': ',
+        )
+        return problem, None
     try:
         module = importlib.import_module('mamba_ssm.ops.selective_scan_interface')
     except ModuleNotFoundError as error:
-        return f'mamba-ssm needs the package {error.name}: pip install {error.name}', None
-    except Exception as error:  # noqa: BLE001 - a broken installation is reported as such
-        return (
-            f'mamba-ssm is installed but does not import ({type(error).__name__}: {error}); build '
-            'it again for this torch: MAMBA_FORCE_BUILD=TRUE '
-            f'{_INSTALL} --no-deps --force-reinstall mamba-ssm'
+        return Obstacle(
+            f'mamba-ssm needs the package {error.name}', f'pip install {error.name}', ': '
         ), None
+    except Exception as error:  # noqa: BLE001 - a broken installation is reported as such
+        problem = Obstacle(
+            f'mamba-ssm is installed but does not import ({type(error).__name__}: {error}); build '
+            'it again for this torch',
+            _BUILD,
+            ': ',
+        )
+        return problem, None
     return None, module.selective_scan_fn

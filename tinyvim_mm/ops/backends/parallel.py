@@ -6,15 +6,13 @@ wherever the program is being traced, recursive doubling is taken: it needs
 ``ceil(log2(L))`` steps made of pad, slice, multiply and add only.
 """
 
-from functools import partial
 from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..tracing import is_compiling
-from .compose import compose_ss2d
+from ..tracing import is_traced
 
 
 def selective_scan(
@@ -31,8 +29,6 @@ def selective_scan(
     batch, dim, length = u.shape
     groups, N = B.shape[1:3]
     per_group = dim // groups
-    if length == 0:
-        return u, u.new_zeros(batch, dim, N)
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]
     if delta_softplus:
@@ -53,9 +49,6 @@ def selective_scan(
     return y, h[-1].reshape(batch, dim, N)
 
 
-ss2d = partial(compose_ss2d, selective_scan)
-
-
 def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
     """Solve ``h_t = a_t * h_{t-1} + b_t`` along the first axis with ``h_{-1} = 0``.
 
@@ -69,7 +62,7 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         ``h`` of the same shape.
     """
-    if _is_traced():
+    if is_traced():
         return _doubling(a, b, reverse=False)
     return _LinearRecurrence.apply(a, b, False)
 
@@ -126,7 +119,3 @@ def _shift(x: Tensor, offset: int) -> Tensor:
     if offset > 0:
         return torch.cat([torch.zeros_like(x[:offset]), x[:-offset]])
     return torch.cat([x[-offset:], torch.zeros_like(x[offset:])])
-
-
-def _is_traced() -> bool:
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or is_compiling()

@@ -1,13 +1,10 @@
 """The recurrence as it is written down: the truth that every backend is tested against."""
 
-from functools import partial
 from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from .compose import compose_ss2d
 
 
 def selective_scan(
@@ -23,7 +20,7 @@ def selective_scan(
     """Scan position by position.
 
     Args:
-        u: ``(batch, dim, L)``.
+        u: ``(batch, dim, L)``, of which none is 0.
         delta: ``(batch, dim, L)``.
         A: ``(dim, N)``.
         B: ``(batch, groups, N, L)``.
@@ -47,10 +44,7 @@ def selective_scan(
     for u_t, dt, B_t, C_t in zip(*(s.unbind(-1) for s in (u, delta, B, C)), strict=True):
         h = torch.exp(dt.unsqueeze(-1) * A) * h + (dt * u_t).unsqueeze(-1) * B_t
         outputs.append((h * C_t).sum(-1))
-    y = torch.stack(outputs, -1) if outputs else u
+    y = torch.stack(outputs, -1)
     if D is not None:
         y = y + D[:, None] * u
     return y, h
-
-
-ss2d = partial(compose_ss2d, selective_scan)

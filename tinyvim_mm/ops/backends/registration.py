@@ -1,10 +1,14 @@
-"""What torch must know of operators and functions that it cannot look into.
+"""Gradients and shapes for operators whose kernels torch cannot trace.
 
-Two libraries hold the same four operators under different namespaces: the
-compiled one (``kernels/csrc/pytorch/ops.cpp``) and the Triton one. Both get the
-fake kernels (shapes without data, for ``torch.compile`` and ``torch.export``)
-and the autograd formulas of this module, so both must return gradients in the
-layouts that the fake kernels state.
+``torch.ops`` holds the same four operators twice, in two namespaces: compiled
+from C++ (``kernels/csrc/pytorch/ops.cpp``) and written in Triton. To torch a
+kernel is a black box. :func:`register` tells it the two things that it needs:
+
+- fake kernels, which ``torch.compile`` and ``torch.export`` call in place of the
+  real ones: they compute no values, only the shape, type and memory layout of
+  each result. The real kernels must return exactly those layouts.
+- the backward of each operator, which calls ``ss2d_backward`` or
+  ``selective_scan_backward``.
 """
 
 from typing import Any, Callable, NamedTuple, Optional, Tuple
@@ -16,24 +20,18 @@ _CONTIGUOUS = torch.contiguous_format
 
 
 class Operators(NamedTuple):
-    """The differentiable operators of one namespace."""
+    """The operators of one namespace that have gradients."""
 
     ss2d: Callable[..., Tensor]
     selective_scan: Callable[..., Tuple[Tensor, Tensor]]
 
 
-def float64_obstacle(dtype: torch.dtype) -> Optional[str]:
-    """Why a backend that computes in float32 cannot take a type, and the cure."""
-    if dtype == torch.float64:
-        return "it computes in float32; for float64 choose 'parallel' or 'reference'"
-    return None
-
-
 def constant_when_traced(function: Callable) -> Callable:
-    """Have ``torch.compile`` call a function instead of tracing it.
+    """Let ``torch.compile`` call a function while it traces, and keep the result.
 
-    For functions of constants that import or look for packages. What
-    ``torch.compiler.assume_constant_result`` does, without importing
+    This decorator is for functions that import or look for packages, which cannot
+    be traced; their arguments may be no tensors. It does what
+    ``torch.compiler.assume_constant_result`` does without importing
     ``torch._dynamo``, which takes a second and imports Triton.
     """
     function._dynamo_marked_constant = True
@@ -41,15 +39,15 @@ def constant_when_traced(function: Callable) -> Callable:
 
 
 def register(namespace: str) -> Operators:
-    """Add fake kernels and autograd to the operators of a namespace.
+    """Add fake kernels and backwards to the operators of a namespace.
 
     Args:
-        namespace: Holds ``ss2d``, ``ss2d_backward``, ``selective_scan`` and
-            ``selective_scan_backward``, which must be defined already.
+        namespace: Of ``torch.ops``. Its operators ``ss2d``, ``ss2d_backward``,
+            ``selective_scan`` and ``selective_scan_backward`` must be defined already.
 
     Returns:
-        The operators. Before torch 2.4, which has the registering functions,
-        they are differentiable but opaque to ``torch.compile``.
+        The two operators to call. Before torch 2.4, which brought the functions
+        that register, they have gradients, but ``torch.compile`` cannot trace them.
     """
     library = getattr(torch.ops, namespace)
     ss2d_backward = _ss2d_backward(library.ss2d_backward)

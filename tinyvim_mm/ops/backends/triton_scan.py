@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 from ..scan_paths import ScanPath
-from .registration import constant_when_traced, float64_obstacle, register
+from .obstacle import Obstacle, float64_obstacle, not_on_cuda
+from .registration import constant_when_traced, register
 
-_NAMESPACE = 'tinyvim_mm_triton'
+#: Of the operators in ``torch.ops``.
+NAMESPACE = 'tinyvim_mm_triton'
 _INTERPRETER = 'TRITON_INTERPRET'
 # The oldest release for which the kernels are known to compile, and the oldest
 # whose interpreter computes them correctly.
@@ -36,32 +38,34 @@ _OLDEST_CAPABILITY = 7
 
 
 @constant_when_traced
-def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[str]:
-    """Why Triton cannot take such tensors, and the cure."""
+def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
+    """What keeps Triton from computing with such tensors."""
     if device.type not in ('cuda', 'cpu'):
-        return f'it computes on CUDA devices; the tensors are on {device.type}'
+        return not_on_cuda(device)
     wrong_type = float64_obstacle(dtype)
-    if wrong_type:
+    if wrong_type is not None:
         return wrong_type
     if not _is_installed():
-        return 'triton is not installed: pip install triton'
+        return Obstacle('triton is not installed', 'pip install triton', ': ')
     if device.type == 'cpu' and os.environ.get(_INTERPRETER) != '1':
-        return (
+        return Obstacle(
             'Triton compiles for GPUs only; on a CPU its slow interpreter can run instead, for '
-            f'tests: set {_INTERPRETER}=1 before anything imports triton'
+            'tests',
+            f'set {_INTERPRETER}=1 before anything imports triton',
+            ': ',
         )
     problem, interpreted = _load_kernels()
-    if problem:
+    if problem is not None:
         return problem
     if device.type == 'cpu' and not interpreted:
-        return (
-            f'{_INTERPRETER}=1 was set after something had imported triton; set it before '
-            'Python starts'
+        return Obstacle(
+            f'{_INTERPRETER}=1 was set after something had imported triton',
+            'set it before Python starts',
         )
     if device.type == 'cuda' and interpreted:
-        return (
-            f'Triton was imported with {_INTERPRETER}=1 and would run in its interpreter; unset '
-            'that variable and start Python again'
+        return Obstacle(
+            f'Triton was imported with {_INTERPRETER}=1 and would run in its interpreter',
+            'unset that variable and start Python again',
         )
     return _launch_obstacle(device) if device.type == 'cuda' else None
 
@@ -105,8 +109,8 @@ def _is_installed() -> bool:
 
 
 @functools.cache
-def _load_kernels() -> Tuple[Optional[str], bool]:
-    """Import Triton once: why it is of no use, and whether its interpreter is on."""
+def _load_kernels() -> Tuple[Optional[Obstacle], bool]:
+    """Import Triton once: what prevents its use, and whether its interpreter is on."""
     try:
         import triton
 
@@ -115,17 +119,20 @@ def _load_kernels() -> Tuple[Optional[str], bool]:
             return _too_old(triton.__version__, _OLDEST), False
         kernels = _kernels()
     except Exception as error:  # noqa: BLE001 - a broken installation is reported as such
-        return (
-            f'triton is installed but does not import ({type(error).__name__}: {error}): '
-            'pip install --force-reinstall triton'
-        ), False
+        problem = Obstacle(
+            f'triton is installed but does not import ({type(error).__name__}: {error})',
+            'pip install --force-reinstall triton',
+            ': ',
+        )
+        return problem, False
     # Triton reads the variable at its own import and again for our kernels.
     compiled = [
         isinstance(function, triton.runtime.JITFunction)
         for function in (triton.language.sum, kernels.scan_forward)
     ]
     if any(compiled) and not all(compiled):
-        return f'{_INTERPRETER} changed after triton had been imported; start Python again', False
+        reason = f'{_INTERPRETER} changed after triton had been imported'
+        return Obstacle(reason, 'start Python again'), False
     interpreted = not any(compiled)
     if interpreted and release < _OLDEST_INTERPRETER:
         return _too_old(triton.__version__, _OLDEST_INTERPRETER), True
@@ -133,33 +140,38 @@ def _load_kernels() -> Tuple[Optional[str], bool]:
 
 
 @functools.cache
-def _launch_obstacle(device: torch.device) -> Optional[str]:
-    """What would make the first launch on a CUDA device fail, and the cure."""
+def _launch_obstacle(device: torch.device) -> Optional[Obstacle]:
+    """What would make the first launch on a CUDA device fail."""
     if torch.version.hip is None and torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability(device)
         if major < _OLDEST_CAPABILITY:
-            return (
+            return Obstacle(
                 f'Triton needs compute capability {_OLDEST_CAPABILITY}.0 or newer, {device} has '
-                f"{major}.{minor}; choose 'cuda' or 'parallel'"
+                f'{major}.{minor}',
+                "choose 'cuda' or 'parallel'",
             )
     if os.name != 'posix':  # elsewhere Triton brings a compiler
         return None
     if not (os.environ.get('CC') or any(map(shutil.which, ('gcc', 'clang')))):
-        return (
-            'Triton builds its launcher with a C compiler and finds none: install one, for '
-            'example apt-get install gcc, or name it in the environment variable CC'
+        return Obstacle(
+            'Triton builds its launcher with a C compiler and finds none',
+            'install one, for example apt-get install gcc, or name it in the environment variable '
+            'CC',
+            ': ',
         )
     headers = sysconfig.get_paths()['include']
     if not os.path.exists(os.path.join(headers, 'Python.h')):
-        return (
-            f"Triton builds its launcher with Python's headers, and {headers}/Python.h is missing: "
-            'install them, for example apt-get install python3-dev'
+        return Obstacle(
+            f"Triton builds its launcher with Python's headers, and {headers}/Python.h is missing",
+            'install them, for example apt-get install python3-dev',
+            ': ',
         )
     return None
 
 
-def _too_old(version: str, oldest: Tuple[int, int]) -> str:
-    return f"triton {version} is too old here: pip install 'triton>={oldest[0]}.{oldest[1]}'"
+def _too_old(version: str, oldest: Tuple[int, int]) -> Obstacle:
+    cure = f"pip install 'triton>={oldest[0]}.{oldest[1]}'"
+    return Obstacle(f'triton {version} is too old here', cure, ': ')
 
 
 def _kernels() -> ModuleType:
@@ -516,20 +528,23 @@ _SCAN_ARGUMENTS = (
     'Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, '
     'bool delta_softplus'
 )
-_LIBRARY = torch.library.Library(_NAMESPACE, 'DEF')
-for _schema, _function in (
-    (f'ss2d({_SS2D_ARGUMENTS}) -> Tensor', _ss2d),
-    (
-        f'ss2d_backward(Tensor grad_y, {_SS2D_ARGUMENTS}) -> ({", ".join(["Tensor"] * 6)})',
-        _ss2d_backward,
+#: Of the four operators, by name.
+SCHEMAS = {
+    'ss2d': f'({_SS2D_ARGUMENTS}) -> Tensor',
+    'ss2d_backward': f'(Tensor grad_y, {_SS2D_ARGUMENTS}) -> ({", ".join(["Tensor"] * 6)})',
+    'selective_scan': f'({_SCAN_ARGUMENTS}) -> (Tensor, Tensor)',
+    'selective_scan_backward': (
+        f'(Tensor grad_y, Tensor? grad_last_state, {_SCAN_ARGUMENTS}) '
+        f'-> ({", ".join(["Tensor"] * 7)})'
     ),
-    (f'selective_scan({_SCAN_ARGUMENTS}) -> (Tensor, Tensor)', _selective_scan),
-    (
-        f'selective_scan_backward(Tensor grad_y, Tensor? grad_last_state, {_SCAN_ARGUMENTS}) '
-        f'-> ({", ".join(["Tensor"] * 7)})',
-        _selective_scan_backward,
-    ),
+}
+_LIBRARY = torch.library.Library(NAMESPACE, 'DEF')
+for _name, _function in (
+    ('ss2d', _ss2d),
+    ('ss2d_backward', _ss2d_backward),
+    ('selective_scan', _selective_scan),
+    ('selective_scan_backward', _selective_scan_backward),
 ):
-    _LIBRARY.define(_schema)
-    _LIBRARY.impl(_schema.partition('(')[0], _function, 'CompositeExplicitAutograd')
-_operators = register(_NAMESPACE)
+    _LIBRARY.define(_name + SCHEMAS[_name])
+    _LIBRARY.impl(_name, _function, 'CompositeExplicitAutograd')
+_operators = register(NAMESPACE)

@@ -4,7 +4,7 @@
 // compiler it holds all 32 lanes, every operation loops over them, and a kernel
 // becomes an ordinary function that runs warp after warp. Kernels written with
 // these types therefore have their index arithmetic, masks, shuffles and
-// chunking tested without a GPU (tests/test_ops/test_cuda_emulation.py). The
+// chunking tested without a GPU (tests/test_ops/test_conformance.py). The
 // price: no divergent branches on lane values; masks and `select` instead.
 #pragma once
 #include <cmath>
