@@ -13,7 +13,7 @@ from tinyvim_mm.commands import train
 from tinyvim_mm.core.environment import accelerator
 from tinyvim_mm.reliability.determinism import losses
 from tinyvim_mm.reliability.small_runs import SMALL_RUNS
-from tinyvim_mm.training import report
+from tinyvim_mm.training import training
 
 STEPS = 6
 
@@ -30,7 +30,7 @@ def two_threads():
 @pytest.mark.usefixtures('two_threads')
 @pytest.mark.parametrize('toolbox', list(SMALL_RUNS))
 def test_two_trainings_are_bit_identical(toolbox, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, 'report_training', lambda runner: None)
+    monkeypatch.setattr(training, 'report_training', lambda runner: None)
     small = SMALL_RUNS[toolbox]
     options = [
         *small.options,
