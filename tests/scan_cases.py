@@ -68,6 +68,7 @@ class Subject:
         work: Steps of the recurrence, times tiles of channels, that it takes in a test,
             and in one that is marked as slow. ``None`` sets no limit.
         dtypes: What it computes in.
+        slow: Whether all of its tests are marked so.
     """
 
     backend: str
@@ -75,13 +76,15 @@ class Subject:
     work: Optional[int] = None
     slow_work: Optional[int] = None
     dtypes: tuple = (torch.float32,)
+    slow: bool = False
 
     def __str__(self) -> str:
         return self.backend if self.device == 'cpu' else f'{self.backend}-gpu'
 
     @property
     def marks(self) -> list:
-        return [pytest.mark.gpu] if self.device == 'cuda' else []
+        gpu = [pytest.mark.gpu] if self.device == 'cuda' else []
+        return [*gpu, pytest.mark.slow] if self.slow else gpu
 
     def run(self, function, *arguments, **options):
         """The function's result, on the CPU, from arguments that are there."""

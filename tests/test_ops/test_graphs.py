@@ -13,6 +13,10 @@ from tinyvim_mm.ops.backends.registration import register
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [1, 1, 1, 1]}
 TRACEABLE = [name for name in ('cpu', 'parallel') if available_backends('cpu')[name] is None]
+ONE_IS_QUICK = [
+    *TRACEABLE[:1],
+    *(pytest.param(name, marks=pytest.mark.slow) for name in TRACEABLE[1:]),
+]
 NAMESPACES = {
     'cpu': compiled.NAMESPACE,
     'cuda': compiled.NAMESPACE,
@@ -105,12 +109,14 @@ class Layer(nn.Module):
         return ss2d(2 * x, *self.weights, self.paths, backend=self.backend).square()
 
 
-GRAPHS = [Subject(name) for name in (*TRACEABLE, 'exportable', 'exportable_any_size', 'emulation')]
+GRAPHS = [Subject(name) for name in (*TRACEABLE, 'exportable', 'emulation')]
+#: Of these it takes tens of seconds; what differs is a number of steps.
+LARGE_GRAPHS = [Subject('exportable_any_size', slow=True)]
 
 
 @needs_tracing
 @pytest.mark.parametrize('order', ['paths', 'table'])
-@over([*GRAPHS, TRITON, *GPU])
+@over([*GRAPHS, *LARGE_GRAPHS, TRITON, *GPU])
 def test_compiles_without_a_graph_break(subject, order):
     paths = CROSS_SCAN[1:2] if subject == TRITON else CROSS_SCAN
     layer = Layer(subject, paths if order == 'paths' else position_table(paths, 2, 3), 2, 3)
@@ -127,7 +133,7 @@ def test_compiles_without_a_graph_break(subject, order):
 
 @needs_export
 @pytest.mark.parametrize('order', ['paths', 'table'])
-@over([*GRAPHS, TRITON])
+@over([*GRAPHS, *LARGE_GRAPHS, TRITON])
 def test_exports(subject, order):
     paths = CROSS_SCAN[1:2] if subject == TRITON else CROSS_SCAN
     layer = Layer(subject, paths if order == 'paths' else position_table(paths, 2, 3), 2, 3)
@@ -147,7 +153,7 @@ def test_the_slow_path_compiles_without_a_graph_break(monkeypatch):
 
 
 @needs_tracing
-@pytest.mark.parametrize('backend', TRACEABLE)
+@pytest.mark.parametrize('backend', ONE_IS_QUICK)
 def test_backbone_compiles_without_graph_breaks_and_trains(backend):
     TinyViM = pytest.importorskip('tinyvim_mm.models').TinyViM
     # With fixed statistics no gradient is zero but for rounding.
@@ -186,7 +192,7 @@ def test_the_scan_compiles_with_inductor_on_a_gpu(backend):
 
 
 @needs_export
-@pytest.mark.parametrize('backend', TRACEABLE)
+@pytest.mark.parametrize('backend', ONE_IS_QUICK)
 def test_backbone_exports(backend):
     TinyViM = pytest.importorskip('tinyvim_mm.models').TinyViM
     model = TinyViM(TINY, ssm_backend=backend).eval()

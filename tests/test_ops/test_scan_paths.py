@@ -47,3 +47,14 @@ def test_the_table_of_the_four_directions():
         [5, 4, 3, 2, 1, 0],
         [5, 2, 4, 1, 3, 0],
     ]
+
+
+def test_a_layer_takes_a_table_for_maps_of_one_size():
+    SS2D = pytest.importorskip('tinyvim_mm.models.layers').SS2D
+    layer = SS2D(6, paths=position_table(CROSS_SCAN, 4, 5))
+    same = SS2D(6)
+    same.load_state_dict(layer.state_dict())  # the table is no weight
+    x = torch.randn(1, 6, 4, 5)
+    torch.testing.assert_close(layer(x), same(x))
+    with pytest.raises(ValueError, match=r'paths must have shape \(K, H \* W = 16\), got \(4, 20\)'):
+        layer(torch.randn(1, 6, 4, 4))
