@@ -1,6 +1,8 @@
 """The one command, the tools beside it, and that nothing below them knows a command line."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -86,6 +88,50 @@ def test_a_tool_is_three_lines_that_call_a_command(name):
 def test_a_tool_is_called_by_its_own_name(name):
     done = run(str(TOOLS / f'{name}.py'), '--help')
     assert done.stdout.startswith(f'usage: tools/{name}.py '), done.stderr
+
+
+#: Parsers with the functions whose arguments they parse.
+PARSERS = {
+    'train.build_parser': 'training.train',
+    'test.build_parser': 'training.evaluate',
+    'demo.build_parser': 'inference.predict',
+    'export.build_parser': 'export.export',
+    'reproduce.build_parser': 'reproduction.reproduce',
+    'convert.build_parser': 'conversion.convert_checkpoint',
+    'collect.build_parser': 'records.collect',
+    'cost.build_parser': 'records.estimate_cost',
+    'benchmark.scan_parser': 'benchmarks.time_scan',
+    'benchmark.latency_parser': 'benchmarks.time_latency',
+    'check.resume_parser': 'reliability.check_resume',
+    'check.determinism_parser': 'reliability.check_determinism',
+}
+
+
+@pytest.mark.parametrize(('parser', 'function'), PARSERS.items())
+def test_options_are_the_arguments_of_the_function_with_the_same_defaults(parser, function):
+    pytest.importorskip('mmengine')
+    module, name = parser.split('.')
+    build = getattr(importlib.import_module(f'tinyvim_mm.commands.{module}'), name)
+    package, name = function.split('.')
+    function = getattr(importlib.import_module(f'tinyvim_mm.{package}'), name)
+    arguments = inspect.signature(function).parameters
+    options = {action.dest: action for action in build(prog='x')._actions if action.dest != 'help'}
+    assert {*options} - {'local_rank'} == {*arguments} - {'command'}
+    for name, option in options.items():
+        default = getattr(arguments.get(name), 'default', option.default)
+        if default is not inspect.Parameter.empty:
+            assert option.default == default or [*option.default] == [*default], name
+
+
+def test_options_of_an_analysis_are_arguments_of_the_function():
+    pytest.importorskip('mmengine')
+    from tinyvim_mm.analysis import analyze
+    from tinyvim_mm.commands.analyze import build_parser
+
+    arguments = {*inspect.signature(analyze).parameters} - {'command'}
+    options = vars(build_parser().parse_args(['erf', 'picture.jpg']))
+    assert {*options} == arguments
+    assert {*vars(build_parser().parse_args(['spectrum', 'x.jpg']))} <= arguments
 
 
 def test_nothing_below_the_commands_parses_a_command_line():

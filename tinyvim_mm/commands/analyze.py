@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
+from .. import analysis
 from .options import add_cfg_options
 from .run import run_command
 
@@ -52,6 +53,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--model',
         '--config',
+        dest='models',
         nargs='+',
         default=[],
         metavar='CONFIG',
@@ -59,6 +61,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         '--arch',
+        dest='archs',
         nargs='+',
         default=[],
         metavar='NAME',
@@ -67,6 +70,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     add(
         '--checkpoint',
+        dest='checkpoints',
         nargs='+',
         metavar='FILE',
         help='weights: for each network a file, also of a whole model, or random (default: all '
@@ -96,27 +100,4 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/analyze.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..analysis import analyze
-
-    fields = {'stage': args.stage, 'peers': args.peers} if args.analysis == 'erf' else {}
-    analyze(
-        args.analysis,
-        args.input,
-        models=args.model,
-        archs=args.arch,
-        checkpoints=args.checkpoint,
-        out=args.out,
-        size=args.size,
-        limit=args.limit,
-        seed=args.seed,
-        device=args.device,
-        dpi=args.dpi,
-        deploy=args.deploy,
-        options=args.cfg_options,
-        command=args.command,
-        **fields,
-    )
+    run_command(build_parser(prog), lambda: analysis.analyze, argv)

@@ -3,7 +3,7 @@
 import argparse
 from typing import Optional, Sequence, Tuple
 
-from ..benchmarks import FORMS
+from .. import benchmarks
 from .options import count
 from .run import run_command, run_one_of
 
@@ -37,7 +37,12 @@ def scan_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument('--rounds', type=count, default=9, help='turns of each contender')
     parser.add_argument('--filter', default='', help='only shapes whose name contains this')
     parser.add_argument('--backends', nargs='+', help='only these; "usual" is one of them')
-    parser.add_argument('--no-backbone', action='store_true', help='leave out the whole backbone')
+    parser.add_argument(
+        '--no-backbone',
+        dest='backbone',
+        action='store_false',
+        help='leave out the whole backbone',
+    )
     parser.add_argument('--threads', type=count, help='CPU threads')
     parser.add_argument('--out', default='work_dirs/benchmark_scan', help='folder for the results')
     return parser
@@ -45,23 +50,7 @@ def scan_parser(prog: str) -> argparse.ArgumentParser:
 
 def scan(argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_scan.py') -> None:
     """Run ``scan``; arguments as in :func:`main`."""
-    run_command(scan_parser(prog), _run_scan, argv)
-
-
-def _run_scan(args: argparse.Namespace) -> None:
-    from ..benchmarks import time_scan
-
-    time_scan(
-        args.out,
-        device=args.device,
-        batch=args.batch,
-        rounds=args.rounds,
-        filter=args.filter,
-        backends=args.backends,
-        backbone=not args.no_backbone,
-        threads=args.threads,
-        command=args.command,
-    )
+    run_command(scan_parser(prog), lambda: benchmarks.time_scan, argv)
 
 
 def latency_parser(prog: str) -> argparse.ArgumentParser:
@@ -82,7 +71,9 @@ def latency_parser(prog: str) -> argparse.ArgumentParser:
         help=f'of {", ".join(network_names())}',
     )
     parser.add_argument('--sizes', nargs='+', type=_size, default=[(224, 224), (800, 1344)])
-    parser.add_argument('--forms', nargs='+', default=list(FORMS), choices=FORMS)
+    parser.add_argument(
+        '--forms', nargs='+', default=list(benchmarks.FORMS), choices=benchmarks.FORMS
+    )
     parser.add_argument('--rounds', type=count, default=15, help='turns of each form')
     parser.add_argument('--threads', type=count, help='CPU threads')
     parser.add_argument('--out', default='work_dirs/benchmark_latency', help='folder for results')
@@ -96,18 +87,4 @@ def _size(text: str) -> Tuple[int, int]:
 
 def latency(argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_latency.py') -> None:
     """Run ``latency``; arguments as in :func:`main`."""
-    run_command(latency_parser(prog), _run_latency, argv)
-
-
-def _run_latency(args: argparse.Namespace) -> None:
-    from ..benchmarks import time_latency
-
-    time_latency(
-        args.models,
-        args.sizes,
-        args.out,
-        forms=args.forms,
-        rounds=args.rounds,
-        threads=args.threads,
-        command=args.command,
-    )
+    run_command(latency_parser(prog), lambda: benchmarks.time_latency, argv)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
+from .. import reliability
 from ..reliability.small_runs import SMALL_RUNS
 from .run import run_command, run_one_of
 
@@ -42,13 +43,7 @@ def resume_parser(prog: str) -> argparse.ArgumentParser:
 
 def resume(argv: Optional[Sequence[str]] = None, prog: str = 'tools/check_resume.py') -> None:
     """Run ``resume``; arguments as in :func:`main`."""
-    run_command(resume_parser(prog), _run_resume, argv)
-
-
-def _run_resume(args: argparse.Namespace) -> None:
-    from ..reliability import check_resume
-
-    if not check_resume(args.kills, args.seed, args.folder):
+    if not run_command(resume_parser(prog), lambda: reliability.check_resume, argv):
         raise SystemExit(1)
 
 
@@ -72,11 +67,5 @@ def determinism(
     argv: Optional[Sequence[str]] = None, prog: str = 'tools/check_determinism.py'
 ) -> None:
     """Run ``determinism``; arguments as in :func:`main`."""
-    run_command(determinism_parser(prog), _run_determinism, argv)
-
-
-def _run_determinism(args: argparse.Namespace) -> None:
-    from ..reliability import check_determinism
-
-    if not check_determinism(args.steps, args.threads, args.toolboxes, args.folder):
+    if not run_command(determinism_parser(prog), lambda: reliability.check_determinism, argv):
         raise SystemExit(1)

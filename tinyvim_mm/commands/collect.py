@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
+from .. import records
 from .run import run_command
 
 
@@ -34,10 +35,4 @@ def build_parser(prog: str = 'tools/collect_results.py') -> argparse.ArgumentPar
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/collect_results.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..records import collect
-
-    collect(args.work_dirs, args.out, format=args.format, write_metafile=args.write_metafile)
+    run_command(build_parser(prog), lambda: records.collect, argv)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
+from .. import conversion
 from .options import add_trust_option
 from .run import run_command
 
@@ -54,20 +55,4 @@ def build_parser(prog: str = 'tools/convert_checkpoint.py') -> argparse.Argument
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/convert_checkpoint.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..conversion import convert_checkpoint
-
-    convert_checkpoint(
-        args.input,
-        args.output,
-        to=args.to,
-        arch=args.arch,
-        task=args.task,
-        keep_unknown=args.keep_unknown,
-        dry_run=args.dry_run,
-        overwrite=args.overwrite,
-        trust_checkpoint=args.trust_checkpoint,
-    )
+    run_command(build_parser(prog), lambda: conversion.convert_checkpoint, argv)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
+from .. import records
 from .options import count
 from .run import run_command
 
@@ -58,19 +59,4 @@ def _share(text: str) -> float:
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/estimate_cost.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..records import estimate_cost
-
-    text = estimate_cost(
-        args.log,
-        config=args.config,
-        devices=args.devices,
-        batch_per_gpu=args.batch_per_gpu,
-        images=args.images,
-        efficiency=args.efficiency,
-        price_per_gpu_hour=args.price_per_gpu_hour,
-    )
-    print(text)
+    print(run_command(build_parser(prog), lambda: records.estimate_cost, argv))

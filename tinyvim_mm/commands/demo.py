@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
+from .. import inference
 from .options import add_cfg_options, add_trust_option, count
 from .run import run_command
 
@@ -61,24 +62,11 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/demo.py') -> N
     argv = sys.argv[1:] if argv is None else list(argv)
     # An exported file runs without torch.
     exported = any(argument.endswith('.onnx') for argument in argv)
-    run_command(build_parser(prog), _run, argv, needs=() if exported else ('torch', 'mmengine'))
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..inference import predict
-
-    predict(
-        args.input,
-        args.model,
-        args.checkpoint,
-        args.out,
-        random_weights=args.random_weights,
-        device=args.device,
-        score_thr=args.score_thr,
-        top_k=args.top_k,
-        deploy=args.deploy,
-        options=args.cfg_options,
-        trust_checkpoint=args.trust_checkpoint,
+    run_command(
+        build_parser(prog),
+        lambda: inference.predict,
+        argv,
+        needs=() if exported else ('torch', 'mmengine'),
     )
 
 

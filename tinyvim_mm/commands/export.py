@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
+from .. import export
+from ..core.errors import ExportMismatchError
 from .options import add_cfg_options, add_trust_option
 from .run import run_command
 
@@ -17,7 +19,6 @@ PyTorch on two batch sizes before the tool ends; both latencies are printed."""
 def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
-    parser.set_defaults(prog=prog)
     add = parser.add_argument
     add('config', help='path of a config, or its name: tinyvim_s_300e_in1k')
     add('--checkpoint', help='weights (default: random ones, for measurements)')
@@ -60,7 +61,12 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
         metavar='FOLDER',
         help='pictures from which --int8 static takes the ranges',
     )
-    add('--no-deploy', action='store_true', help='keep the training form: no re-parameterisation')
+    add(
+        '--no-deploy',
+        dest='deploy',
+        action='store_false',
+        help='keep the training form: no re-parameterisation',
+    )
     add('--rounds', type=int, default=9, help='measurements of each latency; 0 measures none')
     add_cfg_options(parser, 'change settings of the config')
     add_trust_option(parser)
@@ -78,30 +84,7 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/export.py') ->
         SystemExit: With code 2 after an error that the user can cure, 1 if the file
             computes something else than PyTorch.
     """
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..export import ExportMismatchError, export
-
     try:
-        export(
-            args.config,
-            args.out,
-            checkpoint=args.checkpoint,
-            format=args.format,
-            part=args.part,
-            output=args.output,
-            input_size=args.input_size,
-            batch=args.batch,
-            dynamic_size=args.dynamic_size,
-            opset=args.opset,
-            int8=args.int8,
-            calibration=args.calibration,
-            deploy=not args.no_deploy,
-            rounds=args.rounds,
-            options=args.cfg_options,
-            trust_checkpoint=args.trust_checkpoint,
-        )
+        run_command(build_parser(prog), lambda: export.export, argv)
     except ExportMismatchError as error:
-        raise SystemExit(f'{args.prog}: {error}') from None
+        raise SystemExit(f'{prog}: {error}') from None

@@ -3,6 +3,7 @@
 import argparse
 from typing import Optional, Sequence
 
+from ..recipes import metafiles
 from .run import run_command
 
 
@@ -30,10 +31,4 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/update_metafil
     Raises:
         SystemExit: With code 2 after an error, or if ``--check`` finds differences.
     """
-    run_command(build_parser(prog), _update, argv)
-
-
-def _update(args: argparse.Namespace) -> None:
-    from ..recipes.metafiles import update
-
-    update(check=args.check)
+    run_command(build_parser(prog), lambda: metafiles.update, argv)

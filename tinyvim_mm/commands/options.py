@@ -57,7 +57,12 @@ def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
 def add_cfg_options(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--cfg-options``. Its values reach typed functions as a dict of dotted keys."""
     parser.add_argument(
-        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE', help=text
+        '--cfg-options',
+        dest='options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help=text,
     )
 
 

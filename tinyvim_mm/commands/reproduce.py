@@ -1,9 +1,9 @@
 """``tinyvim-mm reproduce``, also ``tools/reproduce.py``."""
 
 import argparse
-from typing import Dict, Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
-from ..core.errors import UsageError
+from .. import reproduction
 from ..reproduction.tables import TABLES
 from .options import add_cfg_options, add_trust_option, count
 from .run import run_command
@@ -20,6 +20,8 @@ def build_parser(prog: str = 'tools/reproduce.py') -> argparse.ArgumentParser:
     parser.add_argument('--out', default='work_dirs/reproduce', help='folder for the results')
     parser.add_argument(
         '--checkpoint',
+        dest='checkpoints',
+        type=_pair,
         nargs='+',
         default=[],
         metavar='CONFIG=FILE',
@@ -31,12 +33,21 @@ def build_parser(prog: str = 'tools/reproduce.py') -> argparse.ArgumentParser:
     add_cfg_options(parser, 'change settings of the configs that checkpoints are evaluated with')
     add_trust_option(parser)
     parser.add_argument('--device', help='cpu or cuda (default: cuda where there is one)')
-    parser.add_argument('--batch', nargs='+', type=count, help='batch sizes of the throughput')
+    parser.add_argument(
+        '--batch',
+        dest='batches',
+        metavar='BATCH',
+        nargs='+',
+        type=count,
+        help='batch sizes of the throughput',
+    )
     parser.add_argument('--precisions', nargs='+', choices=['fp32', 'tf32', 'bf16'])
     parser.add_argument('--forms', nargs='+', choices=['eager', 'compiled', 'cuda-graph'])
     parser.add_argument('--rounds', type=count, default=7, help='turns of each network')
     parser.add_argument('--threads', type=count, help='CPU threads')
-    parser.add_argument('--no-throughput', action='store_true', help='measure no speeds')
+    parser.add_argument(
+        '--no-throughput', dest='throughput', action='store_false', help='measure no speeds'
+    )
     parser.add_argument(
         '--rows',
         nargs='+',
@@ -60,38 +71,11 @@ def build_parser(prog: str = 'tools/reproduce.py') -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/reproduce.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
+    run_command(build_parser(prog), lambda: reproduction.reproduce, argv)
 
 
-def _run(args: argparse.Namespace) -> None:
-    from ..reproduction import reproduce
-
-    reproduce(
-        args.table,
-        args.out,
-        checkpoints=_checkpoints(args.checkpoint),
-        data_root=args.data_root,
-        options=args.cfg_options,
-        trust_checkpoint=args.trust_checkpoint,
-        device=args.device,
-        batches=args.batch,
-        precisions=args.precisions,
-        forms=args.forms,
-        rounds=args.rounds,
-        threads=args.threads,
-        throughput=not args.no_throughput,
-        rows=args.rows,
-        resume=args.resume,
-        fill=args.fill,
-        command=args.command,
-    )
-
-
-def _checkpoints(pairs: Sequence[str]) -> Dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, _, path = pair.partition('=')
-        if not path:
-            raise UsageError(f'--checkpoint takes CONFIG=FILE, got {pair!r}')
-        found[name] = path
-    return found
+def _pair(text: str) -> Tuple[str, str]:
+    config, _, file = text.partition('=')
+    if not file:
+        raise argparse.ArgumentTypeError(f'takes CONFIG=FILE, got {text!r}')
+    return config, file

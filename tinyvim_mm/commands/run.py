@@ -1,6 +1,7 @@
 """What every command does around its work: packages, errors, exit codes."""
 
 import argparse
+import inspect
 import os
 import shlex
 import sys
@@ -12,17 +13,21 @@ from ..core.errors import CheckpointError, UsageError
 
 def run_command(
     parser: argparse.ArgumentParser,
-    run: Callable[[argparse.Namespace], Any],
+    load: Callable[[], Callable[..., Any]],
     argv: Optional[Sequence[str]],
     needs: Sequence[str] = ('torch', 'mmengine'),
-) -> None:
-    """Parse the command line and run, with errors that a user can read.
+) -> Any:
+    """Parse the command line and call a function, with errors that a user can read.
 
     Args:
-        parser: Parser of the command.
-        run: Does the work, given the parsed arguments.
+        parser: Parser of the command; what it parses are keyword arguments of the function.
+        load: Imports the function, which may take a while. If it has an argument
+            ``command``, it is told how the user called it.
         argv: Command line without the program; ``None`` takes ``sys.argv``.
         needs: Packages without which nothing works, checked before anything else.
+
+    Returns:
+        What the function returns.
 
     Raises:
         SystemExit: With code 2 after an error that the user can cure; its
@@ -33,11 +38,13 @@ def run_command(
     try:
         if needs and not {'-h', '--help'}.intersection(argv):
             environment.require(*needs, purpose=parser.prog)
-        args = parser.parse_args(argv)
-        args.command = f'{_program(parser.prog)} {shlex.join(argv)}'
-        # Tools that run in one process have no such option.
-        os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
-        run(args)
+        settings = vars(parser.parse_args(argv))
+        # Commands that run in one process have no such option.
+        os.environ.setdefault('LOCAL_RANK', str(settings.pop('local_rank', 0)))
+        function = load()
+        if 'command' in inspect.signature(function).parameters:
+            settings['command'] = f'{_program(parser.prog)} {shlex.join(argv)}'
+        return function(**settings)
     except (UsageError, CheckpointError, environment.MissingPackageError) as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         raise SystemExit(2) from error

@@ -3,6 +3,7 @@
 import argparse
 from typing import Optional, Sequence
 
+from .. import training
 from .options import config_parser
 from .run import run_command
 
@@ -32,26 +33,4 @@ def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/test.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..training import evaluate
-
-    evaluate(
-        args.config,
-        args.checkpoint,
-        args.work_dir,
-        sample=args.sample,
-        options=args.cfg_options,
-        data_root=args.data_root,
-        deploy=args.deploy,
-        on_bad_sample=args.on_bad_sample,
-        out=args.out,
-        show=args.show,
-        show_dir=args.show_dir,
-        wait_time=args.wait_time,
-        trust_checkpoint=args.trust_checkpoint,
-        launcher=args.launcher,
-        command=args.command,
-    )
+    run_command(build_parser(prog), lambda: training.evaluate, argv)

@@ -3,6 +3,7 @@
 import argparse
 from typing import Optional, Sequence
 
+from .. import training
 from ..training.strategies import NAMES as STRATEGIES
 from .options import config_parser
 from .run import run_command
@@ -50,25 +51,4 @@ def build_parser(prog: str = 'tools/train.py') -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/train.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), _run, argv)
-
-
-def _run(args: argparse.Namespace) -> None:
-    from ..training import train
-
-    train(
-        args.config,
-        args.work_dir,
-        sample=args.sample,
-        options=args.cfg_options,
-        data_root=args.data_root,
-        amp=args.amp,
-        auto_scale_lr=args.auto_scale_lr,
-        strategy=args.strategy,
-        resume=args.resume,
-        on_bad_sample=args.on_bad_sample,
-        detect_anomaly=args.detect_anomaly,
-        trust_checkpoint=args.trust_checkpoint,
-        launcher=args.launcher,
-        command=args.command,
-    )
+    run_command(build_parser(prog), lambda: training.train, argv)

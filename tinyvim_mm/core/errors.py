@@ -38,3 +38,7 @@ class BadSampleError(UsageError):
 
 class CheckpointError(RuntimeError):
     """A checkpoint file is damaged, unsafe, foreign, or does not fit the model."""
+
+
+class ExportMismatchError(RuntimeError):
+    """An exported file computes something else than the network."""

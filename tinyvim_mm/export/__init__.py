@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING
 from ..core.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from .check import ExportMismatchError
     from .exporting import export
 
-__all__ = ['ExportMismatchError', 'export']
+__all__ = ['export']
 
-__getattr__, __dir__ = lazy_names(
-    __name__, {'ExportMismatchError': f'{__name__}.check', 'export': f'{__name__}.exporting'}
-)
+__getattr__, __dir__ = lazy_names(__name__, {'export': f'{__name__}.exporting'})

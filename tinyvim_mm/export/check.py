@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.errors import ExportMismatchError
 from .metadata import Metadata
 from .networks import ExportedNetwork, random_images
 from .runtime import make_session
@@ -16,10 +17,6 @@ TOLERANCE = 1e-4
 
 #: Normalised images to outputs, as numpy arrays.
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
-
-
-class ExportMismatchError(RuntimeError):
-    """An exported file computes something else than the network."""
 
 
 def network_runner(network: Callable[[Tensor], Sequence[Tensor]]) -> Run:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 
@@ -25,7 +25,7 @@ def reproduce(
     table: str,
     out: Union[str, Path] = 'work_dirs/reproduce',
     *,
-    checkpoints: Optional[Mapping[str, Union[str, Path]]] = None,
+    checkpoints: Union[Mapping[str, str], Sequence[Tuple[str, str]]] = (),
     data_root: Optional[str] = None,
     options: Optional[Mapping[str, Any]] = None,
     trust_checkpoint: bool = False,
@@ -48,7 +48,7 @@ def reproduce(
     Args:
         table: One of :data:`.tables.TABLES`, or ``'all'``.
         out: Folder for the results: Markdown, CSV and JSON of each table.
-        checkpoints: Evaluated for the accuracies: names of configs to files.
+        checkpoints: Evaluated for the accuracies: names of configs to files, or pairs of them.
         data_root: Folder that stands for ``data/`` in the configs' paths.
         options: Settings of the configs to change: dotted keys to values.
         trust_checkpoint: Let checkpoints execute code.
@@ -77,7 +77,7 @@ def reproduce(
         >>> from tinyvim_mm.reproduction import reproduce
         >>> reproduce('classification', throughput=False)  # doctest: +SKIP
     """
-    checkpoints = {name: str(path) for name, path in (checkpoints or {}).items()}
+    checkpoints = dict(checkpoints)
     for name in checkpoints:
         if name not in list_models():
             raise UsageError(
