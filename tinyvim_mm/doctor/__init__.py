@@ -2,6 +2,6 @@
 
 ``packages`` looks at the distributions, ``torch_build`` at torch, its CUDA and
 torchvision, ``extension`` at the compiled operators, ``scan`` computes with every
-backend that runs here; ``command`` prints. Nothing is imported before its check:
+backend that runs here; ``tinyvim-mm doctor`` prints. Nothing is imported before its check:
 a broken package is a finding, not a traceback.
 """
