@@ -233,7 +233,7 @@ def test_operators_of_two_builds(monkeypatch, tmp_path):
 @pytest.mark.parametrize(('listed', 'status'), [('7.5;8.0', FAULT), ('8.0+PTX', OK)])
 def test_operators_for_other_gpus(listed, status, monkeypatch):
     monkeypatch.setattr(compiled, 'HAS_CUDA_KERNELS', True)
-    (finding,) = extension._cuda(f'tinyvim_mm operators for torch 2.9.0, architectures {listed}')
+    finding = extension._cuda(f'tinyvim_mm operators for torch 2.9.0, architectures {listed}')
     assert finding.status == status
     assert status == OK or finding.cure.startswith('TORCH_CUDA_ARCH_LIST=9.0 FORCE_CUDA=1 pip')
 

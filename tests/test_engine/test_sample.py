@@ -100,6 +100,6 @@ def test_other_detectors_have_a_sample_run(name, tmp_path, monkeypatch):
 
 
 def test_a_package_without_the_photographs_says_so(cfg, monkeypatch, tmp_path):
-    monkeypatch.setattr(mmdet.sample, 'SAMPLE_COCO', tmp_path / 'absent')
+    monkeypatch.setattr(mmdet, 'SAMPLE_COCO', tmp_path / 'absent')
     with pytest.raises(UsageError, match=r'not at .*absent: .*part of the repository.*in a clone'):
         sample.apply_sample(cfg, PATH)

@@ -29,7 +29,7 @@ def test_every_config_runs_on_the_crops(path, tmp_path, monkeypatch):
     assert cfg.model.backbone == original.model.backbone
     assert cfg.optim_wrapper.clip_grad == original.optim_wrapper.clip_grad
     assert cfg.param_scheduler[0] == original.param_scheduler[0]
-    assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs == toolbox.sample.EPOCHS
+    assert cfg.param_scheduler[1].end == cfg.train_cfg.max_epochs == toolbox.EPOCHS
     assert cfg.model.distillation is None
 
 

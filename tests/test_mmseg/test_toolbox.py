@@ -48,17 +48,17 @@ def test_the_network_and_the_optimizer_stay(cfg):
 def test_the_schedule_keeps_its_shape(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = load_config(path)
-    factor = toolbox.sample.ITERATIONS / cfg.train_cfg.max_iters
+    factor = toolbox.ITERATIONS / cfg.train_cfg.max_iters
     before = [dict(scheduler) for scheduler in cfg.param_scheduler]
     apply_sample(cfg, path)
-    assert cfg.train_cfg.max_iters == toolbox.sample.ITERATIONS
+    assert cfg.train_cfg.max_iters == toolbox.ITERATIONS
     for old, new in zip(before, cfg.param_scheduler, strict=True):
         assert abs(new.begin - old['begin'] * factor) <= 1
         assert abs(new.end - old['end'] * factor) <= 1
         assert {k: v for k, v in new.items() if k not in ('begin', 'end')} == {
             k: v for k, v in old.items() if k not in ('begin', 'end')
         }
-    assert cfg.param_scheduler[-1].end == toolbox.sample.ITERATIONS
+    assert cfg.param_scheduler[-1].end == toolbox.ITERATIONS
 
 
 def test_every_change_is_printed_with_a_reason(cfg, capsys):
@@ -81,10 +81,8 @@ def test_all_data_exist_and_are_read_afterwards(cfg):
     batch = train[0]
     # Smaller where the random scale made the picture smaller than the crop.
     assert batch['inputs'].shape[0] == 3
-    assert all(
-        a <= b for a, b in zip(batch['inputs'].shape[1:], toolbox.sample.CROP_SIZE, strict=True)
-    )
-    assert max(batch['inputs'].shape[1:]) == max(toolbox.sample.CROP_SIZE)
+    assert all(a <= b for a, b in zip(batch['inputs'].shape[1:], toolbox.CROP_SIZE, strict=True))
+    assert max(batch['inputs'].shape[1:]) == max(toolbox.CROP_SIZE)
     labels = batch['data_samples'].gt_sem_seg.data
     assert set(labels.unique().tolist()) <= {*range(150), 255}
 
@@ -111,7 +109,7 @@ def test_a_training_by_epochs_is_refused(cfg):
 
 
 def test_a_package_without_the_photographs_says_so(cfg, monkeypatch, tmp_path):
-    monkeypatch.setattr(toolbox.sample, 'SAMPLE_ADE', tmp_path / 'absent')
+    monkeypatch.setattr(toolbox, 'SAMPLE_ADE', tmp_path / 'absent')
     with pytest.raises(UsageError, match=r'not at .*absent: .*part of the repository.*in a clone'):
         apply_sample(cfg, FPN)
 

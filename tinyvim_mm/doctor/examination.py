@@ -11,8 +11,7 @@ from .packages import check_packages
 def examine() -> List[Finding]:
     """All checks; those that need torch only where it can be imported."""
     findings = check_packages()
-    broken = {finding.subject for finding in findings if finding.status == FAULT}
-    if 'torch' in broken:
+    if any(finding.subject == 'torch' and finding.status == FAULT for finding in findings):
         return findings
     findings += _guarded('torch and GPU', 'torch_build.check_torch')
     findings += _guarded('compiled operators', 'extension.check_extension')

@@ -18,35 +18,25 @@ def check_extension() -> List[Finding]:
         problem = compiled.LIBRARY_PROBLEM
         return [Finding(subject, FAULT, problem.reason, problem.cure)]
     findings = []
-    libraries = compiled.libraries()
-    if len(libraries) > 1:
-        names = ', '.join(path.name for path in libraries[1:])
-        findings.append(
-            Finding(
-                subject,
-                FAULT,
-                f'{libraries[0].name} is loaded, and beside it lies {names}: one of them is of an '
-                'earlier build',
-                f'delete them all in {libraries[0].parent}, then {compiled.BUILD}',
-            )
+    loaded, *others = compiled.libraries()
+    if others:
+        detail = (
+            f'{loaded.name} is loaded, and beside it lies {", ".join(p.name for p in others)}: one '
+            'of them is of an earlier build'
         )
+        cure = f'delete them all in {loaded.parent}, then {compiled.BUILD}'
+        findings.append(Finding(subject, FAULT, detail, cure))
     info = torch.ops.tinyvim_mm.build_info()
     built = built_for(info)
     if built.partition('+')[0] != torch.__version__.partition('+')[0]:
-        findings.append(
-            Finding(
-                subject,
-                FAULT,
-                f'were compiled for torch {built}, and load by luck with {torch.__version__}',
-                compiled.BUILD,
-            )
-        )
+        detail = f'were compiled for torch {built}, and load by luck with {torch.__version__}'
+        findings.append(Finding(subject, FAULT, detail, compiled.BUILD))
     elif built != torch.__version__:
         findings.append(Finding(subject, NOTE, f'for torch {built}', compiled.BUILD))
     else:
         kernels = torch.ops.tinyvim_mm.cpu_capability()
         findings.append(Finding(subject, OK, f'for torch {built}, CPU kernels: {kernels}'))
-    return findings + (_cuda(info) if torch.cuda.is_available() else [])
+    return findings + ([_cuda(info)] if torch.cuda.is_available() else [])
 
 
 def built_for(info: str) -> str:
@@ -55,7 +45,7 @@ def built_for(info: str) -> str:
     return found[1] if found else 'unknown'
 
 
-def _cuda(info: str) -> List[Finding]:
+def _cuda(info: str) -> Finding:
     import torch
 
     from ..ops.backends import compiled
@@ -63,20 +53,15 @@ def _cuda(info: str) -> List[Finding]:
     subject = 'compiled CUDA operators'
     obstacle = compiled.cuda_obstacle(torch.device('cuda'), torch.float32)
     if obstacle is not None:
-        return [Finding(subject, NOTE, obstacle.reason, obstacle.cure)]
+        return Finding(subject, NOTE, obstacle.reason, obstacle.cure)
     found = re.search(r'architectures ([\w. ;+]+)', info)
     listed = found[1] if found else ''
     major, minor = torch.cuda.get_device_capability()
     if found and not covers(machine_codes(listed), major, minor):
-        return [
-            Finding(
-                subject,
-                FAULT,
-                f'are for compute capability {listed}, the GPU has {major}.{minor}',
-                f'TORCH_CUDA_ARCH_LIST={major}.{minor} FORCE_CUDA=1 {compiled.BUILD}',
-            )
-        ]
-    return [Finding(subject, OK, f'for compute capability {listed or "of the building machine"}')]
+        detail = f'are for compute capability {listed}, the GPU has {major}.{minor}'
+        cure = f'TORCH_CUDA_ARCH_LIST={major}.{minor} FORCE_CUDA=1 {compiled.BUILD}'
+        return Finding(subject, FAULT, detail, cure)
+    return Finding(subject, OK, f'for compute capability {listed or "of the building machine"}')
 
 
 def machine_codes(architectures: str) -> List[str]:

@@ -5,7 +5,7 @@ import importlib.util
 from typing import Dict, List, Optional
 
 from ..core import environment
-from .finding import FAULT, NOTE, OK, Finding
+from .finding import FAULT, NOTE, OK, Finding, first_line
 
 #: Without them no part of the package works, and no model.
 _NEEDED = ('torch', 'mmengine')
@@ -16,10 +16,7 @@ _DISTRIBUTION = {'cv2': 'opencv-python-headless'}
 
 def check_packages() -> List[Finding]:
     """Look at all packages that some part of the project uses."""
-    findings = [_family()]
-    findings += [_package(state) for state in environment.report()]
-    findings += _undeclared()
-    return findings
+    return [_family(), *map(_package, environment.report()), *_undeclared()]
 
 
 def _family() -> Finding:
@@ -31,13 +28,9 @@ def _family() -> Finding:
     if len(found) == 1:
         return Finding(subject, OK, next(iter(found)))
     names = [name for names in found.values() for name in names]
-    detail = '; '.join(f'{", ".join(names)} of {family}' for family, names in found.items())
-    return Finding(
-        subject,
-        FAULT,
-        f'two are mixed, and each overwrites files of the other: {detail}',
-        f'pip uninstall -y {" ".join(names)} && {_install()}',
-    )
+    described = '; '.join(f'{", ".join(names)} of {family}' for family, names in found.items())
+    detail = f'two are mixed, and each overwrites files of the other: {described}'
+    return Finding(subject, FAULT, detail, f'pip uninstall -y {" ".join(names)} && {_install()}')
 
 
 def _installed_by_family() -> Dict[str, List[str]]:
@@ -65,13 +58,12 @@ def _package(state: environment.PackageState) -> Finding:
         distribution = environment.distribution_of(name)
         recorded = environment.installed_version(distribution)
         if recorded is not None:
-            return Finding(
-                name,
-                FAULT,
+            detail = (
                 f'{distribution} {recorded} is recorded as installed, but its files are gone, as '
-                'after the removal of the other OpenMMLab family',
-                f'pip uninstall -y {distribution} && {state.cure}',
+                'after the removal of the other OpenMMLab family'
             )
+            cure = f'pip uninstall -y {distribution} && {state.cure}'
+            return Finding(name, FAULT, detail, cure)
         return Finding(name, FAULT if name in _NEEDED else NOTE, state.problem, state.cure)
     # mmcv without its operators serves segmentation and classification.
     needed = importlib.util.find_spec('mmdet') is not None
@@ -103,7 +95,7 @@ def _import_problem(name: str) -> Optional[str]:
     try:
         importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 - reported, not swallowed
-        return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
+        return first_line(error)
     return None
 
 
@@ -113,20 +105,10 @@ def _undeclared() -> List[Finding]:
     for name, user in _UNDECLARED.items():
         present = importlib.util.find_spec(user) is not None
         if present and importlib.util.find_spec(name) is None:
-            distribution = _DISTRIBUTION.get(name, name)
-            findings.append(
-                Finding(
-                    name, FAULT, f'not installed; {user} needs it', f'pip install {distribution}'
-                )
-            )
+            cure = f'pip install {_DISTRIBUTION.get(name, name)}'
+            findings.append(Finding(name, FAULT, f'not installed; {user} needs it', cure))
     old = environment.installed_stack() == 'openmmlab'
     if old and importlib.util.find_spec('pkg_resources') is None:
-        findings.append(
-            Finding(
-                'setuptools',
-                FAULT,
-                'has no pkg_resources any more, which mmengine of the upstream family imports',
-                "pip install 'setuptools<81'",
-            )
-        )
+        detail = 'has no pkg_resources any more, which mmengine of the upstream family imports'
+        findings.append(Finding('setuptools', FAULT, detail, "pip install 'setuptools<81'"))
     return findings

@@ -2,7 +2,7 @@
 
 from typing import List, Sequence
 
-from .finding import FAULT, NOTE, OK, Finding
+from .finding import FAULT, NOTE, OK, Finding, first_line
 
 #: Relative L2 error of result and gradients in float32 above which a backend is wrong.
 #: TensorFloat-32 and other orders of summation stay far below it, wrong kernels do not.
@@ -34,38 +34,19 @@ def check_scan() -> List[Finding]:
 
 
 def _compare(subject: str, backend: str, device: str) -> Finding:
-    # The kernels carry the name of their device.
-    cure = _rebuild() if backend == device else f'{_variable()}=reference, which is slow'
+    from ..ops.backends import ENVIRONMENT_VARIABLE, compiled
+
     try:
         error = _relative_error(backend, device)
-    except Exception as error:  # noqa: BLE001 - reported, not swallowed
-        first = (str(error).splitlines() or [''])[0]
-        return Finding(
-            subject,
-            FAULT,
-            f'fails: {type(error).__name__}: {first}',
-            cure,
-        )
-    if not error < _LIMIT:  # also if it is not a number
-        return Finding(
-            subject,
-            FAULT,
-            f'computes wrongly: relative error {error:.1e} against float64',
-            cure,
-        )
-    return Finding(subject, OK, f'relative error {error:.1e} against float64, with gradients')
-
-
-def _rebuild() -> str:
-    from ..ops.backends import compiled
-
-    return compiled.BUILD
-
-
-def _variable() -> str:
-    from ..ops.backends import ENVIRONMENT_VARIABLE
-
-    return ENVIRONMENT_VARIABLE
+        if error < _LIMIT:  # not if it is not a number
+            detail = f'relative error {error:.1e} against float64, with gradients'
+            return Finding(subject, OK, detail)
+        problem = f'computes wrongly: relative error {error:.1e} against float64'
+    except Exception as failure:  # noqa: BLE001 - reported, not swallowed
+        problem = f'fails: {first_line(failure)}'
+    # The kernels carry the name of their device.
+    slow = f'{ENVIRONMENT_VARIABLE}=reference, which is slow'
+    return Finding(subject, FAULT, problem, compiled.BUILD if backend == device else slow)
 
 
 def _relative_error(backend: str, device: str) -> float:

@@ -17,17 +17,12 @@ def check_torch() -> List[Finding]:
     """Whether torch works, sees the GPU and has kernels for it; whether torchvision fits."""
     import torch
 
-    findings = []
+    findings = [_numpy(), _gpu(), *_torchvision()]
     if tuple(map(int, torch.__version__.split('.')[:2])) < _OLDEST:
-        findings.append(
-            Finding(
-                'torch',
-                FAULT,
-                f'{torch.__version__} is older than {".".join(map(str, _OLDEST))}',
-                f"pip install '{environment.TORCH}'",
-            )
-        )
-    return [*findings, _numpy(), _gpu(), *_torchvision()]
+        detail = f'{torch.__version__} is older than {".".join(map(str, _OLDEST))}'
+        cure = f"pip install '{environment.TORCH}'"
+        findings.insert(0, Finding('torch', FAULT, detail, cure))
+    return findings
 
 
 def _numpy() -> Finding:
@@ -38,12 +33,8 @@ def _numpy() -> Finding:
 
         torch.zeros(1).numpy()
     except Exception as error:  # noqa: BLE001 - reported, not swallowed
-        return Finding(
-            'numpy',
-            FAULT,
-            f'torch cannot use it ({error})',
-            "pip install 'numpy<2' for a torch before 2.3, else pip install --upgrade numpy",
-        )
+        cure = "pip install 'numpy<2' for a torch before 2.3, else pip install --upgrade numpy"
+        return Finding('numpy', FAULT, f'torch cannot use it ({error})', cure)
     return Finding('numpy', OK, numpy.__version__)
 
 
@@ -57,49 +48,36 @@ def _gpu() -> Finding:
         if shutil.which('nvidia-smi') is None:
             return Finding('GPU', OK, f'none; {built}')
         if torch.version.cuda is None:
-            return Finding(
-                'GPU',
-                NOTE,
-                f'nvidia-smi is here, but this is {built}: everything runs on the CPU',
-                f"install a CUDA build, see https://pytorch.org, of '{environment.TORCH}'",
-            )
-        return Finding(
-            'GPU',
-            FAULT,
-            f'nvidia-smi is here, but {built} sees no device',
+            detail = f'nvidia-smi is here, but this is {built}: everything runs on the CPU'
+            cure = f"install a CUDA build, see https://pytorch.org, of '{environment.TORCH}'"
+            return Finding('GPU', NOTE, detail, cure)
+        cure = (
             'update the NVIDIA driver, or install torch for the CUDA version that `nvidia-smi` '
-            'shows; inside a container start it with --gpus all',
+            'shows; inside a container start it with --gpus all'
         )
+        return Finding('GPU', FAULT, f'nvidia-smi is here, but {built} sees no device', cure)
     major, minor = torch.cuda.get_device_capability()
     name = f'{torch.cuda.get_device_name()} ({major}.{minor}), {built}'
-    if not covers(torch.cuda.get_arch_list(), major, minor):
-        return Finding(
-            'GPU',
-            FAULT,
-            f'{name}, which has kernels for {" ".join(torch.cuda.get_arch_list())} only',
-            'install a torch whose CUDA version supports this GPU, see https://pytorch.org',
-        )
+    architectures = torch.cuda.get_arch_list()
+    if not covers(architectures, major, minor):
+        detail = f'{name}, which has kernels for {" ".join(architectures)} only'
+        cure = 'install a torch whose CUDA version supports this GPU, see https://pytorch.org'
+        return Finding('GPU', FAULT, detail, cure)
     return Finding('GPU', OK, name)
 
 
 def covers(architectures: List[str], major: int, minor: int) -> bool:
-    """Whether code compiled for some architectures runs on a GPU.
+    """Whether code compiled for some architectures runs on a GPU of a compute capability.
 
-    Args:
-        architectures: ``sm_XY`` machine code, which runs on GPUs of the same major
-            version and no smaller minor one; ``compute_XY``, which the driver
-            compiles for any newer GPU.
-        major: Of the GPU's compute capability.
-        minor: The same.
+    ``sm_XY`` is machine code, which runs on GPUs of the same major version and no smaller minor
+    one; ``compute_XY`` is what the driver compiles for any newer GPU.
     """
     for architecture in architectures:
-        kind, _, digits = architecture.partition('_')
-        number = re.match(r'\d+', digits)
-        if number is None:
+        found = re.match(r'([a-z]+)_(\d+)', architecture)
+        if found is None:
             continue
-        of = divmod(int(number[0]), 10)
-        newer = (major, minor) >= of
-        if newer and (kind == 'compute' or of[0] == major):
+        of = divmod(int(found[2]), 10)
+        if (major, minor) >= of and (found[1] == 'compute' or of[0] == major):
             return True
     return False
 
@@ -111,41 +89,32 @@ def _torchvision() -> List[Finding]:
 
     from ..core import compat
 
+    subject = 'torchvision'
     wanted = _torch_of_torchvision()
     if wanted is not None and wanted != torch.__version__.partition('+')[0]:
-        return [
-            Finding(
-                'torchvision',
-                FAULT,
-                f'{environment.installed_version("torchvision")} is made for torch {wanted}, and '
-                f'torch {torch.__version__} is installed',
-                f"pip install '{environment.TORCH}' '{environment.TORCHVISION}'",
-            )
-        ]
+        detail = (
+            f'{environment.installed_version(subject)} is made for torch {wanted}, and '
+            f'torch {torch.__version__} is installed'
+        )
+        cure = f"pip install '{environment.TORCH}' '{environment.TORCHVISION}'"
+        return [Finding(subject, FAULT, detail, cure)]
     compat.apply()
     try:
-        torchvision = importlib.import_module('torchvision')
-        complete = torchvision.extension._has_ops()
+        complete = importlib.import_module(subject).extension._has_ops()
     except Exception as error:  # noqa: BLE001 - reported, not swallowed
-        return [
-            Finding(
-                'torchvision',
-                FAULT,
-                f'does not import: {type(error).__name__}: {error}',
-                f"pip install --force-reinstall --no-deps '{environment.TORCHVISION}', of the "
-                'same CUDA version as torch',
-            )
-        ]
-    if not complete:
-        return [
-            Finding(
-                'torchvision',
-                NOTE,
-                'is of another CUDA version than torch: transforms and models work, '
-                'torchvision.ops does not, which nothing here needs',
-            )
-        ]
-    return [Finding('torchvision', OK, 'its operators load')]
+        cure = (
+            f"pip install --force-reinstall --no-deps '{environment.TORCHVISION}', of the "
+            'same CUDA version as torch'
+        )
+        detail = f'does not import: {type(error).__name__}: {error}'
+        return [Finding(subject, FAULT, detail, cure)]
+    if complete:
+        return [Finding(subject, OK, 'its operators load')]
+    detail = (
+        'is of another CUDA version than torch: transforms and models work, '
+        'torchvision.ops does not, which nothing here needs'
+    )
+    return [Finding(subject, NOTE, detail)]
 
 
 def _torch_of_torchvision() -> Optional[str]:

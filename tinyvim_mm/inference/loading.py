@@ -2,7 +2,6 @@
 
 import warnings
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from mmengine.registry import init_default_scope
@@ -10,6 +9,7 @@ from mmengine.registry import init_default_scope
 from ..conversion.keys import recognise
 from ..core.devices import find_device
 from ..models import reparameterize
+from ..toolboxes import toolbox_of
 from ..toolboxes.predictor import Predictor
 from ..weights.files import load_file
 from ..weights.keys import data_set, extract_state_dict
@@ -50,17 +50,17 @@ def load_predictor(
         CheckpointError: The checkpoint cannot be read, or does not fit.
     """
     device = find_device(device)
-    toolbox = import_module(f'tinyvim_mm.toolboxes.{cfg.default_scope}.predictor')
+    predictor_class = toolbox_of(cfg).PREDICTOR
     names: Dict[str, Any] = {}
     if checkpoint:
         content = load_file(checkpoint, trust=trust_checkpoint)
-        toolbox.fit_config(cfg, extract_state_dict(content, checkpoint))
+        predictor_class.fit_config(cfg, extract_state_dict(content, checkpoint))
         names = data_set(content)
     with warnings.catch_warnings():
         # The inferencers complain of missing weights and class names; both come from here.
         warnings.simplefilter('ignore')
         init_default_scope(cfg.default_scope)
-        predictor = toolbox.build(cfg, device, score_thr=score_thr, top_k=top_k)
+        predictor = predictor_class(cfg, device, score_thr=score_thr, top_k=top_k)
     if checkpoint:
         model = predictor.model
         load_into(model, content, Policy(name=name, recognise=partial(recognise, model)))

@@ -1,14 +1,11 @@
-"""What the tools must know about each toolbox: one package each.
+"""What the tools must know about each toolbox: a module each, of the toolbox's name.
 
-A package in this one is named like its toolbox and offers what :class:`Toolbox` lists:
-``dataset`` says where the data lie and what is scored, ``sample`` what ``--sample`` changes,
-``drawing`` draws predictions, and ``predictor`` predicts for the demo. Importing it imports no
-toolbox.
+It offers what :class:`Toolbox` lists; importing it imports no toolbox.
 """
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol, Tuple, Type
 
 from ..core.environment import SCOPES
 from .common import Change, FullData, Photographs, Score
@@ -20,10 +17,11 @@ if TYPE_CHECKING:
     from torch.utils.data import Dataset
 
     from ..visualization.sheet import Row
+    from .predictor import Predictor
 
 
 class Toolbox(Protocol):
-    """What the package of each toolbox offers."""
+    """What the module of each toolbox offers."""
 
     #: Type of a dataset to a description of how its files are laid out, with
     #: the placeholder ``{root}``.
@@ -35,6 +33,8 @@ class Toolbox(Protocol):
     #: The sample photographs that the network is trained on, and the others.
     SEEN: Photographs
     UNSEEN: Photographs
+    #: What predicts for the demo.
+    PREDICTOR: 'Type[Predictor]'
 
     def sample_changes(self, cfg: 'Config', config_path: Path) -> Iterator[Change]:
         """What ``--sample`` changes; each change is applied before the next is asked for.
@@ -49,10 +49,7 @@ class Toolbox(Protocol):
     ) -> None:
         """Let copies of ``test_dataloader`` and ``test_evaluator`` read the training photographs.
 
-        Args:
-            cfg: After :meth:`sample_changes`.
-            dataloader: Changed in place.
-            evaluator: Changed in place.
+        ``cfg`` is changed by :meth:`sample_changes` already.
         """
 
     def score_line(self, found: Dict[str, Any]) -> str:
@@ -62,21 +59,15 @@ class Toolbox(Protocol):
         """Indices of photographs to draw, chosen by their ground truth alone."""
 
     def draw_row(self, runner: 'Runner', sample: Any, label: str) -> 'Row':
-        """Draw ground truth and prediction of one result of the model.
+        """Draw ground truth and prediction of ``sample``, which ``model.test_step`` returned.
 
-        Args:
-            runner: Its visualizer draws.
-            sample: What ``model.test_step`` returned for one photograph.
-            label: How the network stands to the photograph; for the caption.
+        ``label`` says how the network stands to the photograph.
         """
 
     def show_predictions(self, cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
-        """Let the visualization hook draw while a checkpoint is tested.
+        """Let ``hook``, the config's visualization hook, draw while a checkpoint is tested.
 
-        Args:
-            cfg: Changed in place.
-            hook: Its ``default_hooks.visualization``, changed in place.
-            folder: Absolute path for the pictures, or ``None``.
+        ``folder``, an absolute path, is for the pictures.
         """
 
     def dump_metric(self, path: str) -> 'BaseMetric':
@@ -84,7 +75,7 @@ class Toolbox(Protocol):
 
 
 def toolbox_of(cfg: 'Config') -> Toolbox:
-    """The package for a config's ``default_scope``, one of :data:`SCOPES`."""
+    """The module for a config's ``default_scope``, one of :data:`SCOPES`."""
     return import_module(f'.{cfg.default_scope}', __name__)
 
 

@@ -1,8 +1,8 @@
-"""What the packages for the toolboxes share."""
+"""What the modules of the toolboxes share."""
 
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, NamedTuple, Tuple
 
 from ..core.errors import UsageError
 from ..core.paths import shown
@@ -14,45 +14,31 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.runner import Runner
     from mmengine.structures import BaseDataElement
+    from mmengine.visualization import Visualizer
+
+    from ..visualization.sheet import Row
 
 
-@dataclass(frozen=True)
-class Change:
-    """One setting that ``--sample`` changes.
-
-    Attributes:
-        key: Dotted key of the config.
-        value: The new value; a dict is merged as configs are.
-        reason: Why the sample run needs it.
-    """
+class Change(NamedTuple):
+    """One setting that ``--sample`` changes, by its dotted key; a dict is merged as configs are."""
 
     key: str
     value: Any
     reason: str
 
 
-@dataclass(frozen=True)
-class Photographs:
-    """One set of sample photographs.
-
-    Attributes:
-        split: Its name in the data set's layout.
-        label: How the network stands to it.
-    """
+class Photographs(NamedTuple):
+    """One set of sample photographs: its split, and how the network stands to it."""
 
     split: str
     label: str
 
 
-@dataclass(frozen=True)
-class Score:
-    """One figure of a validation.
+class Score(NamedTuple):
+    """One figure of a validation, by its key in the log.
 
-    Attributes:
-        key: Its name in the log.
-        task: What it measures, in the words of metafiles.
-        metric: Its name in metafiles.
-        scale: What makes it the number that papers print, mostly percent.
+    ``task`` and ``metric`` are the words of metafiles; times ``scale`` it is the number that
+    papers print, mostly percent.
     """
 
     key: str
@@ -61,24 +47,23 @@ class Score:
     scale: float = 1.0
 
 
-@dataclass(frozen=True)
-class FullData:
-    """A public data set that a recipe is trained on.
-
-    Attributes:
-        name: Its name in metafiles.
-        train_images: Number of images that an epoch reads.
-    """
+class FullData(NamedTuple):
+    """A public data set that a recipe is trained on: its name in metafiles, images an epoch."""
 
     name: str
     train_images: int
 
 
-SEEN_LABEL = 'photographs the network was trained on'
-UNSEEN_LABEL = 'photographs the network has not seen'
+def photographs(seen: str, unseen: str) -> Tuple[Photographs, Photographs]:
+    """The photographs that the network is trained on, and the others, by their splits."""
+    return (
+        Photographs(seen, 'photographs the network was trained on'),
+        Photographs(unseen, 'photographs the network has not seen'),
+    )
+
 
 #: What every sample run changes.
-COMMON_CHANGES: Tuple[Change, ...] = (
+CHANGES = (
     Change('train_dataloader.num_workers', 0, 'two cores have nothing to spare for workers'),
     Change('train_dataloader.persistent_workers', False, 'there are no workers'),
     Change('test_dataloader.num_workers', 0, 'two cores have nothing to spare for workers'),
@@ -91,6 +76,28 @@ COMMON_CHANGES: Tuple[Change, ...] = (
 )
 
 
+def changes_of_transforms(
+    cfg: 'Config', split: str, settings: Mapping[str, Tuple[str, Any, str]]
+) -> Iterator[Change]:
+    """Change one setting of transforms: by their type, its name, value and reason."""
+    pipeline = f'{split}_dataloader.dataset.pipeline'
+    for place, transform in _transforms(cfg[f'{split}_dataloader'].dataset.pipeline, pipeline):
+        if transform.type in settings:
+            name, value, reason = settings[transform.type]
+            yield Change(f'{place}.{name}', value, reason)
+
+
+def _transforms(pipeline: List[Any], place: str) -> Iterator[Tuple[str, Any]]:
+    """Transforms of a pipeline with their places, those among which one is drawn too."""
+    for index, step in enumerate(pipeline):
+        if isinstance(step, list):
+            yield from _transforms(step, f'{place}.{index}')
+        elif 'transforms' in step:
+            yield from _transforms(step['transforms'], f'{place}.{index}.transforms')
+        else:
+            yield f'{place}.{index}', step
+
+
 def changes_of_weights(cfg: 'Config') -> Iterator[Change]:
     """Start from random weights where the pretrained ones of the config do not exist."""
     for key, checkpoint in list(absent_pretrained(cfg)):
@@ -98,17 +105,7 @@ def changes_of_weights(cfg: 'Config') -> Iterator[Change]:
 
 
 def check_sample(cfg: 'Config', config_path: Path, dataset: str, folder: Path) -> None:
-    """Raise unless a config reads what the photographs replace, and they are there.
-
-    Args:
-        cfg: As it was loaded.
-        config_path: Where it came from; for messages.
-        dataset: Type of the data set that the photographs stand in for.
-        folder: Where a clone has them.
-
-    Raises:
-        UsageError: The message says what is different.
-    """
+    """Raise unless a config reads a plain ``dataset``, and its stand-in is in ``folder``."""
     for split in ('train', 'test'):
         found = cfg[f'{split}_dataloader'].dataset.get('type')
         if found != dataset:
@@ -124,16 +121,7 @@ def check_sample(cfg: 'Config', config_path: Path, dataset: str, folder: Path) -
 
 
 def check_loop(cfg: 'Config', config_path: Path, key: str) -> None:
-    """Raise unless the training's length stands under a key that ``--sample`` can shorten.
-
-    Args:
-        cfg: As it was loaded.
-        config_path: Where it came from; for messages.
-        key: ``'max_epochs'`` or ``'max_iters'``.
-
-    Raises:
-        UsageError: It stands under another one.
-    """
+    """Raise unless the training's length stands under the key that ``--sample`` shortens."""
     if key not in cfg.train_cfg:
         raise UsageError(
             f'--sample shortens a training by its train_cfg.{key}, which {shown(config_path)} '
@@ -141,26 +129,41 @@ def check_loop(cfg: 'Config', config_path: Path, key: str) -> None:
         )
 
 
-def draw_sample(
-    runner: 'Runner', image: 'np.ndarray', sample: 'BaseDataElement', truth: bool, **settings: Any
+def draw_row(
+    runner: 'Runner',
+    sample: 'BaseDataElement',
+    truth_caption: str,
+    prediction_caption: str,
+    **settings: Any,
+) -> 'Row':
+    """Draw ground truth and prediction; ``settings`` are more arguments of the visualizer."""
+    from mmcv import imread
+
+    from ..visualization.sheet import Row
+
+    path, visualizer = sample.img_path, runner.visualizer
+    image, name = imread(path, channel_order='rgb'), Path(path).stem
+    truth = draw(visualizer, f'{name}_truth', image, sample, truth=True, **settings)
+    prediction = draw(visualizer, f'{name}_prediction', image, sample, truth=False, **settings)
+    return Row(truth, prediction, truth_caption, prediction_caption)
+
+
+def draw(
+    visualizer: 'Visualizer',
+    name: str,
+    image: 'np.ndarray',
+    sample: 'BaseDataElement',
+    truth: bool,
+    **settings: Any,
 ) -> 'np.ndarray':
-    """Let the runner's visualizer draw either the ground truth or the prediction.
-
-    Args:
-        runner: Whose visualizer draws.
-        image: ``(H, W, 3)``, 8 bits, RGB.
-        sample: What the model predicted, with its ground truth.
-        truth: Which of them to draw.
-        **settings: More arguments of the visualizer.
-
-    Returns:
-        The drawn picture, in the same layout.
-    """
-    name = f'{Path(sample.img_path).stem}_{"truth" if truth else "prediction"}'
-    runner.visualizer.add_datasample(
-        name, image, sample, draw_gt=truth, draw_pred=not truth, **settings
-    )
-    return runner.visualizer.get_image()
+    """Draw ground truth or prediction on ``image``: ``(H, W, 3)``, 8 bits, RGB, as the result."""
+    with warnings.catch_warnings():
+        # Objects touch the border of a photograph as a matter of course.
+        warnings.filterwarnings('ignore', message='.*out of bounds')
+        visualizer.add_datasample(
+            name, image, sample, draw_gt=truth, draw_pred=not truth, **settings
+        )
+    return visualizer.get_image()
 
 
 def dump_metric(path: str) -> 'BaseMetric':
@@ -168,8 +171,3 @@ def dump_metric(path: str) -> 'BaseMetric':
     from mmengine.evaluator import DumpResults
 
     return DumpResults(out_file_path=path)
-
-
-def percent(value: Any) -> str:
-    """A fraction as papers print it; ``'none'`` for ``None``."""
-    return 'none' if value is None else f'{100 * value:.1f}'

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 
 import numpy as np
 
+from .common import draw
+
 if TYPE_CHECKING:
-    from torch import nn
+    from mmengine.config import Config
+    from torch import Tensor, nn
 
 #: Of a label map over its photograph, which shall be seen below.
 OPACITY = 0.6
@@ -16,12 +19,7 @@ LEAST_SIDE = 400
 
 
 def describe_labels(labels: np.ndarray, classes: Sequence[str]) -> Dict[str, Any]:
-    """The part of the pixels that each class has, the largest first.
-
-    Args:
-        labels: ``(H, W)``, indices of classes.
-        classes: Their names.
-    """
+    """The part of the pixels that each class has in ``labels``, ``(H, W)``, the largest first."""
     counts = np.bincount(labels.ravel(), minlength=len(classes))
     order = [int(label) for label in np.argsort(-counts, kind='stable') if counts[label]]
     height, width = labels.shape
@@ -35,13 +33,7 @@ def describe_labels(labels: np.ndarray, classes: Sequence[str]) -> Dict[str, Any
 def describe_top(
     likeliest: Sequence[Tuple[int, float]], classes: Sequence[str], size: Tuple[int, int]
 ) -> Dict[str, Any]:
-    """The likeliest classes of a picture.
-
-    Args:
-        likeliest: Class and score of each, the likeliest first.
-        classes: Their names.
-        size: Height and width of the picture.
-    """
+    """The ``likeliest`` classes of a picture, with scores; ``size`` is its height and width."""
     top = [{'class': classes[label], 'label': label, 'score': score} for label, score in likeliest]
     return {'height': size[0], 'width': size[1], 'top': top}
 
@@ -60,8 +52,8 @@ class Predictor(ABC):
     """An inferencer of a toolbox, with drawing and plain results.
 
     Args:
-        inferencer: Of OpenMMLab; it holds a ``model``.
-        dataset_meta: ``METAINFO`` of the config's data set, for names and colours.
+        cfg: The config; its test data set tells names and colours of classes.
+        device: Where it runs.
         score_thr: Least score of a detected object.
         top_k: How many classes a classifier names.
     """
@@ -71,18 +63,24 @@ class Predictor(ABC):
     #: Name of the config.
     name: str = ''
 
-    def __init__(
-        self,
-        inferencer: Any,
-        dataset_meta: Mapping[str, Any],
-        score_thr: float = 0.3,
-        top_k: int = 5,
-    ) -> None:
-        self.inferencer = inferencer
+    def __init__(self, cfg: 'Config', device: str, score_thr: float = 0.3, top_k: int = 5) -> None:
+        from mmengine.registry import DATASETS
+
+        self.inferencer = self.make_inferencer(cfg, device)
         self.score_thr = score_thr
         self.top_k = top_k
         self.classes: Sequence[str] = ()
-        self._dataset_meta = dataset_meta
+        with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
+            dataset = registry.get(cfg.test_dataloader.dataset.type)
+        self._dataset_meta: Mapping[str, Any] = getattr(dataset, 'METAINFO', {})
+
+    @staticmethod  # noqa: B027 - most change nothing
+    def fit_config(cfg: 'Config', state: Mapping[str, 'Tensor']) -> None:
+        """Change in a config what the weights tell, before the network is built."""
+
+    @abstractmethod
+    def make_inferencer(self, cfg: 'Config', device: str) -> Any:
+        """Build the inferencer of OpenMMLab, without weights; it holds a ``model``."""
 
     @property
     def model(self) -> 'nn.Module':
@@ -95,11 +93,7 @@ class Predictor(ABC):
         return {}
 
     def name_classes(self, meta: Mapping[str, Any]) -> None:
-        """Take the names of classes from a checkpoint, else from the config's data set.
-
-        Args:
-            meta: May hold ``classes`` and ``palette``.
-        """
+        """Take ``classes`` and ``palette`` from a checkpoint, else from the config's data set."""
         known = {**self._dataset_meta, **meta}
         number = self.num_classes()
         classes = known.get('classes') or ()
@@ -113,10 +107,8 @@ class Predictor(ABC):
             classes = [f'class {index}' for index in range(number)]
         self.classes = tuple(str(name).strip() for name in classes)
         palette = known.get('palette')
-        if isinstance(palette, (list, tuple)) and len(palette) >= len(self.classes):
-            self.use_names([tuple(colour) for colour in palette])
-        else:
-            self.use_names(None)
+        enough = isinstance(palette, (list, tuple)) and len(palette) >= len(self.classes)
+        self.use_names([tuple(colour) for colour in palette] if enough else None)
 
     @abstractmethod
     def num_classes(self) -> Optional[int]:
@@ -128,18 +120,17 @@ class Predictor(ABC):
 
     @abstractmethod
     def predict(self, image: np.ndarray) -> Any:
-        """Run the network.
-
-        Args:
-            image: ``(H, W, 3)``, uint8, in OpenCV's order of channels.
-
-        Returns:
-            The toolbox's data sample.
-        """
+        """The toolbox's data sample for ``(H, W, 3)``, uint8, in OpenCV's order of channels."""
 
     @abstractmethod
     def draw(self, image: np.ndarray, sample: Any) -> np.ndarray:
         """Draw a prediction; images in OpenCV's order of channels."""
+
+    def draw_over(self, image: np.ndarray, sample: Any, **settings: Any) -> np.ndarray:
+        """Draw with the inferencer's visualizer; ``settings`` are more arguments of it."""
+        picture = np.ascontiguousarray(image[..., ::-1])
+        visualizer = self.inferencer.visualizer
+        return draw(visualizer, 'demo', picture, sample, truth=False, **settings)[..., ::-1]
 
     @abstractmethod
     def describe(self, sample: Any) -> Dict[str, Any]:
@@ -147,5 +138,4 @@ class Predictor(ABC):
 
     def label_map(self, sample: Any) -> Optional[np.ndarray]:
         """A class for each pixel, ``(H, W)``, if that is what is predicted."""
-        del sample
         return None

@@ -2,7 +2,7 @@
 
 The run keeps the network, the losses, the optimizer and the kind of schedule of the config. A few
 photographs and a laptop stand in for a data set and eight GPUs; what has to change for that is in
-``toolboxes/*/sample.py``, each change with its reason. The run prints all of them when it starts.
+``toolboxes/*.py``, each change with its reason. The run prints all of them when it starts.
 """
 
 import textwrap
