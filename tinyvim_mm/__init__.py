@@ -14,8 +14,7 @@ Example:
 
 from typing import TYPE_CHECKING, Dict
 
-from .core.lazy_names import lazy_names
-from .core.names import PLACES
+from .core.lazy_names import PLACES, lazy_names
 from .version import __version__ as __version__
 
 

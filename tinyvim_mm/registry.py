@@ -8,7 +8,7 @@ must stay trivial.
 import importlib
 from typing import Optional
 
-import mmengine.registry as mmengine_registry
+import mmengine.registry as _parents
 from mmengine.registry import Registry
 
 
@@ -26,14 +26,11 @@ class _PublicNames(Registry):
 
 
 MODELS = _PublicNames(
-    'model',
-    parent=mmengine_registry.MODELS,
-    scope='tinyvim_mm',
-    locations=['tinyvim_mm.models'],
+    'model', parent=_parents.MODELS, scope='tinyvim_mm', locations=['tinyvim_mm.models']
 )
 OPTIM_WRAPPER_CONSTRUCTORS = _PublicNames(
     'optimizer wrapper constructor',
-    parent=mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    parent=_parents.OPTIM_WRAPPER_CONSTRUCTORS,
     scope='tinyvim_mm',
     locations=['tinyvim_mm.optim'],
 )

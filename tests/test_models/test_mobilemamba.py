@@ -212,9 +212,8 @@ def test_weights_of_another_size_are_an_error(state, tmp_path):
 
 
 def test_a_fresh_block_doubles_its_input():
-    block = MobileMambaBlock(
-        64, mixer=dict(global_ratio=0.6, local_ratio=0.3, kernel_size=3)
-    ).eval()
+    mixer = dict(global_ratio=0.6, local_ratio=0.3, kernel_size=3)
+    block = MobileMambaBlock(64, 0.0, None, **mixer).eval()
     x = torch.rand(1, 64, 5, 7)
     torch.testing.assert_close(block(x), 2 * x)
 

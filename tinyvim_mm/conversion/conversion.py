@@ -51,14 +51,8 @@ def convert_checkpoint(
     if not dry_run:
         _check_output(output, overwrite)
     try:
-        conversion = convert_file(
-            input,
-            trust=trust_checkpoint,
-            to=to,
-            arch=arch,
-            task=task,
-            keep_unknown=keep_unknown,
-        )
+        options = {'to': to, 'arch': arch, 'task': task, 'keep_unknown': keep_unknown}
+        conversion = convert_file(input, trust=trust_checkpoint, **options)
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
     print(conversion.account())

@@ -14,14 +14,11 @@ BACKBONE = 'backbone.'
 
 
 def project_keys(state: Mapping[str, Tensor], origin: str) -> Dict[str, Tensor]:
-    """Rename what is in the layout of the release.
+    """Rename what is in the layout of the release; the backbone's keys begin with ``backbone.``.
 
     Args:
         state: Tensors by name, of a classifier, detector, segmentor or bare backbone.
         origin: What to call it in an error.
-
-    Returns:
-        The same tensors; those of the backbone begin with :data:`BACKBONE`.
 
     Raises:
         CheckpointError: It has no such prefix and holds no whole backbone.
@@ -40,13 +37,7 @@ def backbone_part(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def recognise(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> str:
-    """A sentence that says what a checkpoint that does not fit may be; empty if nothing tells.
-
-    Args:
-        model: What it should have fitted.
-        state: What the file holds.
-        report: What did not fit.
-    """
+    """A sentence that says what a ``state`` that does not fit may be; empty if nothing tells."""
     own = getattr(model, 'backbone', None)
     if not isinstance(own, StagedBackbone):
         return ''

@@ -17,23 +17,9 @@ from ..core.errors import CheckpointError
 from ..core.paths import file_sha256
 from ..version import __version__
 from ..weights.files import load_file
-from ..weights.keys import (
-    WRAPPERS,
-    KeyRules,
-    data_set,
-    extract_state_dict,
-    translate_key,
-    unwrap,
-)
-from .recognition import (
-    CLASSIFICATION,
-    Backbone,
-    check_backbone,
-    find_backbone,
-    find_layout,
-    find_task,
-    parts,
-)
+from ..weights.keys import WRAPPERS, KeyRules, data_set, extract_state_dict, translate_key, unwrap
+from . import recognition
+from .recognition import CLASSIFICATION, Backbone, find_backbone
 from .result import Conversion, KeyFate
 
 #: (pattern, reason) of keys that no layout has a use for.
@@ -51,20 +37,13 @@ def convert(
     arch: str = 'auto',
     task: str = 'auto',
     keep_unknown: bool = False,
-    backbone: Optional[Backbone] = None,
 ) -> Conversion:
-    """Rename the keys of a checkpoint.
+    """Rename the keys of a checkpoint; one that is in the layout asked for keeps them.
 
     Args:
         checkpoint: What :func:`~tinyvim_mm.weights.files.load_file` returns.
         origin: What to call it in an error.
-        to: One of :data:`~.recognition.LAYOUTS`. A checkpoint that is in it already keeps its keys.
-        arch: Key of the backbone's ``arch_settings``; ``'auto'`` recognises it;
-            ``'custom'`` renames by name alone, as the ablations' networks need it.
-        task: Of :data:`~.recognition.TASKS`, or ``'auto'``.
-        keep_unknown: Whether keys that belong to no known part are kept as they
-            are, rather than being an error.
-        backbone: Class of the backbone; ``None`` recognises it by its keys.
+        to, arch, task, keep_unknown: See :func:`~.conversion.convert_checkpoint`.
 
     Raises:
         CheckpointError: The file holds no backbone of this project, mixes layouts, is incomplete,
@@ -72,12 +51,10 @@ def convert(
     """
     state = extract_state_dict(checkpoint, origin)
     prefix = _BACKBONE if any(key.startswith(_BACKBONE) for key in state) else ''
-    cls = backbone
-    if cls is None:
-        keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
-        cls = find_backbone(keys, origin)
-    task = find_task(cls, state, prefix, origin) if task == 'auto' else task
-    beside = parts(cls, task)
+    keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
+    cls = find_backbone(keys, origin)
+    task = recognition.find_task(cls, state, prefix, origin) if task == 'auto' else task
+    beside = recognition.parts(cls, task)
 
     def in_backbone(key: str) -> bool:
         if prefix:
@@ -85,11 +62,11 @@ def convert(
         return key.split('.')[0] not in beside and _dropped(key) is None
 
     inside = {key[len(prefix) :]: v for key, v in state.items() if in_backbone(key)}
-    source = find_layout(cls, inside, origin)
+    source = recognition.find_layout(cls, inside, origin)
     own = cls.translate(inside, origin)
     constants = cls.released_constants(own)
     back = cls.rules_to_released(own)
-    arch, report = check_backbone(cls, own, arch, origin)
+    arch, report = recognition.check_backbone(cls, own, arch, origin)
     aside = {key: why for why, keys in report.aside.items() for key in keys}
 
     conversion = Conversion(cls, arch, task, source, to, absent=report.fresh)
@@ -130,28 +107,13 @@ def convert(
             f'them under their names:{shown}'
         )
     _account_other_entries(checkpoint, conversion)
-    conversion.meta.update(
-        converted_by=f'tinyvim_mm {__version__}',
-        layout=to,
-        backbone=cls.__name__,
-        arch=conversion.arch,
-        task=task,
-    )
+    names = {'layout': to, 'backbone': cls.__name__, 'arch': arch, 'task': task}
+    conversion.meta.update(converted_by=f'tinyvim_mm {__version__}', **names)
     return conversion
 
 
 def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversion:
-    """Read a file and convert it; name and SHA-256 of the file go into ``meta``.
-
-    Args:
-        path: A local file.
-        trust: See :func:`~tinyvim_mm.weights.files.load_file`.
-        **arguments: See :func:`convert`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: See :func:`convert`.
-    """
+    """Read a local file and :func:`convert` it; its name and SHA-256 go into ``meta``."""
     file = load_file(str(path), trust=trust, finite=False)
     conversion = convert(file, str(path), **arguments)
     conversion.meta.update(source=path.name, source_sha256=file_sha256(path))
@@ -202,9 +164,7 @@ def _account_other_entries(checkpoint: Any, conversion: Conversion) -> None:
 def _class_names(meta: Mapping[str, Any], to: str) -> Dict[str, Any]:
     """Names and colours of the classes, for the toolboxes' inference."""
     found = {key: value for key, value in data_set({'meta': meta}).items() if _plain(value)}
-    if not found:
-        return {}
-    if to == 'project':
+    if found and to == 'project':
         return {'dataset_meta': found}
     return {key.upper(): value for key, value in found.items()}
 

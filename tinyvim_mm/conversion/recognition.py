@@ -39,14 +39,9 @@ def _form(key: str) -> str:
 
 
 def find_backbone(keys: Iterable[str], origin: str) -> Backbone:
-    """The class to which most keys belong, in either layout.
+    """The class to which most keys, without the backbone's prefix, belong, in either layout.
 
-    Args:
-        keys: Of a state dict, without the prefix of the backbone; others may be among them.
-        origin: What to call it in an error.
-
-    Raises:
-        CheckpointError: None of them belongs to any, or they may belong to several.
+    That they belong to none, or may to several, is a CheckpointError, which says ``origin``.
     """
     keys = list(keys)
     scores = {}
@@ -77,11 +72,8 @@ def parts(cls: Backbone, task: str) -> Tuple[str, ...]:
 
 def find_task(cls: Backbone, state: Mapping[str, Tensor], prefix: str, origin: str) -> str:
     tops = {key.split('.')[0] for key in state}
-    found = [
-        task
-        for task in TASKS
-        if tops & (set(parts(cls, task)) - {'neck'})  # of two tasks
-    ]
+    tops.discard('neck')  # of two tasks
+    found = [task for task in TASKS if tops & set(parts(cls, task))]
     if len(found) == 1:
         return found[0]
     if not found and not prefix:
@@ -128,10 +120,10 @@ def check_backbone(
             raise CheckpointError(f'{origin} holds {cls.title(found)}, not {cls.title(arch)}')
         normed = any(key.startswith('out_norms.') for key in state)
         model = cls(arch, **({'normalize_outputs': True} if normed else {}))
-    policy = Policy(
-        whole=False, may_be_fresh=model.keys_that_may_be_fresh, finite=False, fill=False
+    fresh = model.keys_that_may_be_fresh
+    report = load_into(
+        model, state, Policy(whole=False, may_be_fresh=fresh, finite=False, fill=False)
     )
-    report = load_into(model, state, policy)
     if report.missing or report.mismatched:
         report.unknown = []  # there are other complaints first
         raise CheckpointError(

@@ -16,16 +16,12 @@ SUFFIXES = ('.pth', '.pt', safetensors_file.SUFFIX)
 
 @dataclass(frozen=True)
 class KeyFate:
-    """What became of one key of a file.
-
-    Attributes:
-        source: The key in the file.
-        target: The key in the output, ``None`` if it was dropped.
-        note: Why it was dropped, or shape and type.
-    """
+    """What became of one key of a file."""
 
     source: str
+    #: The key in the output, ``None`` if it was dropped.
     target: Optional[str]
+    #: Why it was dropped, or shape and type.
     note: str
 
     @property
@@ -77,10 +73,8 @@ class Conversion:
 
     def summary(self) -> str:
         """Counts in one line."""
-        counts = [
-            f'{sum(fate.verb == verb for fate in self.fates)} {verb}'
-            for verb in ('renamed', 'kept', 'dropped')
-        ]
+        verbs = [fate.verb for fate in self.fates]
+        counts = [f'{verbs.count(verb)} {verb}' for verb in ('renamed', 'kept', 'dropped')]
         return (
             f'{self.backbone.title(self.arch)}, {self.task}, from the {self.source_layout} to the '
             f'{self.target_layout} layout: {len(self.fates)} entries, {", ".join(counts)}'
@@ -88,22 +82,17 @@ class Conversion:
 
 
 def save(conversion: Conversion, path: Path) -> None:
-    """Write the output; a file that is there is replaced once the new one is whole.
+    """Write the output in the format that one of :data:`SUFFIXES` chooses.
 
-    Args:
-        conversion: What :func:`~.layouts.convert` returned.
-        path: File with one of :data:`SUFFIXES`, which chooses the format.
+    A file that is there is replaced once the new one is whole.
     """
     partial = path.with_name(f'.{path.name}.partial')
     try:
         if path.suffix == safetensors_file.SUFFIX:
             safetensors_file.write(partial, conversion.state, conversion.meta)
         else:
-            released_classifier = (conversion.task, conversion.target_layout) == (
-                CLASSIFICATION,
-                'released',
-            )
-            wrapper = 'model' if released_classifier else 'state_dict'
+            form = (conversion.task, conversion.target_layout)
+            wrapper = 'model' if form == (CLASSIFICATION, 'released') else 'state_dict'
             torch.save({'meta': conversion.meta, wrapper: conversion.state}, partial)
         os.replace(partial, path)
     finally:

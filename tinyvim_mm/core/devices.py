@@ -6,14 +6,7 @@ from .errors import MachineError
 
 
 def find_device(name: Optional[str] = None) -> str:
-    """Check the device that the user wants, or find one.
-
-    Args:
-        name: ``'cpu'``, ``'cuda'``, ``'cuda:1'`` and so on; ``None`` takes the accelerator that
-            mmengine finds, or else the CPU.
-
-    Returns:
-        Its name for torch.
+    """Name for torch of the device that the user wants, or of the one that mmengine finds.
 
     Raises:
         MachineError: There is no such device here.

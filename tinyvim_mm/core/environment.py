@@ -71,11 +71,7 @@ def with_hint(message: str) -> str:
 
 
 class MissingPackageError(ImportError):
-    """A package that the requested action needs is absent or unusable.
-
-    Args:
-        message: What needs which package, and the cure; a hint at the doctor is added.
-    """
+    """A package that the requested action needs is absent or unusable; names the doctor."""
 
     def __init__(self, message: str) -> None:
         super().__init__(with_hint(message))
@@ -83,17 +79,11 @@ class MissingPackageError(ImportError):
 
 @dataclass(frozen=True)
 class PackageState:
-    """What was found of one third-party package.
-
-    Attributes:
-        name: Import name.
-        version: Installed version, ``None`` when absent.
-        problem: Why it cannot be used, empty when it can.
-        cure: The command that mends it, empty when nothing is wrong.
-    """
+    """What was found of one third-party package."""
 
     name: str
     version: Optional[str]
+    #: Why it cannot be used, and the command that mends it.
     problem: str = ''
     cure: str = ''
 
@@ -111,37 +101,27 @@ def installed_stack() -> Optional[str]:
 
 
 def package_state(name: str) -> PackageState:
-    """Look at one package without importing more than is needed.
-
-    Args:
-        name: An import name: ``torch``, ``triton``, ``mmcv``, ``mmdet``, ...
-    """
+    """Look at the package of an import name without importing more than is needed."""
     distribution = distribution_of(name)
     cure = package_cure(name)
     if importlib.util.find_spec(name) is None:
         return PackageState(name, None, 'not installed', cure)
     version = installed_version(distribution) or installed_version(name) or 'unknown'
     if name == 'mmcv' and importlib.util.find_spec('mmcv._ext') is None:
-        return PackageState(
-            name,
-            version,
-            'installed without its compiled operators (the "lite" build), '
-            'which mmdet needs: the build did not see torch',
-            'pip uninstall -y ' + distribution + ' && ' + cure,
+        problem = (
+            'installed without its compiled operators (the "lite" build), which mmdet needs: the '
+            'build did not see torch'
         )
+        return PackageState(name, version, problem, f'pip uninstall -y {distribution} && {cure}')
     return PackageState(name, version)
 
 
 def require(*names: str, purpose: str) -> None:
-    """Raise unless all packages can be imported.
+    """Raise a MissingPackageError unless all packages can be imported.
 
     Args:
         names: Import names, in the order in which they should be installed.
         purpose: What needs them; part of the message.
-
-    Raises:
-        MissingPackageError: It names each package, what is wrong with it and
-            the command that cures it.
     """
     lines = []
     for name in names:
@@ -151,12 +131,8 @@ def require(*names: str, purpose: str) -> None:
                 importlib.import_module(name)
             except Exception as error:  # noqa: BLE001 - reported, not swallowed
                 reason = f'{type(error).__name__}: {error}'
-                state = PackageState(
-                    name,
-                    state.version,
-                    f'version {state.version} fails to import ({reason})',
-                    DOCTOR,
-                )
+                problem = f'version {state.version} fails to import ({reason})'
+                state = PackageState(name, state.version, problem, DOCTOR)
         if not state.usable:
             lines.append(f'  {name}: {state.problem}\n    cure: {state.cure}')
     if lines:
@@ -175,11 +151,9 @@ def report() -> List[PackageState]:
 
 def platform_line() -> str:
     """One line that says where this runs."""
-    return (
-        f'Python {platform.python_version()} ({sys.executable}), '
-        f'{platform.system()} {platform.machine()}, '
-        f'OpenMMLab family: {installed_stack() or "none"}'
-    )
+    python, machine = platform.python_version(), f'{platform.system()} {platform.machine()}'
+    family = installed_stack() or 'none'
+    return f'Python {python} ({sys.executable}), {machine}, OpenMMLab family: {family}'
 
 
 def requirements(stack: str) -> Tuple[str, ...]:
@@ -188,11 +162,9 @@ def requirements(stack: str) -> Tuple[str, ...]:
 
 
 def requirement_of(name: str, stack: Optional[str] = None) -> str:
-    """What pip is asked for: ``onedl-mmcv==2.3.6`` for ``mmcv``.
+    """What pip is asked for: ``onedl-mmcv==2.3.6`` for the import name ``mmcv``.
 
-    Args:
-        name: Import name.
-        stack: Family; ``None`` takes the one that is installed, or else the default.
+    Without a family, ``stack``, of the one that is installed, or else the default.
     """
     packages = STACKS[stack or installed_stack() or DEFAULT_STACK]
     others = {'torch': TORCH, 'torchvision': TORCHVISION, 'mamba_ssm': 'mamba-ssm'}

@@ -11,22 +11,14 @@ class UsageError(Exception):
 
 
 class MachineError(UsageError):
-    """The machine, or its Python, lacks what was asked for: a GPU, a package, a device.
-
-    Args:
-        message: What is lacking, and what to do. A line that names the doctor is added.
-    """
+    """The machine, or its Python, lacks a GPU, a package, a device; names the doctor."""
 
     def __init__(self, message: str) -> None:
         super().__init__(with_hint(message))
 
 
 class BadSampleError(UsageError):
-    """One sample of a data set cannot be used.
-
-    Args:
-        message: The file and what is wrong with it.
-    """
+    """One sample of a data set cannot be used."""
 
     def __init__(self, message: str) -> None:
         # torch's data loader raises an error of a worker process again, under the same

@@ -1,9 +1,28 @@
 """Names of a package that are imported when they are first used (PEP 562)."""
 
 import importlib
-from typing import Any, Callable, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 from . import environment
+
+#: Module of each public name of the whole, but for the backbones, which have a catalogue.
+PLACES: Dict[str, str] = {
+    **dict.fromkeys(('scan_skipping', 'selective_scan', 'ss2d'), 'tinyvim_mm.ops'),
+    **dict.fromkeys(('LaplaceMixer', 'SS2D'), 'tinyvim_mm.models.layers'),
+    'UpsamplingFPN': 'tinyvim_mm.models.necks.upsampling_fpn',
+    'DistillationClassifier': 'tinyvim_mm.models.heads.distillation_classifier',
+    'DistillationHead': 'tinyvim_mm.models.heads.distillation_head',
+    'NormClassifier': 'tinyvim_mm.models.heads.norm_classifier',
+    'NormHead': 'tinyvim_mm.models.heads.norm_head',
+    'SSDHead': 'tinyvim_mm.models.heads.ssd_head',
+    'DistilledClassifier': 'tinyvim_mm.models.classifiers.distilled_classifier',
+    'CUDAGraphs': 'tinyvim_mm.models.cuda_graphs',
+    'reparameterize': 'tinyvim_mm.models.reparameterization',
+    'RecipeOptimWrapperConstructor': 'tinyvim_mm.optim',
+    **dict.fromkeys(
+        ('get_config', 'list_models', 'register_with_mmpretrain'), 'tinyvim_mm.recipes.zoo'
+    ),
+}
 
 
 def lazy_names(
@@ -13,14 +32,9 @@ def lazy_names(
 ) -> Tuple[Callable[[str], Any], Callable[[], List[str]]]:
     """Make the ``__getattr__`` and the ``__dir__`` of a package.
 
-    Args:
-        package: Its name.
-        places: The module of each public name.
-        classes: Gives the modules of further names, those of classes; asked each time.
-
-    Returns:
-        What to call ``__getattr__`` and ``__dir__`` in the package. An attribute whose module
-        needs a package that is absent is a MissingPackageError, which says what to install.
+    ``places`` has the module of each public name; ``classes``, asked each time, gives those of
+    further classes. An attribute whose module needs a package that is absent is a
+    MissingPackageError, which says what to install.
     """
 
     def get(name: str) -> Any:

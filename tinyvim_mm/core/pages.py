@@ -7,16 +7,7 @@ from .errors import UsageError
 
 
 def between_markers(page: Path, name: str, body: str) -> str:
-    """Text of a page with one part exchanged.
-
-    Args:
-        page: A Markdown file.
-        name: What stands in the opening marker.
-        body: Goes between the markers, on lines of its own.
-
-    Raises:
-        UsageError: The page has no such marker, or no ``<!-- end -->`` after it.
-    """
+    """Text of a Markdown page with ``body`` between its markers, whose absence is a UsageError."""
     text = page.read_text(encoding='utf-8')
     start = f'<!-- {name} -->'
     if start not in text:

@@ -6,12 +6,9 @@ from typing import Any, List, Mapping, Sequence
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]], spaced: bool = False) -> List[str]:
-    """Lines of a table in Markdown.
+    """Lines of a table in Markdown; a ``|`` in a cell, which would end it, becomes a ``/``.
 
-    Args:
-        head: Titles of the columns.
-        rows: Cells; a ``|`` in one, which would end it, becomes a ``/``.
-        spaced: Write the line below the head as ``| --- |``, else as ``|---|``.
+    The line below the head is ``|---|``, or ``| --- |`` where ``spaced``.
     """
     rule = _line(['---'] * len(head)) if spaced else '|---' * len(head) + '|'
     return [_line(head), rule, *map(_line, rows)]

@@ -124,8 +124,7 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     # timm takes names and module of an entry from the function.
     create.__name__ = create.__qualname__ = name
     cls, arch = find_network(name)
-    side = cls.arch_settings[arch].image_size
-    create.__doc__ = f'{cls.title(arch)} for images of {side} pixels.'
+    create.__doc__ = f'{cls.title(arch)} for images of {cls.arch_settings[arch].image_size} pixels.'
     return create
 
 

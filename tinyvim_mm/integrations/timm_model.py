@@ -81,15 +81,10 @@ class BackboneClassifier(nn.Module):
     def forward_head(
         self, x: Tensor, pre_logits: bool = False
     ) -> Union[Tensor, Tuple[Tensor, Tensor]]:
-        """Pool and classify.
+        """Pool what :meth:`forward_features` gives, and unless ``pre_logits`` classify it.
 
-        Args:
-            x: From :meth:`forward_features`.
-            pre_logits: Whether to stop before the linear layers.
-
-        Returns:
-            Logits ``(batch, num_classes)``, the mean of both linear layers; in
-            training both, if :meth:`set_distilled_training` said so.
+        Logits are ``(batch, num_classes)``, the mean of both linear layers; in training
+        both, if :meth:`set_distilled_training` said so.
         """
         pooled = self.global_pool == 'avg'
         x = self.head_drop(x.mean((2, 3)) if pooled else x)
@@ -165,12 +160,7 @@ class BackboneClassifier(nn.Module):
         return self.head.head, self.head.dist_head
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        """Put new linear layers in; with ``num_classes=0`` none.
-
-        Args:
-            num_classes: Classes.
-            global_pool: As in the constructor; ``None`` keeps it.
-        """
+        """Put new linear layers in; arguments as in the constructor, ``None`` keeps the pooling."""
         if global_pool is not None:
             self._set_pool(global_pool)
         self.num_classes = num_classes
@@ -209,10 +199,22 @@ class BackboneClassifier(nn.Module):
         """Load weights in the layout of the release or of this project.
 
         Raises:
-            CheckpointError: They are in no such layout.
-            RuntimeError: They do not fit.
+            CheckpointError: They are in no such layout, or do not fit.
         """
-        return _load(self, state_dict, strict, assign, ())
+        return self._load(state_dict, strict, assign)
+
+    def _load(
+        self, state: Mapping[str, Any], strict: bool, assign: bool, aside: Sequence = ()
+    ) -> Any:
+        policy = Policy(
+            name=f'this {self.backbone.describe()}',
+            whole=strict,
+            aside=aside,
+            finite=False,  # of files it was searched for
+            recognise=lambda state, _: self.backbone.recognise(backbone_part(state)),
+        )
+        report = load_into(self, translate(state), policy, assign)
+        return _IncompatibleKeys(report.missing, report.unknown)
 
     def _new_head(self, num_classes: int) -> nn.Module:
         sizes = {'in_channels': self.num_features, 'num_classes': num_classes}
@@ -233,39 +235,13 @@ class BackboneFeatures(FeatureGetterNet):
         """As :meth:`BackboneClassifier.load_state_dict`; heads are left aside."""
         own = {key.removeprefix('model.'): value for key, value in state_dict.items()}
         aside = ((rf'(?!{BACKBONE})', 'no part of the features'),)
-        return _load(self.model, own, strict, assign, aside)
+        return self.model._load(own, strict, assign, aside)
 
 
-def _load(
-    model: BackboneClassifier,
-    state_dict: Mapping[str, Any],
-    strict: bool,
-    assign: bool,
-    aside: Sequence[Tuple[str, str]],
-) -> Any:
-    backbone = model.backbone
-    policy = Policy(
-        name=f'this {backbone.describe()}',
-        whole=strict,
-        aside=aside,
-        finite=False,  # of files it was searched for
-        recognise=lambda state, _: backbone.recognise(backbone_part(state)),
-    )
-    report = load_into(model, translate(state_dict), policy, assign)
-    return _IncompatibleKeys(report.missing, report.unknown)
-
-
-def translate(
-    state_dict: Mapping[str, Any], model: Optional[nn.Module] = None
-) -> Dict[str, Tensor]:
+def translate(state_dict: Mapping[str, Any], model: Any = None) -> Dict[str, Tensor]:
     """From the keys of any checkpoint of a backbone here to those of :class:`BackboneClassifier`.
 
-    Args:
-        state_dict: As timm reads it from a file.
-        model: Ignored; timm passes it.
-
-    Raises:
-        CheckpointError: It holds none, or a part of one.
+    timm passes the model, too. A checkpoint with a part of a backbone is a CheckpointError.
     """
     del model
     return project_keys(extract_state_dict(state_dict, 'the checkpoint'), 'the checkpoint')

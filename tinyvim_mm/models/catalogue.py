@@ -47,13 +47,10 @@ def network_names() -> List[str]:
 
 
 def find_network(name: str) -> Tuple[Type['StagedBackbone'], str]:
-    """Class and architecture of a name.
-
-    Args:
-        name: One of :func:`network_names`.
+    """Class and architecture of one of :func:`network_names`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: There is no such network.
     """
     family, _, arch = name.partition('_')
     cls = BACKBONES.get(family)
@@ -63,14 +60,6 @@ def find_network(name: str) -> Tuple[Type['StagedBackbone'], str]:
 
 
 def build_network(name: str, **options: Any) -> 'StagedBackbone':
-    """Build a backbone with random weights.
-
-    Args:
-        name: One of :func:`network_names`.
-        **options: Arguments of its class.
-
-    Raises:
-        ValueError: There is no such network, or an option is out of range.
-    """
+    """Build one of :func:`network_names` with random weights; ``options`` go to its class."""
     cls, arch = find_network(name)
     return cls(arch, **options)

@@ -46,13 +46,7 @@ class CUDAGraphs(nn.Module):
 
     @torch.no_grad()
     def forward(self, *inputs: Tensor) -> Any:
-        """Run the model.
-
-        Args:
-            *inputs: Tensors on the model's device.
-
-        Returns:
-            What the model returns, as copies that later calls leave alone.
+        """What the model returns for tensors on its device, as copies that later calls leave alone.
 
         Raises:
             ValueError: An input is not on a CUDA device.

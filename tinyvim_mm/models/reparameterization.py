@@ -17,12 +17,10 @@ training form                                  deployed form
 linear layers
 =============================================  ==================================
 
-``out_norms``, the batch norms of a backbone's outputs for dense prediction,
-stay: the next stage takes the map before the norm, so there is no convolution
-whose result only the norm sees. Necks and heads of the toolboxes stay as they
-are; after :func:`reparameterize`, :func:`mmcv.cnn.fuse_conv_bn` folds their
-norms too, provided that no convolution is shared by several norms, as it is in
-the head of RTMDet.
+The batch norms of a backbone's outputs, ``out_norms``, stay: the next stage takes the map
+before the norm. Necks and heads of the toolboxes stay as they are; after
+:func:`reparameterize`, :func:`mmcv.cnn.fuse_conv_bn` folds their norms too, provided that no
+convolution is shared by several norms, as it is in the head of RTMDet.
 
 Keys of a deployed state dict: a folded convolution has ``weight`` and ``bias``
 where the training form has the group (``stem.0.conv.weight``, ``stem.0.bn.*``
@@ -44,11 +42,7 @@ Model = TypeVar('Model', bound=nn.Module)
 
 
 class Deployable(nn.Module):
-    """Base of models that have a deployed form.
-
-    Subclasses say with :meth:`fuse_parts` how to get there, and with
-    :meth:`is_deployed_form` how to tell the forms by their keys.
-    """
+    """Base of models that have a deployed form."""
 
     #: Whether this is the deployed form.
     deployed = False
@@ -56,13 +50,8 @@ class Deployable(nn.Module):
     def switch_to_deploy(self) -> None:
         """Turn this model into its deployed form, in place and for good.
 
-        The running statistics of the batch norms are folded, whatever mode the
-        model is in. Afterwards it is in evaluation mode, and its parameters take
-        no gradients. A second call does nothing.
-
-        Raises:
-            ValueError: A batch norm cannot be folded, see :func:`reparameterize`. The
-                model may be left half folded.
+        Afterwards its parameters take no gradients. A second call does nothing. Arguments
+        and errors are as with :func:`reparameterize`, but an error may leave it half folded.
         """
         if not self.deployed:
             self.fuse_parts()
@@ -80,11 +69,7 @@ class Deployable(nn.Module):
         return None
 
     def train(self: Model, mode: bool = True) -> Model:
-        """Set the mode.
-
-        Raises:
-            RuntimeError: Training mode is asked for in the deployed form.
-        """
+        """Set the mode; training of the deployed form is a RuntimeError."""
         if mode and self.deployed:
             raise RuntimeError(
                 f'{type(self).__name__} is re-parameterised: its batch norms are folded, so it '
@@ -93,34 +78,22 @@ class Deployable(nn.Module):
             )
         return super().train(mode)
 
-    def check_form(self, keys: Iterable[str], origin: str = 'the checkpoint') -> None:
-        """Raise if a state dict is of the other form.
-
-        Args:
-            keys: Its keys, without the prefix of this model.
-            origin: What to call it.
-
-        Raises:
-            CheckpointError: It is; the message says what to do.
-        """
-        name, found = type(self).__name__, self.is_deployed_form(keys)
-        if found is None or found == self.deployed:
-            return
-        if self.deployed:
-            raise CheckpointError(
-                f'{origin} holds {name} in its training form, and this model is re-parameterised '
-                'already. Load first, then re-parameterise: build the model anew, load the '
-                'checkpoint, and call reparameterize(model)'
-            )
-        raise CheckpointError(
-            f'{origin} holds {name} re-parameterised, and this model is in its training form. To '
-            'train it, or to use a tool, take the checkpoint that it was made from; to load it '
-            'nevertheless, call reparameterize(model, inplace=True) first'
-        )
-
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # Raised here: mmengine and strict=False only log keys that do not fit.
-        self.check_form([key[len(prefix) :] for key in state_dict if key.startswith(prefix)])
+        keys = [key[len(prefix) :] for key in state_dict if key.startswith(prefix)]
+        name, found = type(self).__name__, self.is_deployed_form(keys)
+        if found is False and self.deployed:
+            raise CheckpointError(
+                f'the checkpoint holds {name} in its training form, and this model is '
+                're-parameterised already. Load first, then re-parameterise: build the model '
+                'anew, load the checkpoint, and call reparameterize(model)'
+            )
+        if found and not self.deployed:
+            raise CheckpointError(
+                f'the checkpoint holds {name} re-parameterised, and this model is in its training '
+                'form. To train it, or to use a tool, take the checkpoint that it was made from; '
+                'to load it nevertheless, call reparameterize(model, inplace=True) first'
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -128,15 +101,13 @@ def reparameterize(model: Model, inplace: bool = False) -> Model:
     """Bring a model, or what it contains, into its deployed form.
 
     Args:
-        model: A backbone or classifier of this project, or anything that
-            contains them: a detector, a segmentor, a classifier. Its weights
-            must be loaded already. The running statistics of its batch norms
+        model: A backbone or classifier of this project, or a model that contains them.
+            Its weights must be loaded already. The running statistics of its batch norms
             count, whatever mode it is in.
         inplace: Whether to change ``model`` itself instead of a copy.
 
     Returns:
-        The deployed model, in evaluation mode. It cannot be trained: what was
-        folded raises on ``train()``.
+        The deployed model, in evaluation mode; it cannot be trained.
 
     Raises:
         ValueError: Nothing in it can be folded, or a batch norm keeps no running

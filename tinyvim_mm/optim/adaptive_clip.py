@@ -21,11 +21,7 @@ def adaptive_clip_grad_(
     index of a parameter's first axis selects: the weights of one output
     channel. Vectors and scalars (biases, gains) are one unit each.
 
-    Args:
-        parameters: Those without a gradient are left out.
-        clip_factor: Largest ratio of a gradient's norm to its weights' norm.
-        eps: Smallest norm that counts for the weights, so that units which
-            start at zero can move.
+    Parameters without a gradient are left out; ``eps`` lets units which start at zero move.
     """
     for parameter in parameters:
         gradient = parameter.grad

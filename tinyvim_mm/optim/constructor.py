@@ -53,22 +53,13 @@ class RecipeOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for the parameters of a model."""
         if self.cfg.get('type') == 'AmpOptimWrapper' and accelerator() is None:
-            print_log(
-                'There is no accelerator here: training in single precision instead of with '
-                'AmpOptimWrapper',
-                logger='current',
-            )
+            done = 'training in single precision instead of with AmpOptimWrapper'
+            print_log(f'There is no accelerator here: {done}', logger='current')
             self.cfg['type'] = 'OptimWrapper'
             for name in ('loss_scale', 'dtype', 'use_fsdp'):
                 self.cfg.pop(name, None)
-        constructor = MMENGINE_CONSTRUCTORS.build(
-            dict(
-                type=self.constructor,
-                optim_wrapper_cfg=self.cfg,
-                paramwise_cfg=self.paramwise_cfg,
-            )
-        )
-        wrapper = constructor(model)
+        cfgs = {'optim_wrapper_cfg': self.cfg, 'paramwise_cfg': self.paramwise_cfg}
+        wrapper = MMENGINE_CONSTRUCTORS.build({'type': self.constructor, **cfgs})(model)
         if self.adaptive is not None:
             # mmengine's wrappers call clip_func(parameters, **clip_grad_kwargs)
             # between taking out the loss scale and the optimizer's step.

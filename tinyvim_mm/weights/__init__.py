@@ -2,14 +2,11 @@
 
 from ..core.lazy_names import lazy_names
 
-_MODULES = {
-    'Checkpoint': 'files',
-    'LoadReport': 'keys',
-    'Policy': 'load',
-    'install_safe_loader': 'files',
-    'load_file': 'files',
-    'load_into': 'load',
-}
-_PLACES = {name: f'{__name__}.{module}' for name, module in _MODULES.items()}
-
-__getattr__, __dir__ = lazy_names(__name__, _PLACES, dict)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        **dict.fromkeys(('Checkpoint', 'install_safe_loader', 'load_file'), f'{__name__}.files'),
+        **dict.fromkeys(('Policy', 'load_into'), f'{__name__}.load'),
+        'LoadReport': f'{__name__}.keys',
+    },
+)

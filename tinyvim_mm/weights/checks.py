@@ -18,15 +18,11 @@ _HARMLESS_BYTES = 2**26
 
 
 class ImpossibleSizeError(ValueError):
-    """A file claims more than it can hold."""
+    """A file claims more than it can hold; the message names the record or the tensor."""
 
 
 def check_archive(file: Path) -> None:
-    """Refuse zip archives whose records are larger than the file; torch compresses none.
-
-    Raises:
-        ImpossibleSizeError: It names the record.
-    """
+    """Refuse zip archives whose records are larger than the file; torch compresses none."""
     if not zipfile.is_zipfile(file):
         return
     size = file.stat().st_size
@@ -40,15 +36,7 @@ def check_archive(file: Path) -> None:
 
 
 def check_sizes(content: Any, size: int) -> None:
-    """Refuse tensors that are far larger than their file.
-
-    Args:
-        content: What was read: tensors in mappings and sequences.
-        size: Bytes of the file.
-
-    Raises:
-        ImpossibleSizeError: It names the tensor and its shape.
-    """
+    """Refuse tensors that are far larger than their file of ``size`` bytes."""
     for key, tensor in tensors_in(content):
         claimed = tensor.numel() * tensor.element_size()
         if claimed > size + _HARMLESS_BYTES:
@@ -59,24 +47,13 @@ def check_sizes(content: Any, size: int) -> None:
 
 
 def not_finite(content: Any) -> List[str]:
-    """Names of the tensors that hold NaN or infinity.
-
-    Args:
-        content: What was read, or a state dict.
-    """
-    return [
-        key
-        for key, tensor in tensors_in(content)
-        if tensor.is_floating_point() and not tensor.isfinite().all()
-    ]
+    """Names of the tensors that hold NaN or infinity."""
+    floats = ((key, tensor) for key, tensor in tensors_in(content) if tensor.is_floating_point())
+    return [key for key, tensor in floats if not tensor.isfinite().all()]
 
 
 def tensors_in(content: Any) -> Iterator[Tuple[str, Tensor]]:
-    """Tensors in nested mappings and sequences, with the path to each; no object is visited twice.
-
-    Args:
-        content: Anything.
-    """
+    """Tensors in nested mappings and sequences, with their paths; no object is visited twice."""
     pending: List[Tuple[str, Any]] = [('', content)]
     seen = set()
     while pending:  # not recursive: a file may be nested to any depth, or hold itself

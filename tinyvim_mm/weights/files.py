@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Union
 
@@ -40,12 +41,7 @@ _NEEDS_OPENCV = 'Its runner needs OpenCV: pip install opencv-python-headless'
 
 
 class Checkpoint(dict):
-    """What a file holds; it remembers the file, and whether NaN was searched for.
-
-    Args:
-        content: What was read.
-        origin: The file, as its reader called it.
-    """
+    """What a file holds; it remembers the file, and whether NaN was searched for."""
 
     #: Weights that are NaN or infinite; ``None`` before anybody has looked.
     not_finite: Optional[List[str]] = None
@@ -104,16 +100,11 @@ def load_file(
 
 def _read_address(address: str, map_location: Any, trust: bool) -> Any:
     if CheckpointLoader is None:
-        raise CheckpointError(
-            with_hint(
-                f'{address}: addresses are fetched by mmengine. {_NEEDS_OPENCV}, '
-                'or name a local file'
-            )
-        )
+        problem = f'{address}: addresses are fetched by mmengine. {_NEEDS_OPENCV}'
+        raise CheckpointError(with_hint(f'{problem}, or name a local file'))
+    read = partial(CheckpointLoader.load_checkpoint, address, map_location)
     with _weights_only(forced=not trust):
-        return _read(
-            address, lambda: CheckpointLoader.load_checkpoint(address, map_location), trust
-        )
+        return _read(address, read, trust)
 
 
 def _read_file(path: str, map_location: Any, trust: bool) -> Any:
@@ -138,14 +129,7 @@ def refuse_not_finite(content: Any, origin: str) -> None:
     """Raise if weights are NaN or infinite; those of a :class:`Checkpoint` are searched once.
 
     A training that starts from such weights is lost from its first step on, and
-    an evaluation of them says nothing.
-
-    Args:
-        content: What was read, or a state dict, or other tensors by name.
-        origin: What to call it in the error.
-
-    Raises:
-        CheckpointError: It names the tensors.
+    an evaluation of them says nothing. The CheckpointError says ``origin`` and the tensors.
     """
     problem = _not_finite(content, origin)
     if problem:
@@ -173,13 +157,8 @@ def install_safe_loader(trust: bool = False) -> None:
     """Make mmengine read local checkpoints through :func:`load_file` in this process.
 
     Covers ``load_from``, ``resume`` and test checkpoints; for remote schemes
-    torch itself is told to refuse pickled code.
-
-    Args:
-        trust: Let checkpoints execute code, see :func:`load_file`.
-
-    Raises:
-        CheckpointError: mmengine's runner cannot be imported, for want of OpenCV.
+    torch itself is told to refuse pickled code. Without OpenCV mmengine has no runner,
+    and this raises a CheckpointError.
     """
     if CheckpointLoader is None:
         raise CheckpointError(with_hint(f'mmengine can read no checkpoints. {_NEEDS_OPENCV}'))

@@ -7,9 +7,8 @@ repositories that want a token it sends that of ``hf auth login``.
 
 import socket
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 from urllib.parse import urlsplit
 
 from ..core.environment import with_hint
@@ -26,15 +25,8 @@ class HubError(ValueError):
     """A file cannot be fetched from the Hub; the message says why, and what to do."""
 
 
-@dataclass(frozen=True)
-class HubFile:
-    """A file on the Hub.
-
-    Attributes:
-        repo_id: ``owner/repository``.
-        filename: Path inside the repository.
-        revision: Branch, tag or commit; ``None`` takes the default branch.
-    """
+class HubFile(NamedTuple):
+    """A file on the Hub; without a ``revision`` it is that of the default branch."""
 
     repo_id: str
     filename: str
@@ -42,14 +34,7 @@ class HubFile:
 
 
 def parse(address: str) -> HubFile:
-    """Take an address apart.
-
-    Args:
-        address: ``hf://owner/repository/path/to/file[@revision]``.
-
-    Raises:
-        HubError: It has another form.
-    """
+    """Take an address apart; one of another form is a HubError."""
     path, at, revision = address.removeprefix(SCHEME).partition('@')
     owner, _, rest = path.partition('/')
     repository, _, filename = rest.partition('/')
@@ -61,13 +46,7 @@ def parse(address: str) -> HubFile:
 
 
 def fetch(address: str) -> Path:
-    """Fetch a file, unless it is here already.
-
-    Args:
-        address: See :func:`parse`.
-
-    Returns:
-        Where it lies, in the cache of ``huggingface_hub``.
+    """Fetch a file, unless it is in the cache of ``huggingface_hub`` already; where it lies there.
 
     Raises:
         HubError: The address is wrong, the library is missing, or the Hub does
@@ -84,15 +63,11 @@ def fetch(address: str) -> Path:
             )
         ) from error
     try:
-        return Path(
-            huggingface_hub.hf_hub_download(
-                file.repo_id,
-                file.filename,
-                revision=file.revision,
-                etag_timeout=ANSWER_TIMEOUT,
-                local_files_only=not _may_be_reached(huggingface_hub.constants.ENDPOINT),
-            )
+        offline = not _may_be_reached(huggingface_hub.constants.ENDPOINT)
+        path = huggingface_hub.hf_hub_download(
+            **file._asdict(), etag_timeout=ANSWER_TIMEOUT, local_files_only=offline
         )
+        return Path(path)
     except Exception as error:
         # The library says what is wrong: no such file, no access, no network, ...
         reason = ' '.join([f'{type(error).__name__}:', *str(error).split()])

@@ -20,12 +20,7 @@ WRAPPERS = ('state_dict', 'model', 'net_E', 'net')
 
 
 def unwrap(checkpoint: Any) -> Tuple[Any, Dict[str, Any]]:
-    """Split a checkpoint into its state dict and what else it holds.
-
-    Args:
-        checkpoint: ``{'state_dict': ...}``, or with another of :data:`WRAPPERS`, or
-            the bare mapping.
-    """
+    """Split a checkpoint into its state dict, bare or in one of :data:`WRAPPERS`, and the rest."""
     if isinstance(checkpoint, Mapping):
         for wrapper in WRAPPERS:
             if isinstance(checkpoint.get(wrapper), Mapping):
@@ -37,14 +32,8 @@ def unwrap(checkpoint: Any) -> Tuple[Any, Dict[str, Any]]:
 def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
     """Find the tensors in a checkpoint; prefixes of wrappers (DDP, torch.compile) are dropped.
 
-    The versions of modules that torch keeps beside a state dict stay with it.
-
-    Args:
-        checkpoint: See :func:`unwrap`.
-        origin: What to call it in an error.
-
-    Raises:
-        CheckpointError: It holds no mapping from names to tensors.
+    The versions of modules that torch keeps beside a state dict stay with it. Without a
+    mapping from names to tensors it is a CheckpointError, which says ``origin``.
     """
     state, _ = unwrap(checkpoint)
     if not isinstance(state, Mapping):
@@ -66,11 +55,7 @@ def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
 
 
 def data_set(checkpoint: Any) -> Dict[str, Any]:
-    """What a checkpoint says of its data set: ``classes`` and ``palette``, where it has them.
-
-    Args:
-        checkpoint: See :func:`unwrap`.
-    """
+    """What a checkpoint says of its data set: ``classes`` and ``palette``, where it has them."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if not isinstance(meta, Mapping):
         return {}
@@ -144,10 +129,8 @@ class LoadReport:
         """What does not fit, in a few lines."""
         lines = []
         if self.mismatched:
-            shown = [
-                f'{key} is {there} in the file, {here} in the model'
-                for key, (there, here) in list(self.mismatched.items())[:_MAX_KEYS_SHOWN]
-            ]
+            first = list(self.mismatched.items())[:_MAX_KEYS_SHOWN]
+            shown = [f'{key} is {a} in the file, {b} in the model' for key, (a, b) in first]
             lines.append(f'{len(self.mismatched)} of another shape: {"; ".join(shown)}')
         if self.missing:
             lines.append(f'{len(self.missing)} missing in the file: {some(self.missing)}')

@@ -62,12 +62,8 @@ class Policy:
     cure: str = ''
 
 
-#: Every tensor of the model, and no other.
-WHOLE = Policy()
-
-
 def load_into(
-    model: nn.Module, source: Source, policy: Policy = WHOLE, assign: bool = False
+    model: nn.Module, source: Source, policy: Policy = Policy(), assign: bool = False
 ) -> LoadReport:
     """Fill a model from a checkpoint, with an account of every key.
 
@@ -88,9 +84,8 @@ def load_into(
         What became of every key, under the names that the model has for them.
 
     Raises:
-        FileNotFoundError: No such file.
-        CheckpointError: It cannot be read, holds no weights, is refused by a part of the
-            model, has values that are not finite, or does not fit.
+        CheckpointError: It holds no weights, is refused by a part of the model, has values
+            that are not finite, or does not fit; :func:`~.files.load_file` names others.
 
     Example:
         >>> from torch import nn
@@ -138,8 +133,7 @@ def _part(
 def _account(model: nn.Module, state: Mapping[str, Tensor], policy: Policy) -> LoadReport:
     """Go through a loading without its last step, in which torch copies values.
 
-    The account is of keys as modules see them, after those that translate the keys of a
-    release, or of an older version, have done so.
+    Keys are as modules see them, after those of a release or older version are translated.
     """
     report = LoadReport()
     given = set(map(id, state.values()))
@@ -212,7 +206,7 @@ def _named(origin: str) -> Iterator[None]:
     except CheckpointError as error:
         text = str(error)
         if text.startswith(_NAMELESS):
-            text = origin + text[len(_NAMELESS) :]
+            text = origin + text.removeprefix(_NAMELESS)
         elif origin not in text:
             text = f'{origin}: {text}'
         raise CheckpointError(text) from error

@@ -1,5 +1,6 @@
 """Weights as ``.safetensors``, a format that holds no code; its library is optional."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping
@@ -20,29 +21,22 @@ class MissingError(MissingPackageError):
 
 
 def require() -> None:
-    """Raise unless the library is there.
-
-    Raises:
-        MissingError: It is not; the message holds the cure.
-    """
+    """Raise a MissingError, which holds the cure, unless the library is there."""
     try:
         import safetensors.torch  # noqa: F401
     except ImportError as error:
         raise MissingError(
-            f'{SUFFIX} files need the safetensors library: pip install safetensors, or use a .pth '
-            'file'
+            f'{SUFFIX} files need the safetensors library: pip install safetensors, or use a '
+            '.pth file'
         ) from error
 
 
 def read(path: Path, map_location: Any = 'cpu') -> Dict[str, Any]:
     """Read a file as a checkpoint ``{'state_dict': ..., 'meta': ...}``.
 
-    Args:
-        path: An existing file.
-        map_location: A device; anything else that :func:`torch.load` takes means the CPU.
+    Anything but a device that :func:`torch.load` takes as ``map_location`` means the CPU.
 
     Raises:
-        MissingError: The library is not installed.
         ValueError: The file is damaged.
     """
     require()
@@ -66,16 +60,7 @@ def read(path: Path, map_location: Any = 'cpu') -> Dict[str, Any]:
 
 
 def write(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write tensors and plain values.
-
-    Args:
-        path: The file.
-        state: Tensors by name, none of them sharing memory.
-        meta: Texts and what JSON can hold.
-
-    Raises:
-        MissingError: The library is not installed.
-    """
+    """Write tensors, none of them sharing memory, and texts and what JSON can hold."""
     require()
     from safetensors.torch import save_file
 
@@ -85,9 +70,6 @@ def write(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> N
 
 
 def _decode(text: str) -> Any:
-    if text[:1] in ('{', '['):
-        try:
-            return json.loads(text)
-        except ValueError:
-            pass
+    with contextlib.suppress(ValueError):
+        return json.loads(text) if text[:1] in ('{', '[') else text
     return text

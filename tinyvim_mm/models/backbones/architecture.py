@@ -5,7 +5,8 @@ from typing import Any, Mapping, Tuple, Type, Union
 
 from .arguments import check_integer, check_per_stage
 
-_KEYS = {'embed_dims', 'depths'}
+#: The name of an architecture, or a dict with ``embed_dims`` and ``depths``.
+Arch = Union[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class ArchSpec:
         embed_dims: Channels of each stage.
         depths: Blocks of each stage.
         d_state: States per channel of the scan.
+        expansion: Channels of a VMamba's scan per channel of a block.
         image_size: Height and width in pixels of the images that the published network
             was trained and tested with.
         crop_share: Side of the central square that is tested, per shorter side of the
@@ -30,6 +32,7 @@ class ArchSpec:
     embed_dims: Tuple[int, ...]
     depths: Tuple[int, ...]
     d_state: int = 1
+    expansion: int = 2
     image_size: int = field(default=224, compare=False)
     crop_share: float = field(default=0.875, compare=False)
     drop_path_rate: float = field(default=0.0, compare=False)
@@ -37,25 +40,18 @@ class ArchSpec:
 
 
 def read_arch(
-    arch: Union[str, Mapping[str, Any]],
-    settings: Mapping[str, ArchSpec],
-    kind: Type[ArchSpec],
-    num_stages: int,
+    arch: Arch, settings: Mapping[str, ArchSpec], kind: Type[ArchSpec], num_stages: int
 ) -> Tuple[str, ArchSpec]:
     """Look an architecture up, or check one that is given as a dict.
 
     Args:
-        arch: A key of ``settings``, or a dict with ``embed_dims`` and ``depths``.
+        arch: See :class:`.StagedBackbone`.
         settings: The named ones.
         kind: Gives those of a dict their other numbers.
         num_stages: How many integers each key needs.
 
     Returns:
         Its name, ``'custom'`` for a dict, and the architecture.
-
-    Raises:
-        TypeError: Its values are no sequences of integers.
-        ValueError: It is none.
     """
     if isinstance(arch, str):
         if arch not in settings:
@@ -63,7 +59,7 @@ def read_arch(
                 f'arch must be one of {", ".join(map(repr, settings))} or a dict, got {arch!r}'
             )
         return arch, settings[arch]
-    if not isinstance(arch, dict) or set(arch) != _KEYS:
+    if not isinstance(arch, dict) or set(arch) != {'embed_dims', 'depths'}:
         raise ValueError(
             f"arch as a dict must have exactly the keys 'embed_dims' and 'depths', got {arch!r}"
         )

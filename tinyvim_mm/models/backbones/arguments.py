@@ -1,7 +1,4 @@
-"""Arguments that the backbones have in common: reading and checking them.
-
-Each error names the argument.
-"""
+"""Checks of the backbones' arguments; each error names the argument."""
 
 import math
 from numbers import Integral, Real
@@ -9,34 +6,15 @@ from typing import Any, Callable, List, Optional, Sequence
 
 import torch
 
-from ...ops.backends import BACKENDS
-
 
 def linear_drop_paths(rate: float, depths: Sequence[int]) -> List[List[float]]:
-    """Rates of stochastic depth, from 0 in the first block to ``rate`` in the last.
-
-    Args:
-        rate: Of the last block.
-        depths: Blocks of each stage.
-
-    Returns:
-        For each stage, the rates of its blocks.
-
-    Raises:
-        ValueError: ``rate`` is not in ``[0, 1)``.
-    """
+    """Rates of stochastic depth of each stage's blocks, from 0 in the first to ``rate``."""
     check_number('drop_path_rate', rate)
     if not 0.0 <= rate < 1.0:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {rate}')
     # On the CPU: the model may be built on the meta device, whose tensors have no values.
     rates = torch.linspace(0, rate, sum(depths), device='cpu')
     return [part.tolist() for part in rates.split(list(depths))]
-
-
-def check_flag(name: str, value: Any) -> None:
-    """Require ``True`` or ``False``."""
-    if not isinstance(value, bool):
-        raise TypeError(f'{name} must be True or False, got {value!r}')
 
 
 def check_integer(name: str, value: Any, least: Optional[int] = None) -> None:
@@ -58,29 +36,10 @@ def check_number(name: str, value: Any) -> None:
 def check_per_stage(
     name: str, values: Any, length: int, check: Callable[..., None], *limits: Any
 ) -> None:
-    """Require a sequence with one value per stage.
-
-    Args:
-        name: Of the argument.
-        values: What was given.
-        length: How many stages there are.
-        check: Applied to each value.
-        limits: Further arguments of it.
-    """
+    """Require a sequence of ``length``, one value per stage; ``check(.., *limits)`` each."""
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise TypeError(f'{name} must be a sequence with one value per stage, got {values!r}')
     if len(values) != length:
         raise ValueError(f'{name} must have one value per stage, {length} in all, got {values!r}')
     for i, value in enumerate(values):
         check(f'{name}[{i}]', value, *limits)
-
-
-def check_scan(ssm_backend: Any, d_state: Any) -> None:
-    """Check the arguments of backbones with a scan."""
-    if d_state is not None:
-        check_integer('d_state', d_state, 1)
-    if ssm_backend not in (None, 'auto', *BACKENDS):
-        raise ValueError(
-            f'ssm_backend must be None or one of {", ".join(["auto", *BACKENDS])}, '
-            f'got {ssm_backend!r}'
-        )

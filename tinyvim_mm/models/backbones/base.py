@@ -1,13 +1,16 @@
 """What all backbones share: their stages, training with frozen parts, the deployed form."""
 
+import inspect
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...ops.backends import BACKENDS
 from ..layers import ConvBN, RepDWConv, fuse_children
 from ..layers.norm import run_part
-from .arguments import check_flag, check_integer, linear_drop_paths
+from .architecture import Arch
+from .arguments import check_integer, linear_drop_paths
 from .released import ReleasedWeights
 from .stage import Stage
 
@@ -18,16 +21,17 @@ class StagedBackbone(ReleasedWeights):
     """A backbone with a stem and stages.
 
     Subclasses set the class attributes, here and in :class:`.ReleasedWeights`. Their
-    ``__init__`` takes an architecture as its first argument, calls this one, fills
-    :attr:`stem` and :attr:`stages`, and ends with :meth:`complete`. Without
-    ``out_indices`` they return the outputs of all stages. One line in
-    :mod:`tinyvim_mm.models.catalogue` makes such a class known to everything else.
+    ``__init__`` takes an architecture as its first argument, calls this one with what it
+    gets beside its own arguments, fills :attr:`stem` and :attr:`stages`, and ends with
+    :meth:`complete`. One line in :mod:`tinyvim_mm.models.catalogue` makes such a class known
+    to everything else.
 
     Args:
-        arch: A key of ``arch_settings``, or a dict with ``embed_dims`` and ``depths``.
+        arch: A key of ``arch_settings``, or a dict with ``embed_dims`` and ``depths``,
+            one integer per stage each.
         in_channels: Channels of the image.
-        out_indices: Which stages' outputs are returned; negative ones count
-            from the last. Stages after the last of them are not built.
+        out_indices: Which stages' outputs are returned, ``None`` for all; negative ones
+            count from the last. Stages after the last of them are not built.
         frozen_stages: -1 freezes nothing, 0 the stem, ``n`` the stem and the
             first ``n`` stages; with all stages that there are, the norms of the
             outputs are frozen too, and nothing is left to train.
@@ -41,9 +45,16 @@ class StagedBackbone(ReleasedWeights):
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
             checkpoint=...)`` loads released weights and weights of this project
             alike, safely, and fails unless every key is accounted for.
+        norm_cfg: How batch norms are built, ``dict(type='BN')`` or ``dict(type='SyncBN')``
+            with its arguments; ``None`` means BN. Layer norms stay as they are, and a
+            backbone without batch norms refuses it.
+        d_state: States per channel of the scan; ``None`` takes the architecture's.
+        ssm_backend: Implementation of the scan; ``None`` takes the environment variable
+            ``TINYVIM_SSM_BACKEND`` or else the best one.
 
-    Every backbone takes ``norm_cfg``, too. It says how batch norms are built and nothing
-    else: layer norms stay as they are, and a backbone without batch norms refuses it.
+    Raises:
+        TypeError: An argument is of another type; the message names it.
+        ValueError: An argument is out of range; the message names it.
     """
 
     #: Smallest height and width of an image.
@@ -55,6 +66,8 @@ class StagedBackbone(ReleasedWeights):
     #: Title of the paper, and its number on arXiv.
     paper: Tuple[str, str] = ('', '')
 
+    #: Arguments that every scan gets.
+    scan: Dict[str, Any]
     #: Channels of each stage of the architecture.
     embed_dims: Tuple[int, ...]
     #: Rates of stochastic depth of the blocks of each stage of the architecture.
@@ -66,37 +79,61 @@ class StagedBackbone(ReleasedWeights):
 
     def __init__(
         self,
-        arch: Union[str, dict],
-        in_channels: int,
-        out_indices: Sequence[int],
+        arch: Arch,
+        in_channels: int = 3,
+        out_indices: Optional[Sequence[int]] = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
         normalize_outputs: bool = True,
         init_cfg: Union[dict, List[dict], None] = None,
+        norm_cfg: Optional[dict] = None,
+        d_state: Optional[int] = None,
+        ssm_backend: Optional[str] = None,
     ) -> None:
         super().__init__(init_cfg)
         self.arch, self.spec = self.read_arch(arch)
         self.embed_dims = self.spec.embed_dims
         num_stages = len(self.embed_dims)
         check_integer('in_channels', in_channels, 1)
-        self.out_indices = _normalise_indices(out_indices, num_stages)
-        check_flag('norm_eval', norm_eval)
-        check_flag('with_cp', with_cp)
-        check_flag('normalize_outputs', normalize_outputs)
+        indices = range(num_stages) if out_indices is None else out_indices
+        self.out_indices = _normalise_indices(indices, num_stages)
+        flags = {'norm_eval': norm_eval, 'with_cp': with_cp, 'normalize_outputs': normalize_outputs}
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise TypeError(f'{name} must be True or False, got {flag!r}')
         check_integer('frozen_stages', frozen_stages)
         if not -1 <= frozen_stages <= num_stages:
             raise ValueError(
                 f'frozen_stages must be between -1 (nothing) and {num_stages} (all), '
                 f'got {frozen_stages}'
             )
+        if d_state is not None:
+            check_integer('d_state', d_state, 1)
+        if ssm_backend not in (None, 'auto', *BACKENDS):
+            names = ', '.join(['auto', *BACKENDS])
+            raise ValueError(f'ssm_backend must be None or one of {names}, got {ssm_backend!r}')
+        self.in_channels = in_channels
+        self.norm_cfg = norm_cfg
+        self.scan = {'d_state': d_state or self.spec.d_state, 'ssm_backend': ssm_backend}
         self.num_stages = self.out_indices[-1] + 1
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
         self.normalize_outputs = normalize_outputs
         self.drop_paths = linear_drop_paths(drop_path_rate, self.spec.depths)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Show the arguments of every backbone beside those of this class."""
+        super().__init_subclass__(**kwargs)
+        own = inspect.signature(cls.__init__).parameters
+        if 'common' in own:
+            shared = inspect.signature(StagedBackbone.__init__).parameters
+            named = {**shared, **own}
+            first = [named.pop(name) for name in ('self', 'common', 'arch')][-1]
+            rest = [p.replace(kind=p.KEYWORD_ONLY) for p in named.values()]
+            cls.__signature__ = inspect.Signature([first, *rest])
 
     def complete(
         self,
@@ -105,9 +142,8 @@ class StagedBackbone(ReleasedWeights):
     ) -> None:
         """Finish a backbone that has its stem and its stages.
 
-        Args:
-            out_norm: From channels to the norm of an output.
-            initialise: Applied to every module.
+        ``out_norm`` makes the norm of an output from its channels; ``initialise`` is applied
+        to every module.
         """
         self.out_norms = nn.ModuleDict()
         for i in self.out_indices if self.normalize_outputs else ():
@@ -129,14 +165,11 @@ class StagedBackbone(ReleasedWeights):
             stage.with_cp = value
 
     def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Compute the feature maps.
+        """Feature maps, one per entry of ``out_indices``.
 
         Args:
             x: ``(batch, in_channels, H, W)`` with ``H`` and ``W`` of at least
                 :attr:`min_size`.
-
-        Returns:
-            One map per entry of ``out_indices``.
 
         Raises:
             ValueError: The input has not four axes or is smaller than that; or, in

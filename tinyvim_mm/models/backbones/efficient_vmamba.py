@@ -1,15 +1,15 @@
 """EfficientVMamba: scans of every second pixel, then stages of convolutions."""
 
 from dataclasses import dataclass, field
-from typing import Iterable, List, Optional, Sequence, Union
+from typing import Any, Iterable, Optional
 
 from torch import nn
 
 from ...registry import MODELS
 from ...weights.keys import KeyRules, literal_rules
 from ..layers import ChannelNorm, EVSSBlock, InvertedResidual, PatchMerging, init_linear
-from .architecture import ArchSpec
-from .arguments import check_integer, check_scan
+from .architecture import Arch, ArchSpec
+from .arguments import check_integer
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -18,18 +18,15 @@ _SCANNING = 2
 #: Blocks of a stage whose released names are known; published networks have 9 at most.
 _MAX_BLOCKS = 32
 
+_CONVOLUTIONS = (('conv_pw', 'expand'), ('conv_dw', 'dwconv'), ('conv_pw2', 'project'))
+
 
 @dataclass(frozen=True)
 class EfficientVMambaSpec(ArchSpec):
-    """An EfficientVMamba.
-
-    Attributes:
-        expansion: Channels of the scan per channel of a block.
-    """
+    """An EfficientVMamba."""
 
     d_state: int = 16
     drop_path_rate: float = field(default=0.1, compare=False)
-    expansion: int = 2
 
 
 @MODELS.register_module()
@@ -43,20 +40,11 @@ class EfficientVMamba(StagedBackbone):
         arch: ``'t'``, ``'s'``, ``'b'``, or a dict with ``embed_dims`` and ``depths``,
             four integers each. The widths of S are those of the published weights
             and parameters; the paper's table gives those of B.
-        norm_cfg: Batch normalisation, ``dict(type='BN')`` or
-            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN. It is for the
-            batch norms, which are in the blocks; stem, mergings and outputs have layer
-            norms, which stay.
+        norm_cfg: Of the batch norms, which are in the blocks; stem, mergings and outputs
+            have layer norms, which stay.
         expansion: Channels of the scan per channel of a block; ``None`` takes the
             architecture's.
-        d_state: States per channel of the scan; ``None`` takes the architecture's.
-        ssm_backend: Implementation of the scan; ``None`` takes the environment
-            variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
-            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
-
-    Raises:
-        ValueError: An argument is out of range; the message names it.
+        common: Arguments of every backbone, see :class:`.StagedBackbone`.
 
     Example:
         >>> import torch
@@ -77,10 +65,7 @@ class EfficientVMamba(StagedBackbone):
     }
     arch_type = EfficientVMambaSpec
     first_conv = 'stem.0'
-    paper = (
-        'EfficientVMamba: Atrous Selective Scan for Light Weight Visual Mamba',
-        '2403.09977',
-    )
+    paper = ('EfficientVMamba: Atrous Selective Scan for Light Weight Visual Mamba', '2403.09977')
     #: What the stem's one convolution needs.
     min_size = 4
     classifier = {'type': 'tinyvim_mm.NormClassifier'}
@@ -105,11 +90,7 @@ class EfficientVMamba(StagedBackbone):
         ('.se.channel_select.', '.gate.fc2.'),
         *(
             (f'.{released}.{n}.', f'.{own}.{part}.')
-            for released, own in (
-                ('conv_pw', 'expand'),
-                ('conv_dw', 'dwconv'),
-                ('conv_pw2', 'project'),
-            )
+            for released, own in _CONVOLUTIONS
             for n, part in enumerate(('conv', 'bn'))
         ),
         ('.se.conv_reduce.', '.se.fc1.'),
@@ -126,50 +107,25 @@ class EfficientVMamba(StagedBackbone):
 
     def __init__(
         self,
-        arch: Union[str, dict] = 't',
-        in_channels: int = 3,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        norm_cfg: Optional[dict] = None,
-        normalize_outputs: bool = True,
+        arch: Arch = 't',
+        *,
         expansion: Optional[int] = None,
-        d_state: Optional[int] = None,
-        ssm_backend: Optional[str] = None,
-        init_cfg: Union[dict, List[dict], None] = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            arch,
-            in_channels,
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            drop_path_rate,
-            with_cp,
-            normalize_outputs,
-            init_cfg,
-        )
-        check_scan(ssm_backend, d_state)
+        super().__init__(arch, **common)
         expansion = self.spec.expansion if expansion is None else expansion
         check_integer('expansion', expansion, 1)
-        mixer = {
-            'expansion': expansion,
-            'd_state': d_state or self.spec.d_state,
-            'ssm_backend': ssm_backend,
-        }
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, self.embed_dims[0], 4, stride=4),
+            nn.Conv2d(self.in_channels, self.embed_dims[0], 4, stride=4),
             ChannelNorm(self.embed_dims[0]),
         )
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             width = self.embed_dims[i]
             blocks = [
-                EVSSBlock(width, rate, norm_cfg, mixer)
+                EVSSBlock(width, rate, self.norm_cfg, expansion=expansion, **self.scan)
                 if i < _SCANNING
-                else InvertedResidual(width, rate, norm_cfg)
+                else InvertedResidual(width, rate, self.norm_cfg)
                 for rate in self.drop_paths[i]
             ]
             downsample = PatchMerging(self.embed_dims[i - 1], width) if i > 0 else None

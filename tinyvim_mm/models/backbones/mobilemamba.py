@@ -1,7 +1,8 @@
 """MobileMamba (CVPR 2025): from stride 16 on, with scans, wavelets and local convolutions."""
 
+from functools import partial
 from itertools import pairwise
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from torch import Tensor, nn
 
@@ -9,8 +10,8 @@ from ...registry import MODELS
 from ...weights.keys import literal_rules
 from ..layers import ConvBN, MobileMambaBlock, Transition, build_batch_norm
 from ..layers.haar import haar_filters
-from .architecture import ArchSpec
-from .arguments import check_integer, check_number, check_per_stage, check_scan
+from .architecture import Arch, ArchSpec
+from .arguments import check_integer, check_number, check_per_stage
 from .base import Stage, StagedBackbone
 
 _STAGES = 3
@@ -74,19 +75,10 @@ class MobileMamba(StagedBackbone):
             Table 2), or a dict with ``embed_dims`` and ``depths``, three integers
             each. B1, B2 and B4 are one network, trained with images of different
             sizes.
-        norm_cfg: Batch normalisation, ``dict(type='BN')`` or
-            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
         global_ratios: Per stage, the share of channels that is scanned.
         local_ratios: Per stage, the share of channels with a local branch.
         kernel_sizes: Per stage, of the local and the wavelet branch, odd.
-        d_state: States per channel of the scan; ``None`` takes the architecture's.
-        ssm_backend: Implementation of the scan; ``None`` takes the environment
-            variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
-            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
-
-    Raises:
-        ValueError: An argument is out of range; the message names it.
+        common: Arguments of every backbone, see :class:`.StagedBackbone`.
 
     Example:
         >>> import torch
@@ -127,34 +119,15 @@ class MobileMamba(StagedBackbone):
 
     def __init__(
         self,
-        arch: Union[str, dict] = 'b1',
-        in_channels: int = 3,
-        out_indices: Sequence[int] = (0, 1, 2),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        norm_cfg: Optional[dict] = None,
+        arch: Arch = 'b1',
+        *,
         normalize_outputs: bool = False,
         global_ratios: Sequence[float] = (0.8, 0.7, 0.6),
         local_ratios: Sequence[float] = (0.2, 0.2, 0.3),
         kernel_sizes: Sequence[int] = (7, 5, 3),
-        d_state: Optional[int] = None,
-        ssm_backend: Optional[str] = None,
-        init_cfg: Union[dict, List[dict], None] = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            arch,
-            in_channels,
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            drop_path_rate,
-            with_cp,
-            normalize_outputs,
-            init_cfg,
-        )
-        check_scan(ssm_backend, d_state)
+        super().__init__(arch, normalize_outputs=normalize_outputs, **common)
         check_per_stage('global_ratios', global_ratios, _STAGES, check_number)
         check_per_stage('local_ratios', local_ratios, _STAGES, check_number)
         check_per_stage('kernel_sizes', kernel_sizes, _STAGES, check_integer, 1)
@@ -165,21 +138,21 @@ class MobileMamba(StagedBackbone):
                 f"arch['embed_dims'] must begin with a multiple of 8, got {self.embed_dims!r}"
             )
 
-        self.stem = _stem(in_channels, self.embed_dims[0], norm_cfg)
+        norm_cfg = self.norm_cfg
+        self.stem = _stem(self.in_channels, self.embed_dims[0], norm_cfg)
         self.stages = nn.ModuleList()
         for i in range(self.num_stages):
             mixer = {
                 'global_ratio': global_ratios[i],
                 'local_ratio': local_ratios[i],
                 'kernel_size': kernel_sizes[i],
-                'd_state': d_state or self.spec.d_state,
-                'ssm_backend': ssm_backend,
+                **self.scan,
             }
-            width = self.embed_dims[i]
-            blocks = [MobileMambaBlock(width, rate, norm_cfg, mixer) for rate in self.drop_paths[i]]
+            width, rates = self.embed_dims[i], self.drop_paths[i]
+            blocks = [MobileMambaBlock(width, rate, norm_cfg, **mixer) for rate in rates]
             downsample = Transition(self.embed_dims[i - 1], width, norm_cfg) if i > 0 else None
             self.stages.append(Stage(blocks, downsample))
-        self.complete(lambda width: build_batch_norm(norm_cfg, width))
+        self.complete(partial(build_batch_norm, norm_cfg))
 
     @classmethod
     def released_constants(cls, state: Mapping[str, Tensor]) -> Dict[str, Tensor]:

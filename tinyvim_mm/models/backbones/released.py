@@ -17,11 +17,7 @@ from .architecture import ArchSpec, read_arch
 
 
 class ReleasedWeights(Deployable, BaseModule):
-    """What a backbone knows about checkpoints of its architectures.
-
-    :class:`~tinyvim_mm.models.backbones.base.StagedBackbone` builds on it; subclasses set
-    the class attributes.
-    """
+    """What a backbone knows about checkpoints of its architectures; subclasses set attributes."""
 
     #: Named architectures.
     arch_settings: Mapping[str, ArchSpec] = {}
@@ -104,12 +100,7 @@ class ReleasedWeights(Deployable, BaseModule):
     # -- loading -------------------------------------------------------------------
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says.
-
-        Raises:
-            FileNotFoundError: The pretrained checkpoint does not exist.
-            CheckpointError: It is damaged, unsafe, or does not fit this model.
-        """
+        """Initialise as ``init_cfg`` says; errors are those of :meth:`load_pretrained`."""
         configured = self.init_cfg
         cfgs = [configured] if isinstance(configured, dict) else list(configured or [])
         pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
@@ -172,11 +163,8 @@ class ReleasedWeights(Deployable, BaseModule):
     def released_constants(cls, state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         """What released weights hold beside those of this class, and what always has one value.
 
-        Args:
-            state: Weights with this class's keys.
-
-        Returns:
-            Tensors by keys as :attr:`released_key_rules` translate them.
+        From weights with this class's keys to tensors by keys as :attr:`released_key_rules`
+        translate them.
         """
         del state
         return {}
@@ -208,11 +196,7 @@ class ReleasedWeights(Deployable, BaseModule):
 
     @classmethod
     def rules_to_released(cls, keys: Iterable[str]) -> KeyRules:
-        """Rules from this class's keys to those of the release.
-
-        Args:
-            keys: All keys of the weights, with this class's names.
-        """
+        """Rules from this class's keys, all of which are given, to those of the release."""
         del keys
         return literal_rules((own, released) for released, own in cls.released_key_pairs)
 
@@ -226,8 +210,6 @@ class ReleasedWeights(Deployable, BaseModule):
 
 
 class _AccountedInit(PretrainedInit):
-    """Loads a checkpoint through :meth:`ReleasedWeights.load_pretrained`."""
-
     def __call__(self, module: ReleasedWeights) -> None:
         module.load_pretrained(self.checkpoint, self.prefix)
         if hasattr(module, '_params_init_info'):

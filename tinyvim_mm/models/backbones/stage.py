@@ -1,7 +1,7 @@
 """A stage of a backbone, and blocks whose activations are computed twice to save memory."""
 
 import contextlib
-from typing import Iterator, Optional, Sequence
+from typing import ContextManager, Iterator, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,7 @@ from ...ops.tracing import is_compiling
 
 
 class Stage(nn.Module):
-    """Downsampling, unless it is the first stage, and blocks.
-
-    Args:
-        blocks: Blocks of one width.
-        downsample: What halves the resolution before them.
-    """
+    """Blocks of one width, and before them, but in the first stage, a downsampling."""
 
     #: Whether blocks are checkpointed; their backbone sets it.
     with_cp = False
@@ -40,12 +35,11 @@ def _run(block: nn.Module, x: Tensor) -> Tensor:
     """Apply a block and keep none of its activations for the backward pass."""
     if is_compiling():
         return checkpoint(block, x, use_reentrant=False)
-    return checkpoint(
-        block,
-        x,
-        use_reentrant=False,
-        context_fn=lambda: (contextlib.nullcontext(), _statistics_kept(block)),
-    )
+
+    def contexts() -> Tuple[ContextManager, ContextManager]:
+        return contextlib.nullcontext(), _statistics_kept(block)
+
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextlib.contextmanager

@@ -1,15 +1,16 @@
 """TinyViM (ICCV 2025): only the low frequencies of a share of the channels are scanned."""
 
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence, Union
+from functools import partial
+from typing import Any, Sequence
 
 from torch import nn
 
 from ...registry import MODELS
 from ...weights.keys import literal_rules
 from ..layers import ConvBN, LocalBlock, TinyViMBlock, build_batch_norm
-from .architecture import ArchSpec
-from .arguments import check_integer, check_number, check_per_stage, check_scan
+from .architecture import Arch, ArchSpec
+from .arguments import check_integer, check_number, check_per_stage
 from .base import Stage, StagedBackbone
 
 
@@ -32,8 +33,6 @@ class TinyViM(StagedBackbone):
     Args:
         arch: ``'s'``, ``'b'``, ``'l'`` (paper, Table 1), or a dict with
             ``embed_dims`` and ``depths``, four integers each.
-        norm_cfg: Batch normalisation, ``dict(type='BN')`` or
-            ``dict(type='SyncBN')`` with its arguments. ``None`` means BN.
         split_ratios: ``alpha`` per stage, the share of channels that is decoupled
             by frequency (frequency ramp inception, Sec. 3.3).
         pool_sizes: Per stage, the factor between its map and the grid of the
@@ -44,15 +43,7 @@ class TinyViM(StagedBackbone):
         laplacian_kernel: 3, 5, 7 or 9 (kernel ablation).
         scan_frequencies: ``'low'``, ``'high'``, ``'all'`` or ``'both'`` (frequency
             ablation).
-        d_state: States per channel of the scan; ``None`` takes the architecture's.
-        ssm_backend: Implementation of the scan; ``None`` takes the environment
-            variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
-            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
-
-    Raises:
-        TypeError: An argument is of another type; the message names it.
-        ValueError: An argument is out of range; the message names it.
+        common: Arguments of every backbone, see :class:`.StagedBackbone`.
 
     Example:
         >>> import torch
@@ -84,10 +75,8 @@ class TinyViM(StagedBackbone):
         ('.op.conv2d.dwconv_w.', '.mixer.laplacian.vertical.'),
         ('.op.conv2d.dwconv_h.', '.mixer.laplacian.horizontal.'),
         ('.op.local_conv.', '.mixer.high_conv.'),
-        *(
-            (f'.op.{name}', f'.mixer.ss2d.{name}')
-            for name in ('x_proj_weight', 'dt_projs_', 'A_logs', 'Ds', 'out_norm.')
-        ),
+        *((f'.op.{n}', f'.mixer.ss2d.{n}') for n in ('x_proj_weight', 'dt_projs_', 'A_logs', 'Ds')),
+        ('.op.out_norm.', '.mixer.ss2d.out_norm.'),
         *((f'.op.{name}.', f'.mixer.{name}.') for name in ('in_proj', 'out_proj')),
         ('.conv1.', '.conv1x1.'),
         # With the leaf: modules called `conv` occur in both layouts.
@@ -100,44 +89,24 @@ class TinyViM(StagedBackbone):
 
     def __init__(
         self,
-        arch: Union[str, dict] = 'b',
-        in_channels: int = 3,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        norm_cfg: Optional[dict] = None,
-        normalize_outputs: bool = True,
+        arch: Arch = 'b',
+        *,
         split_ratios: Sequence[float] = (0.25, 0.5, 0.5, 0.75),
         pool_sizes: Sequence[int] = (8, 4, 2, 1),
         high_residual: str = 'add',
         laplacian_kernel: int = 7,
         scan_frequencies: str = 'low',
-        d_state: Optional[int] = None,
-        ssm_backend: Optional[str] = None,
-        init_cfg: Union[dict, List[dict], None] = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            arch,
-            in_channels,
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            drop_path_rate,
-            with_cp,
-            normalize_outputs,
-            init_cfg,
-        )
+        super().__init__(arch, **common)
         depths = self.spec.depths
-        check_scan(ssm_backend, d_state)
         check_integer('laplacian_kernel', laplacian_kernel)
         check_per_stage('split_ratios', split_ratios, len(depths), check_number)
         check_per_stage('pool_sizes', pool_sizes, len(depths), check_integer, 1)
 
-        width = self.embed_dims[0]
+        norm_cfg, width = self.norm_cfg, self.embed_dims[0]
         self.stem = nn.Sequential(
-            ConvBN(in_channels, width // 2, 3, stride=2, norm_cfg=norm_cfg),
+            ConvBN(self.in_channels, width // 2, 3, stride=2, norm_cfg=norm_cfg),
             nn.GELU(),
             ConvBN(width // 2, width, 3, stride=2, norm_cfg=norm_cfg),
             nn.GELU(),
@@ -150,23 +119,21 @@ class TinyViM(StagedBackbone):
                 'laplacian_kernel': laplacian_kernel,
                 'scan_frequencies': scan_frequencies,
                 'high_residual': high_residual,
-                'd_state': d_state or self.spec.d_state,
-                'ssm_backend': ssm_backend,
+                **self.scan,
             }
             # The last block of every stage mixes tokens, and one amid the third.
             mixing = {depths[i] - 1} | ({depths[i] // 2} if i == 2 else set())
             width = self.embed_dims[i]
             blocks = [
-                TinyViMBlock(width, rate, norm_cfg, mixer)
+                TinyViMBlock(width, rate, norm_cfg, **mixer)
                 if j in mixing
                 else LocalBlock(width, rate, norm_cfg)
                 for j, rate in enumerate(self.drop_paths[i])
             ]
-            downsample = None
-            if i > 0:
-                downsample = ConvBN(self.embed_dims[i - 1], width, 3, stride=2, norm_cfg=norm_cfg)
+            before = self.embed_dims[i - 1]
+            downsample = ConvBN(before, width, 3, stride=2, norm_cfg=norm_cfg) if i > 0 else None
             self.stages.append(Stage(blocks, downsample))
-        self.complete(lambda width: build_batch_norm(norm_cfg, width), _init_convolution)
+        self.complete(partial(build_batch_norm, norm_cfg), _init_convolution)
 
 
 def _init_convolution(module: nn.Module) -> None:

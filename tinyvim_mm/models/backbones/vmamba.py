@@ -2,15 +2,15 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from ...weights.keys import literal_rules
 from ..layers import ChannelNorm, VSSBlock, init_linear
-from .architecture import ArchSpec
-from .arguments import check_integer, check_scan
+from .architecture import Arch, ArchSpec
+from .arguments import check_integer
 from .base import Stage, StagedBackbone
 
 _STAGES = 4
@@ -29,13 +29,8 @@ _FORMER_NAMES = (
 
 @dataclass(frozen=True)
 class VMambaSpec(ArchSpec):
-    """A VMamba.
+    """A VMamba."""
 
-    Attributes:
-        expansion: Channels of the scan per channel of a block.
-    """
-
-    expansion: int = 2
     # Vectors take none; A_logs is a matrix, and does.
     no_weight_decay: Tuple[str, ...] = field(default=(), compare=False)
 
@@ -53,14 +48,7 @@ class VMamba(StagedBackbone):
         norm_cfg: ``None``: there is no batch norm to choose, all norms are layer norms.
         expansion: Channels of the scan per channel of a block; ``None`` takes the
             architecture's.
-        d_state: States per channel of the scan; ``None`` takes the architecture's.
-        ssm_backend: Implementation of the scan; ``None`` takes the environment
-            variable ``TINYVIM_SSM_BACKEND`` or else the best one.
-        in_channels, out_indices, frozen_stages, norm_eval, drop_path_rate, with_cp,
-            normalize_outputs, init_cfg: See :class:`.StagedBackbone`.
-
-    Raises:
-        ValueError: An argument is out of range; the message names it.
+        common: Arguments of every backbone, see :class:`.StagedBackbone`.
 
     Example:
         >>> import torch
@@ -103,47 +91,22 @@ class VMamba(StagedBackbone):
 
     def __init__(
         self,
-        arch: Union[str, dict] = 't',
-        in_channels: int = 3,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        norm_cfg: Optional[dict] = None,
-        normalize_outputs: bool = True,
+        arch: Arch = 't',
+        *,
         expansion: Optional[int] = None,
-        d_state: Optional[int] = None,
-        ssm_backend: Optional[str] = None,
-        init_cfg: Union[dict, List[dict], None] = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            arch,
-            in_channels,
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            drop_path_rate,
-            with_cp,
-            normalize_outputs,
-            init_cfg,
-        )
-        check_scan(ssm_backend, d_state)
-        if norm_cfg is not None:
+        super().__init__(arch, **common)
+        if self.norm_cfg is not None:
             raise ValueError(
-                f'norm_cfg must be None for a VMamba, got {norm_cfg!r}: it chooses batch norms, '
-                'and this backbone has layer norms only; leave it out'
+                f'norm_cfg must be None for a VMamba, got {self.norm_cfg!r}: it chooses batch '
+                'norms, and this backbone has layer norms only; leave it out'
             )
         expansion = self.spec.expansion if expansion is None else expansion
         check_integer('expansion', expansion, 1)
-        mixer = {
-            'expansion': expansion,
-            'd_state': d_state or self.spec.d_state,
-            'ssm_backend': ssm_backend,
-        }
         width = self.embed_dims[0]
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width // 2, 3, stride=2, padding=1),
+            nn.Conv2d(self.in_channels, width // 2, 3, stride=2, padding=1),
             ChannelNorm(width // 2),
             nn.GELU(),
             nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
@@ -157,7 +120,8 @@ class VMamba(StagedBackbone):
                     nn.Conv2d(self.embed_dims[i - 1], width, 3, stride=2, padding=1),
                     ChannelNorm(width),
                 )
-            blocks = [VSSBlock(width, rate, mixer) for rate in self.drop_paths[i]]
+            rates = self.drop_paths[i]
+            blocks = [VSSBlock(width, rate, expansion=expansion, **self.scan) for rate in rates]
             self.stages.append(Stage(blocks, downsample))
         self.complete(ChannelNorm, init_linear)
 

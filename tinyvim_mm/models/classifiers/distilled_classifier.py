@@ -45,8 +45,8 @@ class DistilledClassifier(Deployable, ImageClassifier):
         distillation: ``dict(type='hard', alpha=0.5, teacher=..., checkpoint=...)`` or
             ``dict(type='soft', weight=1.0, teacher=..., checkpoint=...)``, either with
             ``image_size``, see
-            :class:`~tinyvim_mm.models.classifiers.teacher.Teacher`; or ``None`` to
-            train on the labels alone. The teacher is loaded when the training begins.
+            :class:`.Teacher`; or ``None`` to train on the labels alone. The teacher is
+            loaded when the training begins.
         kwargs: Arguments of mmpretrain's ImageClassifier (``neck``,
             ``train_cfg``, ``data_preprocessor``, ``init_cfg``, ``pretrained``).
 
@@ -65,33 +65,23 @@ class DistilledClassifier(Deployable, ImageClassifier):
         self.teacher: Optional[Teacher] = None
         if settings is not None:
             self.distillation = settings
-            self.teacher = Teacher(
-                settings['teacher'], settings.get('checkpoint'), settings.get('image_size')
-            )
+            files = (settings.get('checkpoint'), settings.get('image_size'))
+            self.teacher = Teacher(settings['teacher'], *files)
 
     def init_weights(self) -> None:
-        """Initialise, and load the teacher.
+        """Initialise, and load the teacher; see :meth:`Teacher.load` for its errors.
 
         mmengine calls it at the start of a training, so that a teacher without
         weights is an error before the first step.
-
-        Raises:
-            MissingPackageError: See :meth:`Teacher.load`.
-            CheckpointError: See :meth:`Teacher.load`.
         """
         if self.teacher is not None:
             self.teacher.load()
         super().init_weights()
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> Dict[str, Tensor]:
-        """Losses of a training step.
+        """Losses of a training step with images ``(batch, channels, H, W)``, normalised and mixed.
 
-        Args:
-            inputs: ``(batch, channels, H, W)``, normalised and mixed.
-            data_samples: Their labels.
-
-        Returns:
-            See :meth:`DistillationHead.loss` and :meth:`DistillationHead.soft_loss`.
+        See :meth:`DistillationHead.loss` and :meth:`DistillationHead.soft_loss`.
         """
         if self.teacher is None:
             return super().loss(inputs, data_samples)

@@ -78,15 +78,12 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, inputs: Tensor, student: nn.Module, num_classes: int) -> Tensor:
-        """The teacher's judgement.
+        """The teacher's judgement, ``(batch, num_classes)``.
 
         Args:
             inputs: ``(batch, channels, H, W)``, as the student takes them.
             student: Its data preprocessor tells how they were normalised.
             num_classes: Classes of the student.
-
-        Returns:
-            ``(batch, num_classes)``.
 
         Raises:
             ValueError: The teacher distinguishes another number of classes.
@@ -126,10 +123,8 @@ class Teacher:
 
     def _read(self) -> Any:
         cure = (
-            'Name the file that you have with\n'
-            f'  {_OPTION}.checkpoint=FILE\n'
-            'or train without a teacher, unlike the published results, with\n'
-            f'  {_OPTION}=None'
+            f'Name the file that you have with\n  {_OPTION}.checkpoint=FILE\nor train without a '
+            f'teacher, unlike the published results, with\n  {_OPTION}=None'
         )
         if self.checkpoint is None:
             raise CheckpointError(f'the teacher {self._name()} has no weights. {cure}')

@@ -11,6 +11,9 @@ from ..layers.fuse import double, norm_as_affine
 from ..layers.norm import run_part
 from ..reparameterization import Deployable
 
+#: A backbone's outputs, of which the last is classified, or that one, ``(batch, channels, H, W)``.
+Features = Union[Tensor, Sequence[Tensor]]
+
 
 @MODELS.register_module()
 class DistillationClassifier(Deployable, BaseModule):
@@ -29,8 +32,7 @@ class DistillationClassifier(Deployable, BaseModule):
         num_classes: Classes.
         distillation: Whether there is a second linear layer that learns from a
             teacher.
-        norm_cfg: See :func:`tinyvim_mm.models.layers.build_batch_norm`.
-        init_cfg: mmengine's initialisation config.
+        norm_cfg, init_cfg: See :class:`.StagedBackbone`.
         norm_after_pool: Whether to pool first. Each linear layer then has a norm
             of its own.
     """
@@ -57,16 +59,8 @@ class DistillationClassifier(Deployable, BaseModule):
                 nn.init.trunc_normal_(linear.weight, std=0.02)
                 nn.init.zeros_(linear.bias)
 
-    def pre_logits(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Normalise, unless deployed or to be done afterwards, and pool.
-
-        Args:
-            feats: ``(batch, in_channels, H, W)``, or a backbone's outputs, of
-                which the last is taken.
-
-        Returns:
-            ``(batch, in_channels)``.
-        """
+    def pre_logits(self, feats: Features) -> Tensor:
+        """Normalise, if that is to be done before, and pool: ``(batch, in_channels)``."""
         x = feats if isinstance(feats, Tensor) else feats[-1]
         if not self.norm_after_pool:
             x = run_part(self, 'norm', self.norm, x)
@@ -85,18 +79,8 @@ class DistillationClassifier(Deployable, BaseModule):
             return pooled
         return run_part(self, name, getattr(self, name), pooled[..., None, None]).flatten(1)
 
-    def forward(
-        self, feats: Union[Tensor, Sequence[Tensor]]
-    ) -> Union[Tensor, Tuple[Tensor, Tensor]]:
-        """Classify.
-
-        Args:
-            feats: See :meth:`pre_logits`.
-
-        Returns:
-            Logits ``(batch, num_classes)``. With distillation, training gives
-            both layers' logits and inference their mean.
-        """
+    def forward(self, feats: Features) -> Union[Tensor, Tuple[Tensor, Tensor]]:
+        """Logits ``(batch, num_classes)``; of two layers both in training, and else the mean."""
         pooled = self.pre_logits(feats)
         logits = self.label_logits(pooled)
         if self.dist_head is None:

@@ -1,6 +1,6 @@
 """Head of mmpretrain with one or two linear layers."""
 
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch.nn.functional as F
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -21,30 +21,16 @@ class DistillationHead(DistillationClassifier, ClsHead):
     """:class:`DistillationClassifier` with the losses and predictions of an mmpretrain head.
 
     Args:
-        in_channels: Channels of the backbone's last output.
-        num_classes: Classes.
-        distillation: Whether there is a second linear layer that learns from a
-            teacher.
         loss: Loss of the first layer against the labels. ``None`` means cross
             entropy.
-        norm_cfg: See :func:`tinyvim_mm.models.layers.build_batch_norm`.
-        init_cfg: mmengine's initialisation config.
-        norm_after_pool: See :class:`DistillationClassifier`.
+        sizes, others: Arguments of :class:`DistillationClassifier`, but that
+            ``distillation`` is off unless asked for.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        num_classes: int = 1000,
-        distillation: bool = False,
-        loss: Optional[dict] = None,
-        norm_cfg: Optional[dict] = None,
-        init_cfg: Optional[dict] = None,
-        norm_after_pool: bool = False,
+        self, *sizes: int, distillation: bool = False, loss: Optional[dict] = None, **others: Any
     ) -> None:
-        super().__init__(
-            in_channels, num_classes, distillation, norm_cfg, init_cfg, norm_after_pool
-        )
+        super().__init__(*sizes, distillation=distillation, **others)
         if loss is not None:
             self.loss_module = MMENGINE_MODELS.build(loss)
 
@@ -84,8 +70,7 @@ class DistillationHead(DistillationClassifier, ClsHead):
         """Losses of a training step in which the one layer learns from labels and teacher.
 
         Args:
-            feats: Outputs of the backbone.
-            data_samples: With ``gt_label``, or ``gt_score`` where images are mixed.
+            feats, data_samples: As in :meth:`loss`.
             teacher_logits: ``(batch, num_classes)``.
             weight: Of the teacher's loss; that of the labels has 1.
 

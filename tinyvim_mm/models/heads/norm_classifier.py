@@ -1,12 +1,13 @@
 """Classifier of VMamba and EfficientVMamba."""
 
-from typing import Optional, Sequence, Union
+from typing import Optional
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ...registry import MODELS
 from ..layers import ChannelNorm, init_linear
+from .distillation_classifier import Features
 
 
 @MODELS.register_module()
@@ -16,13 +17,10 @@ class NormClassifier(BaseModule):
     Takes the raw output of the last stage, that is of a backbone built with
     ``normalize_outputs=False``.
 
-    Args:
-        in_channels: Channels of the last stage.
-        num_classes: Classes.
-        init_cfg: mmengine's initialisation config.
+    Arguments, and what the methods take, are as in :class:`.DistillationClassifier`.
     """
 
-    #: There is one linear layer, and its norm comes first; see :class:`DistillationClassifier`.
+    #: There is one linear layer, and its norm comes first.
     dist_head = None
     norm_after_pool = False
 
@@ -34,16 +32,8 @@ class NormClassifier(BaseModule):
         self.head = nn.Linear(in_channels, num_classes)
         init_linear(self.head)
 
-    def pre_logits(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Normalise and pool.
-
-        Args:
-            feats: ``(batch, in_channels, H, W)``, or a backbone's outputs, of
-                which the last is taken.
-
-        Returns:
-            ``(batch, in_channels)``.
-        """
+    def pre_logits(self, feats: Features) -> Tensor:
+        """Normalise and pool: ``(batch, in_channels)``."""
         x = feats if isinstance(feats, Tensor) else feats[-1]
         return self.norm(x).mean((2, 3))
 
@@ -51,6 +41,6 @@ class NormClassifier(BaseModule):
         """Logits from what :meth:`pre_logits` gives."""
         return self.head(pooled)
 
-    def forward(self, feats: Union[Tensor, Sequence[Tensor]]) -> Tensor:
-        """Logits ``(batch, num_classes)``; ``feats`` as in :meth:`pre_logits`."""
+    def forward(self, feats: Features) -> Tensor:
+        """Logits ``(batch, num_classes)``."""
         return self.label_logits(self.pre_logits(feats))

@@ -1,6 +1,6 @@
 """Head of mmpretrain that normalises each pixel."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from mmengine.registry import MODELS as MMENGINE_MODELS
 
@@ -18,19 +18,11 @@ class NormHead(NormClassifier, ClsHead):
     """:class:`NormClassifier` with the losses and predictions of an mmpretrain head.
 
     Args:
-        in_channels: Channels of the backbone's last output.
-        num_classes: Classes.
         loss: Loss against the labels. ``None`` means cross entropy.
-        init_cfg: mmengine's initialisation config.
+        sizes, others: Arguments of :class:`NormClassifier`.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int = 1000,
-        loss: Optional[dict] = None,
-        init_cfg: Optional[dict] = None,
-    ) -> None:
-        super().__init__(in_channels, num_classes, init_cfg)
+    def __init__(self, *sizes: int, loss: Optional[dict] = None, **others: Any) -> None:
+        super().__init__(*sizes, **others)
         if loss is not None:
             self.loss_module = MMENGINE_MODELS.build(loss)

@@ -1,4 +1,10 @@
-"""Building blocks of the backbones."""
+"""Building blocks of the backbones.
+
+What many constructors take: ``channels``, of input and output; ``norm_cfg``, see
+:func:`build_batch_norm`; ``drop_path``, the rate of stochastic depth; ``d_state``, states per
+channel of the scan; ``ssm_backend``, implementation of the scan, see
+:func:`tinyvim_mm.ops.ss2d`; further keywords of a block are arguments of its mixer.
+"""
 
 from .blocks import FFN, LocalBlock, ResidualFFN, TinyViMBlock
 from .channels import ChannelNorm, PatchMerging, Pointwise, init_linear

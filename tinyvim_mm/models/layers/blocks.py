@@ -1,6 +1,6 @@
 """The two residual blocks of TinyViM, and the FFN that other backbones share."""
 
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -8,23 +8,17 @@ from torch import Tensor, nn
 from .conv import ConvBN, RepDWConv
 from .drop_path import DropPath
 from .laplace_mixer import LaplaceMixer
+from .norm import NormCfg
 
 
 class FFN(nn.Module):
-    """Two pointwise Conv-BN with an activation between them.
-
-    Args:
-        channels: Of input and output.
-        expansion: Hidden channels per channel.
-        norm_cfg: See :func:`build_batch_norm`.
-        act: Makes the activation.
-    """
+    """Two pointwise Conv-BN with an activation, which ``act`` makes, between them."""
 
     def __init__(
         self,
         channels: int,
         expansion: int = 4,
-        norm_cfg: Optional[dict] = None,
+        norm_cfg: NormCfg = None,
         act: Callable[[], nn.Module] = nn.GELU,
     ) -> None:
         super().__init__()
@@ -42,24 +36,16 @@ class FFN(nn.Module):
 
 
 class ResidualFFN(FFN):
-    """``x + FFN(x)``; arguments as :class:`FFN`."""
+    """``x + FFN(x)``."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
 
 
 class LocalBlock(nn.Module):
-    """``x + layer_scale * FFN(RepDWConv(x))``.
+    """``x + layer_scale * FFN(RepDWConv(x))``."""
 
-    Args:
-        channels: Of input and output.
-        drop_path: Rate of stochastic depth.
-        norm_cfg: See :func:`build_batch_norm`.
-    """
-
-    def __init__(
-        self, channels: int, drop_path: float = 0.0, norm_cfg: Optional[dict] = None
-    ) -> None:
+    def __init__(self, channels: int, drop_path: float, norm_cfg: NormCfg) -> None:
         super().__init__()
         self.dwconv = RepDWConv(channels, 3, norm_cfg)
         self.mlp = FFN(channels, norm_cfg=norm_cfg)
@@ -79,24 +65,11 @@ class LocalBlock(nn.Module):
 
 
 class TinyViMBlock(nn.Module):
-    """``x = x + LaplaceMixer(x)``, then ``x = x + FFN(x)``.
+    """``x = x + LaplaceMixer(x)``, then ``x = x + FFN(x)``."""
 
-    Args:
-        channels: Of input and output.
-        drop_path: Rate of stochastic depth.
-        norm_cfg: See :func:`build_batch_norm`.
-        mixer: Further arguments of :class:`LaplaceMixer`.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        drop_path: float = 0.0,
-        norm_cfg: Optional[dict] = None,
-        mixer: Optional[dict] = None,
-    ) -> None:
+    def __init__(self, channels: int, drop_path: float, norm_cfg: NormCfg, **mixer: Any) -> None:
         super().__init__()
-        self.mixer = LaplaceMixer(channels, norm_cfg=norm_cfg, **(mixer or {}))
+        self.mixer = LaplaceMixer(channels, norm_cfg=norm_cfg, **mixer)
         self.mlp = FFN(channels, norm_cfg=norm_cfg)
         self.drop_path = DropPath(drop_path)
 

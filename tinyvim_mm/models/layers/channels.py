@@ -12,11 +12,7 @@ from ...ops.skip_scan import pad_to_even
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each pixel.
-
-    Args:
-        channels: Of input and output.
-    """
+    """Layer normalisation over the channels of each pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-5)
@@ -27,13 +23,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Pointwise(nn.Linear):
-    """A linear layer over the channels of each pixel: a 1x1 convolution whose weight is a matrix.
-
-    Args:
-        in_features: Channels of the input.
-        out_features: Channels of the output.
-        bias: Whether it has one.
-    """
+    """A linear layer over the channels of each pixel: a 1x1 convolution with a matrix as weight."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, in_features, H, W)`` to ``(batch, out_features, H, W)``."""
@@ -45,10 +35,6 @@ class PatchMerging(nn.Module):
 
     As in Swin Transformer (Sec. 3.1), sides of odd length are padded with zeros on the right
     and below.
-
-    Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .fuse import biased_copy, double, fold_norm
-from .norm import build_batch_norm
+from .norm import NormCfg, build_batch_norm
 
 KernelSize = Union[int, Tuple[int, int]]
 
@@ -20,7 +20,6 @@ class ConvBN(nn.Module):
         kernel_size: Odd, one number or (rows, columns); padding keeps the size.
         stride: Of the convolution.
         groups: Of the convolution.
-        norm_cfg: See :func:`build_batch_norm`.
         bias: Whether the convolution has a bias, which the norm makes redundant; some
             released networks have it nevertheless.
     """
@@ -32,19 +31,14 @@ class ConvBN(nn.Module):
         kernel_size: KernelSize = 1,
         stride: int = 1,
         groups: int = 1,
-        norm_cfg: Optional[dict] = None,
+        norm_cfg: NormCfg = None,
         bias: bool = False,
     ) -> None:
         super().__init__()
-        rows, columns = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        padding = (size[0] // 2, size[1] // 2)
         self.conv = nn.Conv2d(
-            in_channels,
-            out_channels,
-            (rows, columns),
-            stride,
-            (rows // 2, columns // 2),
-            groups=groups,
-            bias=bias,
+            in_channels, out_channels, size, stride, padding, groups=groups, bias=bias
         )
         self.bn = build_batch_norm(norm_cfg, out_channels)
 
@@ -63,17 +57,9 @@ class ConvBN(nn.Module):
 
 
 class ResidualDWConv(ConvBN):
-    """Depthwise ``x + ConvBN(x)``; one depthwise convolution when fused.
+    """Depthwise ``x + ConvBN(x)``; one depthwise convolution when fused."""
 
-    Args:
-        channels: Of input and output.
-        kernel_size: Odd.
-        norm_cfg: See :func:`build_batch_norm`.
-    """
-
-    def __init__(
-        self, channels: int, kernel_size: int = 3, norm_cfg: Optional[dict] = None
-    ) -> None:
+    def __init__(self, channels: int, kernel_size: int = 3, norm_cfg: NormCfg = None) -> None:
         super().__init__(channels, channels, kernel_size, groups=channels, norm_cfg=norm_cfg)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,16 +74,10 @@ class ResidualDWConv(ConvBN):
 
 
 class RepDWConv(nn.Module):
-    """Depthwise ``BN(ConvBN(x) + Conv1x1(x) + x)``; one depthwise convolution when fused.
-
-    Args:
-        channels: Of input and output.
-        kernel_size: Of the first branch.
-        norm_cfg: See :func:`build_batch_norm`.
-    """
+    """Depthwise ``BN(ConvBN(x) + Conv1x1(x) + x)``; one depthwise convolution when fused."""
 
     def __init__(
-        self, channels: int, kernel_size: KernelSize = 3, norm_cfg: Optional[dict] = None
+        self, channels: int, kernel_size: KernelSize = 3, norm_cfg: NormCfg = None
     ) -> None:
         super().__init__()
         self.conv = ConvBN(channels, channels, kernel_size, groups=channels, norm_cfg=norm_cfg)
@@ -126,16 +106,11 @@ class RepDWConv(nn.Module):
 class AxialRepDWConv(nn.Module):
     """A large depthwise kernel along one axis for each half of the channels.
 
-    The first ``channels - channels // 2`` channels see a ``(k, 1)`` kernel, the
-    others a ``(1, k)`` kernel.
-
-    Args:
-        channels: Of input and output.
-        kernel_size: ``k``, odd.
-        norm_cfg: See :func:`build_batch_norm`.
+    The first ``channels - channels // 2`` channels see a ``(kernel_size, 1)`` kernel, the
+    others a ``(1, kernel_size)`` kernel.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm_cfg: Optional[dict] = None) -> None:
+    def __init__(self, channels: int, kernel_size: int, norm_cfg: NormCfg) -> None:
         super().__init__()
         self.sizes = [channels - channels // 2, channels // 2]
         self.vertical = RepDWConv(self.sizes[0], (kernel_size, 1), norm_cfg)

@@ -17,13 +17,9 @@ def double(tensor: Tensor) -> Tensor:
 
 
 def norm_as_affine(norm: _BatchNorm) -> Tuple[Tensor, Tensor]:
-    """What a batch norm computes in inference, as ``scale * x + shift``.
+    """``scale`` and ``shift`` of what a batch norm computes in inference, ``scale * x + shift``.
 
-    Args:
-        norm: With running statistics.
-
-    Returns:
-        ``scale`` and ``shift``, ``(channels,)`` each, float64.
+    Both are ``(channels,)``, float64.
 
     Raises:
         ValueError: It keeps no running statistics, or is no batch norm any more.
@@ -56,8 +52,7 @@ def fold_norm(
         weight: Of the convolution, ``(out_channels, ...)``, float64.
         bias: ``(out_channels,)``, float64, or ``None`` for zero.
         norm: What follows.
-        gain: A factor per channel that follows the norm, any shape with
-            ``out_channels`` values.
+        gain: A factor per channel that follows the norm, of any shape.
 
     Returns:
         Weight and bias of the convolution that does both, float64. The weight
@@ -74,17 +69,9 @@ def fold_norm(
 def biased_copy(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     """A convolution like ``conv``, in its type and on its device, with other values and a bias."""
     # On the meta device: nothing is allocated, and no random number drawn, for values to replace.
-    copy = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        padding_mode=conv.padding_mode,
-        device='meta',
-    )
+    names = ('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding', 'dilation')
+    settings = {name: getattr(conv, name) for name in (*names, 'groups', 'padding_mode')}
+    copy = nn.Conv2d(**settings, device='meta')
     copy.weight = nn.Parameter(weight.to(conv.weight))
     copy.bias = nn.Parameter(bias.to(conv.weight))
     return copy

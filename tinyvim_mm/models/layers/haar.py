@@ -18,14 +18,7 @@ HAAR_GAIN = 0.5
 
 
 def haar_filters(channels: int) -> Tensor:
-    """The filters as a depthwise convolution has them.
-
-    Args:
-        channels: That are transformed.
-
-    Returns:
-        ``(4 * channels, 1, 2, 2)``; the four of a channel stand together.
-    """
+    """The filters of a depthwise convolution, ``(4 * channels, 1, 2, 2)``, by channel."""
     filters = HAAR_GAIN * torch.tensor(_SIGNS, dtype=torch.float32, device='cpu')
     return filters.view(4, 1, 2, 2).repeat(channels, 1, 1, 1)
 
@@ -33,25 +26,15 @@ def haar_filters(channels: int) -> Tensor:
 def split_bands(x: Tensor) -> Tensor:
     """The bands, each times two (``1 / HAAR_GAIN``).
 
-    Args:
-        x: ``(batch, channels, H, W)``, ``H`` and ``W`` even.
-
-    Returns:
-        ``(batch, 4 * channels, H / 2, W / 2)``, one band after the other.
+    ``(batch, channels, H, W)`` with ``H`` and ``W`` even gives
+    ``(batch, 4 * channels, H / 2, W / 2)``, one band after the other.
     """
     pixels = (x[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
     return torch.cat(_butterfly(*pixels), 1)
 
 
 def join_bands(bands: Tensor) -> Tensor:
-    """The inverse of :func:`split_bands`, but for the factor of 4.
-
-    Args:
-        bands: ``(batch, 4 * channels, H / 2, W / 2)``, one band after the other.
-
-    Returns:
-        ``(batch, channels, H, W)``.
-    """
+    """The inverse of :func:`split_bands`, but for the factor of 4."""
     pixels = torch.stack(_butterfly(*bands.chunk(4, 1)), 2)
     return F.pixel_shuffle(pixels.flatten(1, 2), 2)
 

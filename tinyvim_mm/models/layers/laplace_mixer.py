@@ -8,11 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conv import AxialRepDWConv, ConvBN, RepDWConv
+from .norm import NormCfg
 from .ss2d import SS2D
 
-SCAN_FREQUENCIES = ('low', 'high', 'all', 'both')
-HIGH_RESIDUALS = ('add', 'concat')
-LAPLACIAN_KERNELS = (3, 5, 7, 9)
+_CHOICES = {
+    'scan_frequencies': ('low', 'high', 'all', 'both'),
+    'high_residual': ('add', 'concat'),
+    'laplacian_kernel': (3, 5, 7, 9),
+}
 
 
 class LaplaceMixer(nn.Module):
@@ -47,9 +50,6 @@ class LaplaceMixer(nn.Module):
         scan_frequencies: ``'low'``, ``'high'``, ``'all'`` or ``'both'``.
         high_residual: ``'add'`` or ``'concat'``. The other than the default
             needs ``scan_frequencies='low'``, which alone leaves ``lh`` over.
-        d_state: States per channel of the scan.
-        norm_cfg: See :func:`build_batch_norm`.
-        ssm_backend: Implementation of the scan.
 
     Raises:
         ValueError: An argument is none of those listed.
@@ -64,13 +64,15 @@ class LaplaceMixer(nn.Module):
         scan_frequencies: str = 'low',
         high_residual: str = 'add',
         d_state: int = 8,
-        norm_cfg: Optional[dict] = None,
+        norm_cfg: NormCfg = None,
         ssm_backend: Optional[str] = None,
     ) -> None:
         super().__init__()
-        _check_choice('scan_frequencies', scan_frequencies, SCAN_FREQUENCIES)
-        _check_choice('high_residual', high_residual, HIGH_RESIDUALS)
-        _check_choice('laplacian_kernel', laplacian_kernel, LAPLACIAN_KERNELS)
+        given = zip(_CHOICES, (scan_frequencies, high_residual, laplacian_kernel), strict=True)
+        for name, value in given:
+            if value not in _CHOICES[name]:
+                choices = ', '.join(map(repr, _CHOICES[name]))
+                raise ValueError(f'{name} must be one of {choices}, got {value!r}')
         if high_residual == 'concat' and scan_frequencies != 'low':
             raise ValueError(
                 f"high_residual='concat' needs scan_frequencies='low': with "
@@ -138,8 +140,3 @@ class LaplaceMixer(nn.Module):
         align = None if mode == 'nearest' else False
         x = F.interpolate(x, scale_factor=float(self.pool_size), mode=mode, align_corners=align)
         return x[..., : size[0], : size[1]]
-
-
-def _check_choice(name: str, value: object, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')

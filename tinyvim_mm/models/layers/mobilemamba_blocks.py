@@ -1,6 +1,6 @@
 """Block and downsampling of MobileMamba: chains of units that are residual in themselves."""
 
-from typing import Optional
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from .blocks import ResidualFFN
 from .conv import ConvBN, ResidualDWConv
 from .drop_path import DropPath
 from .mrffi import MRFFI
+from .norm import NormCfg
 from .squeeze_excite import SqueezeExcite
 
 
@@ -17,25 +18,13 @@ class MobileMambaBlock(nn.Module):
 
     The units: depthwise 3x3, FFN, MRFFI, depthwise 3x3, FFN. The last norm of
     each begins at zero, so that a fresh block doubles its input.
-
-    Args:
-        channels: Of input and output.
-        drop_path: Rate of stochastic depth.
-        norm_cfg: See :func:`build_batch_norm`.
-        mixer: Further arguments of :class:`MRFFI`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        drop_path: float = 0.0,
-        norm_cfg: Optional[dict] = None,
-        mixer: Optional[dict] = None,
-    ) -> None:
+    def __init__(self, channels: int, drop_path: float, norm_cfg: NormCfg, **mixer: Any) -> None:
         super().__init__()
         self.dwconv0 = ResidualDWConv(channels, norm_cfg=norm_cfg)
         self.mlp0 = _ffn(channels, norm_cfg)
-        self.mrffi = MRFFI(channels, norm_cfg=norm_cfg, **(mixer or {}))
+        self.mrffi = MRFFI(channels, norm_cfg=norm_cfg, **mixer)
         self.dwconv1 = ResidualDWConv(channels, norm_cfg=norm_cfg)
         self.mlp1 = _ffn(channels, norm_cfg)
         self.drop_path = DropPath(drop_path)
@@ -49,31 +38,18 @@ class MobileMambaBlock(nn.Module):
 
 
 class LocalUnits(nn.Sequential):
-    """A residual depthwise 3x3 convolution and a residual FFN.
+    """A residual depthwise 3x3 convolution and a residual FFN."""
 
-    Args:
-        channels: Of input and output.
-        norm_cfg: See :func:`build_batch_norm`.
-    """
-
-    def __init__(self, channels: int, norm_cfg: Optional[dict] = None) -> None:
+    def __init__(self, channels: int, norm_cfg: NormCfg) -> None:
         super().__init__()
         self.dwconv = ResidualDWConv(channels, norm_cfg=norm_cfg)
         self.mlp = _ffn(channels, norm_cfg)
 
 
 class PatchMerging(nn.Module):
-    """Half the resolution: widen, depthwise 3x3 with stride 2, squeeze-excite, project.
+    """Half the resolution: widen, depthwise 3x3 with stride 2, squeeze-excite, project."""
 
-    Args:
-        in_channels: Of the input.
-        out_channels: Of the output.
-        norm_cfg: See :func:`build_batch_norm`.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, norm_cfg: Optional[dict] = None
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm_cfg: NormCfg) -> None:
         super().__init__()
         hidden = 4 * in_channels
         self.expand = ConvBN(in_channels, hidden, norm_cfg=norm_cfg)
@@ -87,24 +63,16 @@ class PatchMerging(nn.Module):
 
 
 class Transition(nn.Sequential):
-    """Patch merging between local units of the old and of the new width.
+    """Patch merging between local units of the old and of the new width."""
 
-    Args:
-        in_channels: Of the input.
-        out_channels: Of the output.
-        norm_cfg: See :func:`build_batch_norm`.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, norm_cfg: Optional[dict] = None
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, norm_cfg: NormCfg) -> None:
         super().__init__()
         self.before = LocalUnits(in_channels, norm_cfg)
         self.merge = PatchMerging(in_channels, out_channels, norm_cfg)
         self.after = LocalUnits(out_channels, norm_cfg)
 
 
-def _ffn(channels: int, norm_cfg: Optional[dict]) -> ResidualFFN:
+def _ffn(channels: int, norm_cfg: NormCfg) -> ResidualFFN:
     ffn = ResidualFFN(channels, expansion=2, norm_cfg=norm_cfg, act=nn.ReLU)
     nn.init.zeros_(ffn.fc2.bn.weight)
     return ffn

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .conv import ConvBN
+from .norm import NormCfg
 from .wte_mamba import WTEMamba
 
 #: The globally mixed channels are a multiple of this.
@@ -21,13 +22,9 @@ class MRFFI(nn.Module):
     the rest stay. They are concatenated, rectified and projected.
 
     Args:
-        channels: ``D``, of input and output.
         global_ratio: Share of the first group, rounded to a multiple of 16.
         local_ratio: Share of the second, rounded down.
         kernel_size: ``k`` of the depthwise convolutions, odd.
-        d_state: States per channel of the scan.
-        norm_cfg: See :func:`build_batch_norm`.
-        ssm_backend: Implementation of the scan.
 
     Raises:
         ValueError: The ratios leave no channel to the first or second group.
@@ -40,19 +37,13 @@ class MRFFI(nn.Module):
         local_ratio: float,
         kernel_size: int,
         d_state: int = 1,
-        norm_cfg: Optional[dict] = None,
+        norm_cfg: NormCfg = None,
         ssm_backend: Optional[str] = None,
     ) -> None:
         super().__init__()
         self.sizes = _split(channels, global_ratio, local_ratio)
-        self.wte = WTEMamba(
-            self.sizes[0],
-            kernel_size,
-            d_state=d_state,
-            norm_cfg=norm_cfg,
-            ssm_backend=ssm_backend,
-        )
-        local = self.sizes[1]
+        first, local = self.sizes[:2]
+        self.wte = WTEMamba(first, kernel_size, d_state, norm_cfg, ssm_backend)
         self.local = nn.Sequential(
             ConvBN(local, local, kernel_size, groups=local, norm_cfg=norm_cfg),
             nn.ReLU(),

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 from ...ops.tracing import is_compiling
 
+#: How batch norms are built, see :func:`build_batch_norm`.
+NormCfg = Optional[dict]
 #: How torch complains of it, in its batch norms of one process and of several.
 _ONE_VALUE = 'Expected more than 1 value per channel'
 _KNOWN = {'BN': nn.BatchNorm2d, 'BN2d': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
 
 
-def build_batch_norm(norm_cfg: Optional[dict], num_features: int) -> nn.Module:
+def build_batch_norm(norm_cfg: NormCfg, num_features: int) -> nn.Module:
     """Build a batch norm.
 
-    For inference, :func:`~tinyvim_mm.models.reparameterize` folds it into the convolution
-    before it, which no other kind of normalisation allows.
+    Only this kind of normalisation folds into the convolution before it.
 
     Args:
         norm_cfg: ``type`` (``'BN'``, ``'SyncBN'``, or a batch norm known to

@@ -18,13 +18,11 @@ class ScanMixer(nn.Module):
     other half.
 
     Args:
-        channels: ``d``, of input and output.
+        channels: ``d``.
         expansion: ``D / d``, channels of the scan per channel.
-        d_state: States per channel of the scan.
         gated: Whether there is a gate.
         conv_bias: Whether the depthwise convolution has a bias.
         scan: :class:`SS2D` or a class with its arguments.
-        ssm_backend: Implementation of the scan.
     """
 
     def __init__(

@@ -8,7 +8,6 @@ class SqueezeExcite(nn.Module):
     """Scale each channel by a gate that sees the means of all.
 
     Args:
-        channels: Of input and output.
         hidden: Channels between the two 1x1 convolutions.
     """
 

@@ -25,11 +25,11 @@ class SS2D(nn.Module):
     """2-D selective scan followed by layer normalisation (TinyViM, Sec. 3).
 
     Args:
-        channels: ``d``, of input and output.
-        d_state: States per channel, ``N``.
+        channels: ``d``.
+        d_state: ``N``.
         dt_rank: Rank ``R`` of the projection to the step size.
         paths: The ``K`` scan paths; or a table of positions, for maps of one size.
-        backend: Implementation of the scan, see :func:`tinyvim_mm.ops.ss2d`.
+        backend: What others call ``ssm_backend``.
     """
 
     def __init__(
@@ -82,13 +82,8 @@ class SS2D(nn.Module):
     @property
     def scan_weights(self) -> Tuple[Tensor, ...]:
         """The parameters of the scan, in the order of :func:`tinyvim_mm.ops.ss2d`."""
-        return (
-            self.x_proj_weight,
-            self.dt_projs_weight,
-            self.dt_projs_bias,
-            self.A_logs,
-            self.Ds,
-        )
+        projections = (self.x_proj_weight, self.dt_projs_weight, self.dt_projs_bias)
+        return (*projections, self.A_logs, self.Ds)
 
     def scan(self, x: Tensor) -> Tensor:
         """Scan a map ``(batch, d, H, W)``, without the norm; the same shape and type."""
@@ -107,17 +102,9 @@ class SkipSS2D(SS2D):
 
     Four disjoint grids with a step of 2 are scanned, each with parameters of its
     own, see :func:`tinyvim_mm.ops.scan_skipping`.
-
-    Args:
-        channels: ``d``, of input and output.
-        d_state: States per channel, ``N``.
-        dt_rank: Rank ``R`` of the projection to the step size.
-        backend: Implementation of the scan, see :func:`tinyvim_mm.ops.ss2d`.
     """
 
-    def __init__(
-        self, channels: int, d_state: int = 16, dt_rank: int = 1, backend: Optional[str] = None
-    ) -> None:
+    def __init__(self, channels: int, d_state: int, dt_rank: int, backend: Optional[str]) -> None:
         super().__init__(channels, d_state, dt_rank, SKIP_SCAN, backend)
 
     def scan(self, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The residual blocks of VMamba and EfficientVMamba."""
 
-from typing import Optional
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,23 +8,19 @@ from torch import Tensor, nn
 from .channels import ChannelNorm, Pointwise
 from .conv import ConvBN
 from .drop_path import DropPath
+from .norm import NormCfg
 from .scan_mixer import ScanMixer
 from .squeeze_excite import SqueezeExcite
 from .ss2d import SkipSS2D
 
 
 class MLP(nn.Module):
-    """Two linear layers over channels with GELU between them.
+    """Two linear layers over channels, four times as many between them, with GELU."""
 
-    Args:
-        channels: Of input and output.
-        expansion: Hidden channels per channel.
-    """
-
-    def __init__(self, channels: int, expansion: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1 = Pointwise(channels, channels * expansion)
-        self.fc2 = Pointwise(channels * expansion, channels)
+        self.fc1 = Pointwise(channels, 4 * channels)
+        self.fc2 = Pointwise(4 * channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -33,16 +29,13 @@ class MLP(nn.Module):
 class VSSBlock(nn.Module):
     """``x = x + ScanMixer(norm(x))``, then ``x = x + MLP(norm(x))`` (VMamba, Fig. 3).
 
-    Args:
-        channels: Of input and output.
-        drop_path: Rate of stochastic depth, of each of the two branches.
-        mixer: Further arguments of :class:`ScanMixer`.
+    Either branch may be dropped.
     """
 
-    def __init__(self, channels: int, drop_path: float = 0.0, mixer: Optional[dict] = None) -> None:
+    def __init__(self, channels: int, drop_path: float, **mixer: Any) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
-        self.mixer = ScanMixer(channels, **(mixer or {}))
+        self.mixer = ScanMixer(channels, **mixer)
         self.norm2 = ChannelNorm(channels)
         self.mlp = MLP(channels)
         self.drop_path = DropPath(drop_path)
@@ -53,18 +46,13 @@ class VSSBlock(nn.Module):
 
 
 class NormGate(nn.Module):
-    """Squeeze-and-excitation that sees the normalised map and scales the map itself.
+    """Squeeze-and-excitation that sees the normalised map and scales the map itself."""
 
-    Args:
-        channels: Of input and output.
-        reduction: Channels per channel of the hidden layer.
-    """
-
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
-        self.fc1 = nn.Linear(channels, channels // reduction)
-        self.fc2 = nn.Linear(channels // reduction, channels)
+        self.fc1 = nn.Linear(channels, channels // 8)
+        self.fc2 = nn.Linear(channels // 8, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.fc2(F.gelu(self.fc1(self.norm(x).mean((2, 3)))))
@@ -75,24 +63,12 @@ class EVSSBlock(nn.Module):
     """``x + gate(mixer(y)) + gate(branch(y))`` with ``y = norm(x)`` (EfficientVMamba, Fig. 3).
 
     One gate serves the skip-sampled scan and the convolutions beside it.
-
-    Args:
-        channels: Of input and output.
-        drop_path: Rate of stochastic depth.
-        norm_cfg: See :func:`build_batch_norm`.
-        mixer: Further arguments of :class:`ScanMixer`.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        drop_path: float = 0.0,
-        norm_cfg: Optional[dict] = None,
-        mixer: Optional[dict] = None,
-    ) -> None:
+    def __init__(self, channels: int, drop_path: float, norm_cfg: NormCfg, **mixer: Any) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
-        self.mixer = ScanMixer(channels, gated=True, conv_bias=True, scan=SkipSS2D, **(mixer or {}))
+        self.mixer = ScanMixer(channels, gated=True, conv_bias=True, scan=SkipSS2D, **mixer)
         self.branch = nn.Sequential(
             ConvBN(channels, channels, 3, groups=channels, norm_cfg=norm_cfg, bias=True),
             nn.GELU(),
@@ -107,24 +83,11 @@ class EVSSBlock(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """``x + project(squeeze_excite(depthwise(expand(x))))``, Conv-BN each, ReLU after two.
+    """``x + project(squeeze_excite(depthwise(expand(x))))``, Conv-BN each, ReLU after two."""
 
-    Args:
-        channels: Of input and output.
-        drop_path: Rate of stochastic depth.
-        norm_cfg: See :func:`build_batch_norm`.
-        expansion: Hidden channels per channel.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        drop_path: float = 0.0,
-        norm_cfg: Optional[dict] = None,
-        expansion: int = 4,
-    ) -> None:
+    def __init__(self, channels: int, drop_path: float, norm_cfg: NormCfg) -> None:
         super().__init__()
-        hidden = channels * expansion
+        hidden = 4 * channels
         self.expand = ConvBN(channels, hidden, norm_cfg=norm_cfg)
         self.dwconv = ConvBN(hidden, hidden, 3, groups=hidden, norm_cfg=norm_cfg)
         self.se = SqueezeExcite(hidden, channels // 2)

@@ -11,6 +11,7 @@ from ...ops.tracing import is_compiling
 from .conv import ConvBN
 from .fuse import double
 from .haar import HAAR_GAIN, join_bands, split_bands
+from .norm import NormCfg
 from .ss2d import SS2D
 
 
@@ -21,7 +22,7 @@ class WaveletConv(nn.Module):
     again.
 
     Args:
-        channels: ``G``, of input and output.
+        channels: ``G``.
         kernel_size: Of the depthwise convolution, odd.
     """
 
@@ -29,15 +30,9 @@ class WaveletConv(nn.Module):
         super().__init__()
         self.channels = channels
         # Band s of channel c is channel 4 * c + s, as in released weights.
-        self.conv = nn.Conv2d(
-            4 * channels,
-            4 * channels,
-            kernel_size,
-            padding=kernel_size // 2,
-            groups=4 * channels,
-            bias=False,
-        )
-        self.scale = nn.Parameter(torch.full((1, 4 * channels, 1, 1), 0.1))
+        bands, padding = 4 * channels, kernel_size // 2
+        self.conv = nn.Conv2d(bands, bands, kernel_size, padding=padding, groups=bands, bias=False)
+        self.scale = nn.Parameter(torch.full((1, bands, 1, 1), 0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
@@ -46,12 +41,8 @@ class WaveletConv(nn.Module):
             padded = F.pad(x, (0, width % 2, 0, height % 2))
         else:
             padded = x
-        bands = F.conv2d(
-            split_bands(padded),
-            self._weight(x.dtype),
-            padding=self.conv.padding,
-            groups=4 * self.channels,
-        )
+        weight, conv = self._weight(x.dtype), self.conv
+        bands = F.conv2d(split_bands(padded), weight, padding=conv.padding, groups=conv.groups)
         return join_bands(bands)[..., :height, :width]
 
     def _weight(self, dtype: torch.dtype) -> Tensor:
@@ -80,25 +71,20 @@ class WTEMamba(nn.Module):
     half, and Conv-BN back.
 
     Args:
-        channels: ``G``, of input and output.
+        channels: ``G``; ``d`` is twice as many.
         kernel_size: Of the wavelet branch.
-        expansion: ``d / G``.
-        d_state: States per channel of the scan.
-        norm_cfg: See :func:`build_batch_norm`.
-        ssm_backend: Implementation of the scan.
     """
 
     def __init__(
         self,
         channels: int,
         kernel_size: int,
-        expansion: int = 2,
         d_state: int = 1,
-        norm_cfg: Optional[dict] = None,
+        norm_cfg: NormCfg = None,
         ssm_backend: Optional[str] = None,
     ) -> None:
         super().__init__()
-        d = expansion * channels
+        d = 2 * channels
         self.in_proj = ConvBN(channels, 2 * d, norm_cfg=norm_cfg)
         self.dwconv = nn.Conv2d(d, d, 3, padding=1, groups=d)
         self.act = nn.SiLU()

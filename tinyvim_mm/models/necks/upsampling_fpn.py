@@ -40,39 +40,25 @@ class UpsamplingFPN(BaseModule):
         coarser_levels: int = 0,
         init_cfg: Optional[dict] = None,
     ) -> None:
-        default = {
-            'type': 'Xavier',
-            'layer': ['Conv2d', 'ConvTranspose2d'],
-            'distribution': 'uniform',
-        }
-        super().__init__(init_cfg or default)
+        layers = ['Conv2d', 'ConvTranspose2d']
+        super().__init__(init_cfg or dict(type='Xavier', layer=layers, distribution='uniform'))
         if not in_channels or finer_levels < 0 or coarser_levels < 0:
             raise ValueError(
                 'UpsamplingFPN needs inputs, and numbers of levels of at least 0; got '
                 f'in_channels={in_channels!r}, finer_levels={finer_levels}, '
                 f'coarser_levels={coarser_levels}'
             )
-        self.laterals = nn.ModuleList(nn.Conv2d(c, out_channels, 1) for c in in_channels)
+        C, levels = out_channels, finer_levels + len(in_channels)
+        sources = [in_channels[-1], *[C] * coarser_levels][:coarser_levels]
+        self.laterals = nn.ModuleList(nn.Conv2d(c, C, 1) for c in in_channels)
         self.upsamplings = nn.ModuleList(
-            nn.ConvTranspose2d(out_channels, out_channels, 2, stride=2) for _ in range(finer_levels)
+            nn.ConvTranspose2d(C, C, 2, stride=2) for _ in range(finer_levels)
         )
-        self.outputs = nn.ModuleList(
-            nn.Conv2d(out_channels, out_channels, 3, padding=1)
-            for _ in range(finer_levels + len(in_channels))
-        )
-        self.downsamplings = nn.ModuleList(
-            nn.Conv2d(out_channels if i else in_channels[-1], out_channels, 3, stride=2, padding=1)
-            for i in range(coarser_levels)
-        )
+        self.outputs = nn.ModuleList(nn.Conv2d(C, C, 3, padding=1) for _ in range(levels))
+        self.downsamplings = nn.ModuleList(nn.Conv2d(c, C, 3, stride=2, padding=1) for c in sources)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
-        """Compute the pyramid.
-
-        Args:
-            inputs: Maps ``(batch, in_channels[i], H_i, W_i)``, from fine to coarse.
-
-        Returns:
-            Maps with ``out_channels`` channels, from fine to coarse.
+        """Maps ``(batch, in_channels[i], H_i, W_i)`` to those of ``out_channels``, fine to coarse.
 
         Raises:
             ValueError: There are more or fewer inputs than ``in_channels`` has numbers.
