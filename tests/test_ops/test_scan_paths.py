@@ -56,5 +56,5 @@ def test_a_layer_takes_a_table_for_maps_of_one_size():
     same.load_state_dict(layer.state_dict())  # the table is no weight
     x = torch.randn(1, 6, 4, 5)
     torch.testing.assert_close(layer(x), same(x))
-    with pytest.raises(ValueError, match=r'paths must have shape \(K, H \* W = 16\), got \(4, 20\)'):
+    with pytest.raises(ValueError, match=r'paths must have shape .* = 16\), got \(4, 20\)'):
         layer(torch.randn(1, 6, 4, 4))
