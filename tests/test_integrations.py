@@ -104,6 +104,10 @@ def test_without_a_network_the_cache_alone_is_asked(stored, monkeypatch):
     monkeypatch.setattr(hub.urllib.request, 'getproxies', lambda: {'https': 'proxy'})
     load_file(ADDRESS)
     assert [call[-1] for call in stored.calls] == [True, False]
+    monkeypatch.setattr(hub.urllib.request, 'getproxies', dict)
+    stored.result = FileNotFoundError('set local_files_only to False')
+    with pytest.raises(CheckpointError, match='not fetched before, and the Hub cannot be reached'):
+        load_file(ADDRESS)
 
 
 def test_so_does_mmengine_itself(stored):
@@ -139,7 +143,7 @@ def test_what_the_hub_says_is_passed_on(failure, fake_hub):
     with pytest.raises(CheckpointError) as caught:
         load_file(ADDRESS)
     assert str(caught.value) == (
-        f'{ADDRESS} cannot be fetched: {said} Or copy the file here and give its path'
+        f'{ADDRESS} cannot be had: {said} Or copy the file here and give its path'
     )
 
 

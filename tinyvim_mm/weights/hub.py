@@ -54,7 +54,7 @@ def fetch(address: str) -> Path:
     """
     file = parse(address)
     try:
-        import huggingface_hub
+        from huggingface_hub import constants, hf_hub_download
     except ImportError as error:
         raise HubError(
             with_hint(
@@ -62,17 +62,18 @@ def fetch(address: str) -> Path:
                 f'copy the file here and give its path ({error})'
             )
         ) from error
+    reached = _may_be_reached(constants.ENDPOINT)
     try:
-        offline = not _may_be_reached(huggingface_hub.constants.ENDPOINT)
-        path = huggingface_hub.hf_hub_download(
-            **file._asdict(), etag_timeout=ANSWER_TIMEOUT, local_files_only=offline
+        path = hf_hub_download(
+            **file._asdict(), etag_timeout=ANSWER_TIMEOUT, local_files_only=not reached
         )
         return Path(path)
     except Exception as error:
-        # The library says what is wrong: no such file, no access, no network, ...
-        reason = ' '.join([f'{type(error).__name__}:', *str(error).split()])
+        reason = 'it was not fetched before, and the Hub cannot be reached.'
+        if reached:  # the library says what is wrong: no such file, no access, ...
+            reason = ' '.join([f'{type(error).__name__}:', *str(error).split()])
         raise HubError(
-            f'{address} cannot be fetched: {reason} Or copy the file here and give its path'
+            f'{address} cannot be had: {reason} Or copy the file here and give its path'
         ) from error
 
 
