@@ -36,6 +36,7 @@ from tinyvim_mm.ops import (
     selective_scan,
     ss2d,
 )
+from tinyvim_mm.ops.backends import BACKENDS
 
 PLAIN = SCAN_TENSORS[:5]
 NAMES = tuple(scan_arguments(1))
@@ -44,6 +45,10 @@ HALVES = ((torch.bfloat16, 2e-2), (torch.float16, 3e-3))
 FULL_SPEED = [subject for subject in ALL if subject.work is None]
 # The stand-in computes as the reference does, which the comparisons show already.
 SPECIAL = [subject for subject in ALL if subject.backend != 'mamba_ssm']
+
+
+def test_every_backend_takes_part():
+    assert {subject.backend for subject in ALL} == {*BACKENDS, 'emulation'}
 
 
 def shuffled(K, length):
