@@ -83,6 +83,7 @@ SS2D = [
         ss2d_case(f'd={d}, R={R}', 7, 7, d=d, R=R)
         for d, R in ((1, 1), (33, 4), (96, 12), (288, 24), (384, 32), (70, 40))
     ),
+    ss2d_case('several tiles and samples', 2, 3, d=35),
     ss2d_case('bidirectional', 4, 6, paths=BIDIRECTIONAL),
     ss2d_case('bidirectional, 2x3', 2, 3, paths=BIDIRECTIONAL, batch=1),
     ss2d_case('columns backwards', 3, 4, paths=(ScanPath(True, True),), batch=1),
@@ -111,6 +112,8 @@ def test_ss2d(subject, case):
 
 SCANS = [
     *(scan_case(f'length-{n}', n) for n in (1, 2, 31, 32, 33, 49, 65, 130, 256, 1050, 2049)),
+    # Several segments of the backward, also in Triton's interpreter.
+    *(scan_case(f'segments-{n}', n, N=4, dim=2, groups=1, batch=1) for n in (65, 130)),
     *(scan_case(f'N={N}', 9, N=N, dim=7, groups=1, batch=1) for N in (1, 3, 4, 8, 16, 64)),
     *(scan_case(f'L=33, N={N}', 33, N=N, dim=7, groups=1) for N in (1, 4, 8, 16, 64)),
     *(
@@ -269,8 +272,8 @@ def test_autocast_does_not_lower_the_precision(subject):
 
 
 LAST_STATES = [
-    scan_case(f'L={n}', n, N=3, dim=6, groups=3, batch=batch)
-    for n, batch in ((1, 1), (33, 2), (70, 1), (300, 2))
+    scan_case(f'L={n}', n, N=3, dim=6, groups=groups, batch=batch)
+    for n, groups, batch in ((1, 3, 1), (33, 3, 2), (70, 1, 1), (300, 3, 2))
 ]
 
 
