@@ -31,8 +31,7 @@ class ToolRunner(Runner):
     def skip_bad_samples(self, resumed: bool) -> None:
         """Train without the samples that cannot be used, and list them at the end.
 
-        Args:
-            resumed: The list in the work dir is of this training, and goes on.
+        If ``resumed``, the list in the work dir is of this training, and goes on.
         """
         file = Path(self.work_dir) / SKIPPED_FILES
         if is_main_process() and not resumed:
@@ -60,11 +59,7 @@ class ToolRunner(Runner):
         seed: Optional[int] = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Build it around a data set that is looked at, see :func:`guard_samples`.
-
-        Raises:
-            UsageError: The data set is empty.
-        """
+        """Build it around a data set that is looked at, see :func:`guard_samples`."""
         try:
             loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
