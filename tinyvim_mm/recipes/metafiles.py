@@ -117,10 +117,7 @@ def metafiles() -> List[Path]:
 def render(path: Path, with_flops: bool = True) -> str:
     """Text of a metafile with its numbers computed anew.
 
-    Args:
-        path: The metafile.
-        with_flops: Whether FLOPs are computed, which takes a minute for all; otherwise
-            those of the file stay.
+    FLOPs take a minute for all; without ``with_flops`` those of the file stay.
     """
     import yaml
 
@@ -147,16 +144,13 @@ def _dump(content: dict) -> str:
 
 
 def write_measured(config: Path, results: List[dict]) -> Path:
-    """Put measured results into the metafile beside a config.
+    """Put measured results into the metafile beside a config, and return its path.
 
     They replace those measured before; published ones stay.
 
     Args:
         config: One of the project's configs.
         results: Entries for ``Results``, whose ``Note`` begins with :data:`MEASURED`.
-
-    Returns:
-        The metafile.
 
     Raises:
         UsageError: The metafile has no entry for the config.
@@ -178,11 +172,7 @@ def write_measured(config: Path, results: List[dict]) -> Path:
 
 
 def computed_metadata(path: Path, with_flops: bool = True) -> Dict[str, Any]:
-    """What follows from a config.
-
-    Args:
-        path: The config.
-        with_flops: Whether ``FLOPs`` is among it.
+    """What follows from a config, with or without its FLOPs.
 
     Raises:
         MissingPackageError: The toolbox of the config is missing.
