@@ -16,6 +16,11 @@ _PNG_DEPTH = 24
 # A PNG ends with the name of its last chunk and a checksum of 4 bytes.
 _TAIL = 8
 
+_ROTATED = (
+    '. Height and width are exchanged: a rotation in the EXIF data of the picture, which is '
+    "applied unless LoadImageFromFile has color_type='color_ignore_orientation'"
+)
+
 
 def fault_of_file(path: str) -> str:
     """Look at a picture's file without decoding it, which may find more.
@@ -70,7 +75,7 @@ def fault_of_picture(info: Dict[str, Any]) -> str:
         return (
             f'the picture has {width}x{height} pixels, and the annotation file says '
             f'{expected[1]}x{expected[0]}: its boxes and masks would lie elsewhere'
-            + _about_rotation(expected == (width, height))
+            + (_ROTATED if expected == (width, height) else '')
         )
     for number, instance in enumerate(info.get('instances') or ()):
         mask = instance.get('mask')
@@ -106,7 +111,7 @@ def fault_of_label_map(info: Dict[str, Any], dataset: Dataset) -> str:
     if labels.shape != shape:
         return (
             f'the label map has {labels.shape[1]}x{labels.shape[0]} pixels, and the picture has '
-            f'{shape[1]}x{shape[0]}' + _about_rotation(labels.shape == shape[::-1])
+            f'{shape[1]}x{shape[0]}' + (_ROTATED if labels.shape == shape[::-1] else '')
         )
     classes, ignored = dataset.metainfo.get('classes'), getattr(dataset, 'ignore_index', None)
     if classes and ignored is not None and labels.size:
@@ -151,12 +156,3 @@ def _png_depth(path: str) -> int:
     with open(path, 'rb') as stream:
         head = stream.read(_PNG_DEPTH + 1)
     return head[_PNG_DEPTH] if head.startswith(_PNG) and len(head) > _PNG_DEPTH else 0
-
-
-def _about_rotation(turned: bool) -> str:
-    if not turned:
-        return ''
-    return (
-        '. Height and width are exchanged: a rotation in the EXIF data of the picture, which is '
-        "applied unless LoadImageFromFile has color_type='color_ignore_orientation'"
-    )
