@@ -33,8 +33,7 @@ def test_two_trainings_are_bit_identical(toolbox, tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'report_training', lambda runner: None)
     small = SMALL_RUNS[toolbox]
     options = [
-        *small.options,
-        small.length.format(n=STEPS // small.steps),
+        *small.settings(STEPS // small.steps),
         'default_hooks.checkpoint.interval=1000',
         'default_hooks.checkpoint.save_last=False',
     ]

@@ -25,14 +25,11 @@ _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 
 
 def find_config(name: str) -> Path:
-    """Find a config.
+    """Find the file of a config.
 
     Args:
         name: A path relative to the current folder or to the project, or the
             bare name of one of the project's configs, with or without ``.py``.
-
-    Returns:
-        Path of an existing file.
 
     Raises:
         UsageError: There is no such config, and the message names the nearest, or
@@ -45,10 +42,9 @@ def find_config(name: str) -> Path:
             return path
     known = list_configs()
     stem = re.sub(r'\.py$', '', Path(name).name)
-    if Path(name).parent == Path('.'):
-        for path in known:
-            if path.stem == stem:
-                return path
+    named = [path for path in known if path.stem == stem and Path(name).parent == Path('.')]
+    if named:
+        return named[0]
     nearest = difflib.get_close_matches(stem, [p.stem for p in known], n=3, cutoff=0.5)
     message = f'there is no config {name!r} (seen from {Path.cwd()})'
     if nearest:
@@ -64,11 +60,7 @@ def find_config(name: str) -> Path:
 def load_config(path: Path) -> 'Config':
     """Load a config after checking that the toolboxes it inherits from are there.
 
-    Args:
-        path: An existing config file.
-
-    Returns:
-        The config; its ``default_scope`` is one of :data:`SCOPES`.
+    Its ``default_scope`` is one of :data:`SCOPES`.
 
     Raises:
         UsageError: The file is no valid config, or belongs to no toolbox.
@@ -96,15 +88,10 @@ def load_config(path: Path) -> 'Config':
 
 
 def merge_options(cfg: 'Config', options: Optional[Mapping[str, Any]], name: str) -> None:
-    """Change settings of a config, in place, as ``--cfg-options`` do.
-
-    Args:
-        cfg: The config.
-        options: Dotted keys to new values; ``None`` changes nothing.
-        name: What the user called the config; for messages.
+    """Change settings of a config, in place, as ``--cfg-options`` do: dotted keys to values.
 
     Raises:
-        UsageError: They do not fit it.
+        UsageError: They do not fit the config, which the user called ``name``.
     """
     try:
         cfg.merge_from_dict(dict(options or {}))

@@ -103,10 +103,15 @@ def figures(name: str, source: str = PUBLISHED) -> Dict[str, float]:
 
 @cache
 def _entries() -> Dict[str, Dict[str, Any]]:
+    contents = [_read(path) for path in (*metafiles(), PEERS)]
+    return {entry['Name']: entry for content in contents for entry in content['Models']}
+
+
+def _read(path: Path) -> Dict[str, Any]:
+    """Content of a metafile, empty where there is none."""
     import yaml
 
-    contents = [yaml.safe_load(p.read_text(encoding='utf-8')) for p in (*metafiles(), PEERS)]
-    return {entry['Name']: entry for content in contents for entry in content['Models']}
+    return (yaml.safe_load(path.read_text(encoding='utf-8')) or {}) if path.is_file() else {}
 
 
 def metafiles() -> List[Path]:
@@ -117,23 +122,16 @@ def metafiles() -> List[Path]:
 def render(path: Path, with_flops: bool = True) -> str:
     """Text of a metafile with its numbers computed anew.
 
-    Args:
-        path: The metafile.
-        with_flops: Whether FLOPs are computed, which takes a minute for all; otherwise
-            those of the file stay.
+    FLOPs take a minute for all; without ``with_flops`` those of the file stay.
     """
-    import yaml
-
-    text = path.read_text(encoding='utf-8') if path.is_file() else ''
-    content = yaml.safe_load(text) or {}
+    content = _read(path)
     collections = content.get('Collections') or [{'Name': 'TinyViM'}]
     entries = {entry['Config']: entry for entry in content.get('Models') or []}
     models = []
     for config in sorted(path.parent.glob('*.py')):
         name = config.relative_to(PROJECT_ROOT).as_posix()
         entry = entries.get(name, {})
-        metadata = dict(entry.get('Metadata') or {})
-        metadata.update(computed_metadata(config, with_flops))
+        metadata = {**(entry.get('Metadata') or {}), **computed_metadata(config, with_flops)}
         rest = {key: entry[key] for key in entry if key not in ('Metadata', 'Name', 'Config')}
         rest.setdefault('In Collection', collections[0]['Name'])
         models.append({'Name': config.stem, 'Config': name, 'Metadata': metadata, **rest})
@@ -147,7 +145,7 @@ def _dump(content: dict) -> str:
 
 
 def write_measured(config: Path, results: List[dict]) -> Path:
-    """Put measured results into the metafile beside a config.
+    """Put measured results into the metafile beside a config, and return its path.
 
     They replace those measured before; published ones stay.
 
@@ -155,16 +153,11 @@ def write_measured(config: Path, results: List[dict]) -> Path:
         config: One of the project's configs.
         results: Entries for ``Results``, whose ``Note`` begins with :data:`MEASURED`.
 
-    Returns:
-        The metafile.
-
     Raises:
         UsageError: The metafile has no entry for the config.
     """
-    import yaml
-
     path = config.parent / 'metafile.yml'
-    content = yaml.safe_load(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    content = _read(path)
     entries = [e for e in content.get('Models') or [] if e['Name'] == config.stem]
     if not entries:
         raise UsageError(
@@ -178,11 +171,7 @@ def write_measured(config: Path, results: List[dict]) -> Path:
 
 
 def computed_metadata(path: Path, with_flops: bool = True) -> Dict[str, Any]:
-    """What follows from a config.
-
-    Args:
-        path: The config.
-        with_flops: Whether ``FLOPs`` is among it.
+    """What follows from a config, with or without its FLOPs.
 
     Raises:
         MissingPackageError: The toolbox of the config is missing.

@@ -61,15 +61,11 @@ def absent_pretrained(cfg: 'Config') -> Iterator[tuple]:
 
 
 def existing_checkpoint(path: str, option: str) -> str:
-    """Check the file of a checkpoint before anything slow starts.
-
-    Args:
-        path: A file, or an address with a scheme, which is left to mmengine.
-        option: What the user wrote it for; begins the message.
+    """Check the file of a checkpoint; an address with a scheme is left to mmengine.
 
     Raises:
-        UsageError: The file does not exist; the message lists what lies
-            beside it.
+        UsageError: The file does not exist; the message begins with ``option``, for which the
+            user wrote it, and lists what lies beside it.
     """
     if '://' in path or Path(path).is_file():
         return path

@@ -21,18 +21,16 @@ holds no detectors; and they expect hosted weights beside each name.
 import fnmatch
 from typing import TYPE_CHECKING, List
 
+from ..core import environment
+from ..core.paths import CONFIG_ROOT, PROJECT_ROOT
+from .configs import find_config, list_configs, load_config
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 
 def list_models(pattern: str = '*') -> List[str]:
-    """Names of the configs, sorted.
-
-    Args:
-        pattern: With wildcards: ``'mask_rcnn_*'``.
-    """
-    from .configs import list_configs
-
+    """Names of the configs, sorted, that fit a pattern such as ``'mask_rcnn_*'``."""
     return sorted(fnmatch.filter((path.stem for path in list_configs()), pattern))
 
 
@@ -52,9 +50,6 @@ def get_config(name: str) -> 'Config':
         >>> cfg.model.backbone.arch
         'b'
     """
-    from ..core import environment
-    from .configs import find_config, load_config
-
     environment.require('torch', 'mmengine', purpose='get_config')
     from ..core import compat
 
@@ -77,8 +72,7 @@ def register_with_mmpretrain() -> List[str]:
         >>> import mmpretrain
         >>> model = mmpretrain.get_model('tinyvim_s_300e_in1k', pretrained='FILE')
     """
-    from ..core import compat, environment
-    from ..core.paths import CONFIG_ROOT, PROJECT_ROOT
+    from ..core import compat
 
     compat.apply()
     environment.require('mmpretrain', purpose='register_with_mmpretrain')

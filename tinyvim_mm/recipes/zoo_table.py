@@ -11,13 +11,9 @@ _COSTS = ('Parameters (M)', 'GMACs without the scan', 'GMACs with the scan', 'Im
 
 
 def published_table(metafiles: Sequence[Mapping[str, Any]]) -> str:
-    """A row for each recipe, with all sizes of its backbone.
+    """A row of Markdown for each recipe, with all sizes of its backbone.
 
-    Args:
-        metafiles: Their contents. The order of their collections is that of the rows.
-
-    Returns:
-        Markdown: configs, data, published and measured scores, without a line break at the end.
+    The order of the collections in ``metafiles``, which are their contents, is that of the rows.
     """
     collections = {c['Name']: c for content in metafiles for c in content['Collections']}
     papers = list(dict.fromkeys(c['Paper']['URL'] for c in collections.values()))

@@ -22,9 +22,6 @@ def changes_from_recipe(log: TrainingLog) -> Optional[List[str]]:
     Paths count as the same where their last part is, since data and weights lie
     elsewhere on each machine.
 
-    Args:
-        log: Of the training.
-
     Returns:
         Dotted keys with the training's values; ``None`` if the project has no
         config of that name.

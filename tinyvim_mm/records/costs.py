@@ -1,9 +1,8 @@
 """What a training costs on other numbers of devices than it was measured on."""
 
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import List, NamedTuple, Optional, Sequence, Union
 
 from ..core import tables
 from ..core.compat import apply as apply_compat
@@ -65,7 +64,8 @@ def estimate_cost(
             rows.append([number, note, *[''] * (len(head) - 2)])
             continue
         share = efficiency if number > found.devices else 1.0
-        time = hours(schedule, speed, number, share)
+        seconds = schedule.epochs * schedule.images / (speed.images * number * share)
+        time = seconds / 3600
         steps = schedule.steps(each * number)
         rows.append([number, each, f'{steps:,}', f'{time:,.1f}', f'{time * number:,.1f}'])
         if price_per_gpu_hour is not None:
@@ -75,15 +75,10 @@ def estimate_cost(
     return '\n'.join([*_measured(found, speed, schedule), '', *table, '', *assumptions])
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What a log says of a step.
+class Speed(NamedTuple):
+    """Medians of a log: seconds of a step, and of waiting for its data.
 
-    Attributes:
-        seconds: Median of a step.
-        waiting: Median of the seconds of it that the data were waited for.
-        records: Number of records behind the medians.
-        images: Images a second on one device.
+    ``records`` is the number of records behind them, ``images`` those of a second on one device.
     """
 
     seconds: float
@@ -93,11 +88,7 @@ class Speed:
 
 
 def measure(log: TrainingLog) -> Speed:
-    """Take the time of a step from a log, without the first record, which warms up.
-
-    Raises:
-        UsageError: There are no times in it.
-    """
+    """Take the time of a step from a log, without the first record, which warms up."""
     timed = [record for record in log.records if 'time' in record]
     timed = timed[1:] or timed
     if not timed or 'batch_size' not in log.cfg.train_dataloader:
@@ -107,15 +98,10 @@ def measure(log: TrainingLog) -> Speed:
     return Speed(seconds, waiting, len(timed), log.batch_size / seconds)
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """What a training has to do.
+class Schedule(NamedTuple):
+    """What a training has to do: epochs (1 where iterations count), and images in each.
 
-    Attributes:
-        epochs: How often it goes over the data; 1 of a training that counts iterations.
-        images: Images that are read in one of them.
-        batch: Images of a step over all devices.
-        words: How the number of images comes about.
+    ``batch`` are the images of a step over all devices; ``words`` say it for the reader.
     """
 
     epochs: int
@@ -129,15 +115,10 @@ class Schedule:
 
 
 def schedule_of(log: TrainingLog, config: Optional[str], images: Optional[int]) -> Schedule:
-    """The schedule whose cost is asked for.
-
-    Args:
-        log: Of the measured training.
-        config: Name or path of another config, or ``None``.
-        images: Images of an epoch, or ``None``.
+    """The schedule of another config, or of the measured training.
 
     Raises:
-        UsageError: The schedule or the size of an epoch does not follow from these.
+        UsageError: It does not follow from these, or the size of an epoch.
     """
     cfg, of_log = log.cfg, True
     path = find_config(config) if config else recipe_of(log) if log.on_sample else None
@@ -166,18 +147,6 @@ def schedule_of(log: TrainingLog, config: Optional[str], images: Optional[int]) 
     return Schedule(epochs, images, batch, f'{epochs} epochs of {images:,} images')
 
 
-def hours(schedule: Schedule, speed: Speed, devices: int, share: float) -> float:
-    """Time of a training.
-
-    Args:
-        schedule: What has to be done.
-        speed: What one device does.
-        devices: How many there are.
-        share: Of the measured throughput that each of them has.
-    """
-    return schedule.epochs * schedule.images / (speed.images * devices * share) / 3600
-
-
 def _measured(log: TrainingLog, speed: Speed, schedule: Schedule) -> List[str]:
     lines = [
         f'measured: {log.name} on {log.devices} x {log.device}, {log.batch_size} images each: '
@@ -188,20 +157,15 @@ def _measured(log: TrainingLog, speed: Speed, schedule: Schedule) -> List[str]:
     if log.device == 'CPU':
         lines.insert(0, 'MEASURED ON A CPU: these are hours of such CPUs, and tell nothing of GPUs')
     if log.on_sample:
-        lines.insert(
-            0,
-            'MEASURED WITH --sample: its images are smaller than those of the recipe, whose steps '
-            'take longer',
-        )
+        warning = 'its images are smaller than those of the recipe, whose steps take longer'
+        lines.insert(0, f'MEASURED WITH --sample: {warning}')
     return lines
 
 
 def _assumptions(schedule: Schedule, efficiency: float, batch_per_gpu: Optional[int]) -> List[str]:
-    scaling = (
-        'the throughput of a device does not depend on their number (--efficiency)'
-        if efficiency == 1
-        else f'with more devices than measured, each has {efficiency:g} of its throughput'
-    )
+    scaling = 'the throughput of a device does not depend on their number (--efficiency)'
+    if efficiency != 1:
+        scaling = f'with more devices than measured, each has {efficiency:g} of its throughput'
     lines = [
         'assumed:',
         f'- {scaling}',

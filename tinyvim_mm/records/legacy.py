@@ -13,10 +13,7 @@ from .scalars import read_validations
 
 
 def read_log_text(run: Path) -> RunRecord:
-    """What the log of a run tells; the fields that it does not tell have their defaults.
-
-    Args:
-        run: Folder of the run.
+    """What the log in the folder of a run tells; other fields have their defaults.
 
     Raises:
         ValueError: The log cannot be read, or does not begin as mmengine begins one.

@@ -13,6 +13,7 @@ from ..core.paths import file_sha256, shown
 from ..recipes import metafiles
 from .changes import changes_from_recipe, recipe_of
 from .run_record import FINISHED
+from .scalars import Record
 from .training_log import LogError, TrainingLog, read_log
 
 FORMATS = {'.md': 'markdown', '.csv': 'csv', '.json': 'json'}
@@ -90,9 +91,8 @@ def collect(
     rows = [row for row, _ in found]
     text = render(rows, format)
     if out:
-        out = Path(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding='utf-8')
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(text, encoding='utf-8')
         print(f'Written: {shown(out)}')
     else:
         print(text, end='')
@@ -133,8 +133,12 @@ def _read_scores(log: TrainingLog, row: Row) -> None:
     scores = log.toolbox.SCORES
     kept = [s for s in scores if any(s.key in record for record in log.validations)]
     if kept:
-        main_score = kept[0]
-        best = max(log.validations, key=lambda r: _rank(r.get(main_score.key)))
+
+        def rank(record: Record) -> float:
+            value = record.get(kept[0].key, math.nan)
+            return -math.inf if math.isnan(value) else value
+
+        best = max(log.validations, key=rank)
         row.best_at = int(best['step'])
         for target, record in ((row.last, log.validations[-1]), (row.best, best)):
             target.update({s.metric: record.get(s.key, math.nan) * s.scale for s in kept})
@@ -149,10 +153,6 @@ def _read_scores(log: TrainingLog, row: Row) -> None:
             raise LogError(f'{file} is no report of a sample run: {error!r}') from error
 
 
-def _rank(value: Optional[float]) -> float:
-    return -math.inf if value is None or math.isnan(value) else value
-
-
 def _last_checkpoint(work_dir: Path) -> Optional[Path]:
     pointer = work_dir / 'last_checkpoint'
     if not pointer.is_file():
@@ -163,12 +163,7 @@ def _last_checkpoint(work_dir: Path) -> Optional[Path]:
 
 
 def render(rows: Sequence[Row], name: str) -> str:
-    """The table as text.
-
-    Args:
-        rows: In the order of the table.
-        name: ``'markdown'``, ``'csv'`` or ``'json'``.
-    """
+    """The table as text, in one of :data:`FORMATS`."""
     if name == 'json':
         content = [asdict(row) for row in rows]
         for row in content:
@@ -183,13 +178,12 @@ def render(rows: Sequence[Row], name: str) -> str:
 
 
 def _cells(row: Row) -> Dict[str, str]:
-    best = f'{_words(row.best)} (at {row.best_at})' if row.best else ''
     return {
         'config': row.config or row.work_dir,
         'state': row.state,
         'trained': row.trained,
         'last score': _words(row.last),
-        'best score': best,
+        'best score': f'{_words(row.best)} (at {row.best_at})' if row.best else '',
         'hours': '' if row.hours is None else f'{row.hours:.2f}',
         'checkpoint': f'{row.checkpoint} (sha256 {row.sha256})' if row.checkpoint else '',
         'device': row.device,

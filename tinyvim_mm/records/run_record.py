@@ -62,16 +62,12 @@ class RunRecord:
             OSError: The file cannot be written.
         """
         part = Path(folder) / f'.{FILE}.part'
-        text = json.dumps(asdict(self), indent=2, default=str)
-        part.write_text(text + '\n', encoding='utf-8')
+        part.write_text(json.dumps(asdict(self), indent=2, default=str) + '\n', encoding='utf-8')
         put_in_place(part, Path(folder) / FILE)
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read the record of a run.
-
-    Args:
-        folder: Of the run; it holds a ``run.json``.
+    """Read the record in the folder of a run.
 
     Raises:
         ValueError: The file is damaged, or of another schema; the message names it.
@@ -101,7 +97,6 @@ def read_record(folder: Path) -> RunRecord:
 
 def _types(hint: Any) -> tuple:
     """Types of the values that a type hint allows in JSON."""
-    if hint is float:
-        return (int, float)
     hints = get_args(hint) if get_origin(hint) is Union else (hint,)
-    return tuple(get_origin(each) or each for each in hints)
+    types = tuple(get_origin(each) or each for each in hints)
+    return (*types, int) if float in types else types

@@ -12,9 +12,6 @@ Record = Dict[str, float]
 def read_scalars(file: Union[str, Path]) -> List[Record]:
     """Training records of one ``vis_data/scalars.json`` of mmengine's LocalVisBackend.
 
-    Args:
-        file: One JSON object a line.
-
     Returns:
         Those that hold a ``loss``, in order; each has ``step`` and ``lr`` too. A last
         line that is cut off is left out, with a warning.
@@ -26,23 +23,12 @@ def read_scalars(file: Union[str, Path]) -> List[Record]:
 
 
 def read_validations(file: Union[str, Path]) -> List[Record]:
-    """Metrics of one ``vis_data/scalars.json``.
+    """Metrics of the validations in such a file, see :func:`read_scalars`.
 
-    Args:
-        file: See :func:`read_scalars`.
-
-    Returns:
-        One record for each validation, in order, with its ``step``: the epoch, or
-        the iteration of a training that counts iterations.
-
-    Raises:
-        ValueError: A line is no JSON object; the message names it.
+    ``step`` is the epoch, or the iteration of a training that counts iterations.
     """
-    return [
-        record
-        for record in _read_lines(file)
-        if 'loss' not in record and set(record) - {'step', 'time', 'data_time'}
-    ]
+    others = {'step', 'time', 'data_time'}
+    return [record for record in _read_lines(file) if 'loss' not in record and set(record) - others]
 
 
 def _read_lines(file: Union[str, Path]) -> List[Record]:

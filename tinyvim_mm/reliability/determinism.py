@@ -1,5 +1,6 @@
 """Train twice with the same seed and compare every loss and weight, bit by bit."""
 
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Dict, List, Sequence, Union
@@ -38,18 +39,14 @@ def check_determinism(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        same = [
-            _check(folder, toolbox, steps, number) for toolbox in toolboxes for number in threads
-        ]
-    return all(same)
+        runs = itertools.product(toolboxes, threads)
+        return all([_check(folder, toolbox, steps, number) for toolbox, number in runs])
 
 
 def losses(work_dir: Path) -> List[Dict[str, float]]:
     """All losses of each step of a training that logged every step."""
-    return [
-        {name: value for name, value in record.items() if 'loss' in name}
-        for record in read_training(work_dir)
-    ]
+    records = read_training(work_dir)
+    return [{name: r[name] for name in r if 'loss' in name} for r in records]
 
 
 def weights(work_dir: Path) -> dict:
@@ -66,11 +63,8 @@ def _check(folder: Path, toolbox: str, steps: int, threads: int) -> bool:
         command = small.command(work_dir, -(-steps // small.steps))
         run(command, work_dir.with_suffix('.log'), threads)
     first, second = (losses(work_dir) for work_dir in work_dirs)
-    wrong = [
-        number
-        for number, pair in enumerate(zip(first, second, strict=True), 1)
-        if pair[0] != pair[1]
-    ]
+    pairs = enumerate(zip(first, second, strict=True), 1)
+    wrong = [number for number, (one, other) in pairs if one != other]
     tensors = weights(work_dirs[0])
     changed = list(differences(tensors, weights(work_dirs[1])))
     print(

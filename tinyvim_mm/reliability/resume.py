@@ -11,9 +11,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import torch
 
@@ -29,14 +28,11 @@ _PATIENCE_S = 600
 _COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
 
 
-@dataclass
-class Kill:
+class Kill(NamedTuple):
     """What one kill found.
 
-    Attributes:
-        writing: Whether half a checkpoint lay there afterwards.
-        resumed_from: Epoch of the checkpoint that the training had started from, 0 for none.
-        saved: Whole checkpoints that it had saved.
+    Whether half a checkpoint lay there afterwards, the epoch of the checkpoint that the training
+    had started from (0 for none), and how many whole ones it had saved.
     """
 
     writing: bool
@@ -70,11 +66,11 @@ def check_resume(kills: int = 20, seed: int = 0, folder: Union[str, Path, None] 
 
 
 def kill_training(work_dir: Path, epochs: int, while_writing: bool, rng: random.Random) -> Kill:
-    """Start or resume a training and kill it with SIGKILL.
+    """Start a training, or resume it as the kill before left it, and kill it with SIGKILL.
 
     Args:
-        work_dir: As left by the kill before.
-        epochs: Length of the training; it must not come to its end.
+        work_dir: Of the training.
+        epochs: Its length; it must not come to its end.
         while_writing: Kill while a checkpoint is being written, else at a random moment
             after the first step.
         rng: Chooses the moment.
@@ -142,21 +138,18 @@ def _wait_for_moment(
 
 def differences(expected: Any, found: Any, place: str = '') -> Iterator[str]:
     """Places at which two checkpoints are not the same, bit by bit."""
-    if isinstance(expected, torch.Tensor):
+    lists = isinstance(expected, (list, tuple)) and isinstance(found, (list, tuple))
+    if lists and len(expected) == len(found):
+        expected, found = dict(enumerate(expected)), dict(enumerate(found))
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in {**expected, **found}:
+            if key in expected and key in found:
+                yield from differences(expected[key], found[key], f'{place}.{key}')
+            else:
+                yield f'{place}.{key}'
+    elif isinstance(expected, torch.Tensor):
         if not (isinstance(found, torch.Tensor) and torch.equal(expected, found)):
             yield place
-    elif isinstance(expected, dict):
-        for key in {**expected, **(found if isinstance(found, dict) else {})}:
-            if not isinstance(found, dict) or key not in expected or key not in found:
-                yield f'{place}.{key}'
-            else:
-                yield from differences(expected[key], found[key], f'{place}.{key}')
-    elif isinstance(expected, (list, tuple)):
-        if not isinstance(found, (list, tuple)) or len(expected) != len(found):
-            yield place
-        else:
-            for number, pair in enumerate(zip(expected, found, strict=True)):
-                yield from differences(*pair, f'{place}.{number}')
     elif expected != found:
         yield place
 

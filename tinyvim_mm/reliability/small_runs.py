@@ -3,38 +3,35 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from ..core.paths import PROJECT_ROOT
 
 _EVERY_STEP = ('default_hooks.logger.interval=1', 'log_processor.window_size=1')
 
 
-@dataclass(frozen=True)
-class SmallRun:
+class SmallRun(NamedTuple):
     """One toolbox's recipe with fewer and smaller pictures.
 
-    Attributes:
-        config: Its name.
-        options: For ``--cfg-options``, after ``--sample``.
-        length: Option that sets how long it trains, to be formatted with ``n``.
-        steps: Steps in one unit of ``n``.
+    ``options`` follow ``--sample``; ``length`` is the one that says how long it trains, in units
+    of ``steps`` steps.
     """
 
     config: str
-    options: Tuple[str, ...]
     length: str
     steps: int
+    options: Tuple[str, ...]
 
-    def command(self, work_dir: Path, n: int, options: Sequence[str] = ()) -> List[str]:
-        """The training's command line."""
-        length = self.length.format(n=n)
-        return [
-            *(sys.executable, str(PROJECT_ROOT / 'tools' / 'train.py'), self.config, '--sample'),
-            *('--work-dir', str(work_dir), '--cfg-options', *self.options, length, *options),
-        ]
+    def settings(self, n: int) -> List[str]:
+        """What ``--cfg-options`` gets for a training of ``n`` units."""
+        return [*self.options, *_EVERY_STEP, f'{self.length}={n}']
+
+    def command(self, work_dir: Path, n: int) -> List[str]:
+        """The command line of a training of ``n`` units."""
+        tool = str(PROJECT_ROOT / 'tools' / 'train.py')
+        command = [sys.executable, tool, self.config, '--sample', '--work-dir', str(work_dir)]
+        return [*command, '--cfg-options', *self.settings(n)]
 
 
 #: By toolbox. Of the classifier's recipe the moving average of the weights and the
@@ -42,6 +39,8 @@ class SmallRun:
 SMALL_RUNS: Dict[str, SmallRun] = {
     'mmdet': SmallRun(
         'mask_rcnn_tinyvim_s_1x_coco',
+        'train_cfg.max_epochs',
+        2,
         (
             'train_dataloader.dataset.dataset.pipeline.2.scale=(96,64)',
             'train_dataloader.dataset.dataset.indices=4',
@@ -54,13 +53,12 @@ SMALL_RUNS: Dict[str, SmallRun] = {
             'test_dataloader.dataset.pipeline.1.scale=(96,64)',
             'test_dataloader.dataset.indices=1',
             'default_hooks.checkpoint.interval=1000',
-            *_EVERY_STEP,
         ),
-        'train_cfg.max_epochs={n}',
-        2,
     ),
     'mmseg': SmallRun(
         'fpn_tinyvim_s_40k_ade20k',
+        'train_cfg.max_iters',
+        1,
         (
             'train_dataloader.dataset.pipeline.2.scale=(128,64)',
             'train_dataloader.dataset.pipeline.3.crop_size=(64,64)',
@@ -69,13 +67,12 @@ SMALL_RUNS: Dict[str, SmallRun] = {
             'test_dataloader.dataset.pipeline.1.scale=(128,64)',
             'test_dataloader.dataset.indices=1',
             'default_hooks.checkpoint.interval=1000',
-            *_EVERY_STEP,
         ),
-        'train_cfg.max_iters={n}',
-        1,
     ),
     'mmpretrain': SmallRun(
         'tinyvim_s_300e_in1k',
+        'train_cfg.max_epochs',
+        2,
         (
             'train_dataloader.dataset.pipeline.1.scale=64',
             'train_dataloader.dataset.indices=4',
@@ -85,21 +82,13 @@ SMALL_RUNS: Dict[str, SmallRun] = {
             'test_dataloader.dataset.indices=1',
             'param_scheduler.1.end=30',
             'default_hooks.checkpoint.interval=1',
-            *_EVERY_STEP,
         ),
-        'train_cfg.max_epochs={n}',
-        2,
     ),
 }
 
 
 def run(command: Sequence[str], log: Path, threads: int = 0) -> None:
-    """Run a training to its end.
-
-    Args:
-        command: See :meth:`SmallRun.command`.
-        log: File for what it prints.
-        threads: Of torch's operators; 0 leaves the choice to torch.
+    """Run a training to its end; see :func:`environment` for ``threads``.
 
     Raises:
         RuntimeError: It failed; the message ends with what it printed last.
@@ -114,8 +103,6 @@ def run(command: Sequence[str], log: Path, threads: int = 0) -> None:
 
 
 def environment(threads: int = 0) -> Dict[str, str]:
-    """Environment for a training, with the number of threads where one is given."""
-    env = dict(os.environ)
-    if threads:
-        env.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-    return env
+    """Environment for a training; 0 leaves the number of threads to torch."""
+    names = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS') if threads else ()
+    return {**os.environ, **dict.fromkeys(names, str(threads))}

@@ -1,7 +1,7 @@
 """``--detect-anomaly``: which layer was the first to compute something that is not finite."""
 
 from functools import partial
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -38,8 +38,6 @@ class AnomalyHook(Hook):
         self._last_finite = 'the loss'
         self._reported_at = -1
 
-    # -- mmengine's points in time ------------------------------------------------
-
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for name, module in model.named_modules():
@@ -63,23 +61,21 @@ class AnomalyHook(Hook):
             handle.remove()
         self._handles.clear()
 
-    # -- checks ---------------------------------------------------------------------
-
     def _check_output(
         self, runner: Runner, name: str, module: nn.Module, args: tuple, kwargs: dict, output: Any
     ) -> None:
         if not self._active:
             return
         for label, tensor in _tensors(output):
-            place = _place(name, module) + (f', {label}' if label else '')
+            place = f'{name or "the model"} ({type(module).__name__})'
+            place += f', {label}' if label else ''
             if not tensor.isfinite().all():
                 lines = [f'the output of {place} is not finite: {describe(tensor)}']
                 lines += _origin(module, [*_tensors(args), *_tensors(kwargs)])
                 raise AnomalyError(self._message(runner, lines))
             if tensor.requires_grad:
-                tensor.register_hook(
-                    partial(self._check_gradient, runner, f'the output of {place}')
-                )
+                hook = partial(self._check_gradient, runner, f'the output of {place}')
+                tensor.register_hook(hook)
 
     def _check_gradient(self, runner: Runner, what: str, gradient: Tensor) -> None:
         if not self._active:
@@ -126,11 +122,9 @@ def describe(tensor: Tensor) -> str:
 def _origin(module: nn.Module, inputs: List[Tuple[str, Tensor]]) -> List[str]:
     """What the module computed from, and what that says."""
     lines = [f'input: {describe(tensor)}' for _, tensor in inputs[:_MAX_SHOWN]]
-    own: Dict[str, Tensor] = dict(module.named_parameters())
-    own.update(module.named_buffers())
     damaged = [
         f'{key}: {describe(value)}'
-        for key, value in own.items()
+        for key, value in [*module.named_parameters(), *module.named_buffers()]
         if value.is_floating_point() and not value.isfinite().all()
     ]
     if damaged:
@@ -150,10 +144,6 @@ def _origin(module: nn.Module, inputs: List[Tuple[str, Tensor]]) -> List[str]:
             'it divides by zero'
         )
     return lines
-
-
-def _place(name: str, module: nn.Module) -> str:
-    return f'{name or "the model"} ({type(module).__name__})'
 
 
 def _tensors(value: Any, label: str = '') -> Iterator[Tuple[str, Tensor]]:

@@ -3,16 +3,14 @@
 import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import Dict, List, Optional
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 
 from ..core.errors import CheckpointError, UsageError
 from ..weights.files import load_file
-
-if TYPE_CHECKING:
-    from mmengine.runner import Runner
 
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 _ZIP = b'PK'
@@ -25,7 +23,7 @@ class KeepingCheckpointHook(CheckpointHook):
     while it saves has none left. The same holds for the best one (``save_best``).
     """
 
-    def _save_checkpoint_with_step(self, runner: 'Runner', step: int, meta: Dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: Dict) -> None:
         outdated: List[int] = []
         if self.max_keep_ckpts > 0 and list(self.keep_ckpt_ids)[-1:] != [step]:
             kept = [*self.keep_ckpt_ids, step]
@@ -39,7 +37,7 @@ class KeepingCheckpointHook(CheckpointHook):
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
 
-    def _save_best_checkpoint(self, runner: 'Runner', metrics: Dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: Dict) -> None:
         if not self.save_best:
             return
         before = self._best()
@@ -76,8 +74,7 @@ def latest_checkpoint(work_dir: str, trust: bool = False) -> Optional[str]:
         work_dir: Its ``last_checkpoint`` names the latest. Where that is absent or
             damaged, the others are tried, those with the largest number first;
             what is wrong with it is printed.
-        trust: Let a checkpoint execute code, see
-            :func:`tinyvim_mm.weights.files.load_file`.
+        trust: Let a checkpoint execute code.
 
     Returns:
         A path, an address that mmengine may check, or ``None`` where no training
@@ -114,8 +111,7 @@ def latest_checkpoint(work_dir: str, trust: bool = False) -> Optional[str]:
         faults.append(f'{file} {fault}')
     if faults:
         raise UsageError(
-            f'--resume: no checkpoint in {work_dir} is whole:\n  '
-            + '\n  '.join(faults)
+            '\n  '.join([f'--resume: no checkpoint in {work_dir} is whole:', *faults])
             + '\nName one of another folder (--resume FILE), or train from the start without '
             '--resume'
         )

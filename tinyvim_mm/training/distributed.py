@@ -1,30 +1,25 @@
 """Training on several devices: process groups on a CPU, and what shards a model."""
 
 import os
-from typing import TYPE_CHECKING
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import distributed
 
 from ..core import environment
 from ..core.errors import MachineError, UsageError
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
-
-def prepare_launcher(cfg: 'Config', launcher: str) -> None:
-    """Let a config run under a launcher.
+def prepare_launcher(cfg: Config, launcher: str) -> None:
+    """Let a config run under one of mmengine's launchers: none, pytorch, slurm, mpi.
 
     On a machine with an accelerator mmengine does it all. Without one it fails,
     because it chooses a CUDA device for each process; there the processes of
     ``--launcher pytorch`` are connected here, by gloo, and their batch norms stay plain
     ones, which is enough to try a distributed training on a CPU.
 
-    Args:
-        cfg: Changed in place.
-        launcher: One of mmengine's: ``none``, ``pytorch``, ``slurm``, ``mpi``.
-
     Raises:
-        UsageError: The launcher does not work on this machine, or the tool was
-            not started by it.
+        UsageError: The launcher does not work on this machine, or did not start the tool.
     """
     cfg.launcher = launcher
     if launcher == 'pytorch' and 'WORLD_SIZE' not in os.environ:
@@ -44,10 +39,7 @@ def prepare_launcher(cfg: 'Config', launcher: str) -> None:
     _connect_cpu_processes(cfg)
 
 
-def _connect_cpu_processes(cfg: 'Config') -> None:
-    from mmengine.logging import print_log
-    from torch import distributed
-
+def _connect_cpu_processes(cfg: Config) -> None:
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')
     # mmengine would give the model to the CUDA device of the process's number.

@@ -1,8 +1,9 @@
 """Evaluation of a checkpoint with the metrics of its toolbox."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
+from typing import Any, Dict, Mapping, Optional, Union
 
+from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
@@ -16,9 +17,6 @@ from .fit import FitHook
 from .hooks import log_scan_backend
 from .report import report_test
 from .runner import ToolRunner
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
 
 def evaluate(
@@ -41,13 +39,13 @@ def evaluate(
 ) -> Optional[Dict[str, Any]]:
     """Evaluate on the config's test data; with ``sample`` also draw.
 
+    Arguments that are not described here are those of :func:`~tinyvim_mm.training.train`.
+
     Args:
         config: Path of a config, or name of one of the project's.
         checkpoint: File with the weights of the whole model.
-        work_dir: Folder for the log; see :func:`~tinyvim_mm.training.train`.
+        work_dir: Folder for the log.
         sample: Evaluate on the photographs shipped with the project.
-        options: Settings of the config to change: dotted keys to values.
-        data_root: Folder that stands for ``data/`` in the config's paths.
         deploy: Re-parameterise the model once its weights are loaded.
         on_bad_sample: ``'stop'``; ``'skip'`` is refused, because scores over fewer
             pictures compare with no others.
@@ -55,17 +53,12 @@ def evaluate(
         show: Show predictions in a window.
         show_dir: Folder for pictures of the predictions.
         wait_time: Seconds for each window.
-        trust_checkpoint: Let the checkpoint execute code.
-        launcher: mmengine's: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-        command: How the user called this, for messages.
 
     Returns:
         What the toolbox's metrics return, ``None`` with ``sample``.
 
     Raises:
-        UsageError: Something that the user can cure; the message says how.
-        CheckpointError: The checkpoint cannot be read or does not fit.
-        MissingPackageError: A package that the config needs is missing.
+        UsageError, CheckpointError, MissingPackageError: As from ``train``.
 
     Example:
         >>> from tinyvim_mm.training import evaluate
@@ -80,15 +73,7 @@ def evaluate(
             'has compare with no others. To leave pictures out, take them out of the annotation '
             'file or folder'
         )
-    cfg = prepare_config(
-        config,
-        sample=sample,
-        data_root=data_root,
-        options=options,
-        launcher=launcher,
-        work_dir=work_dir,
-        trust_checkpoint=trust_checkpoint,
-    )
+    cfg = prepare_config(config, work_dir, sample, options, data_root, launcher, trust_checkpoint)
     cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
     if show or show_dir:
         _draw_predictions(cfg, str(config), show, show_dir, wait_time)
@@ -125,7 +110,7 @@ class _DeployHook(Hook):
 
 
 def _draw_predictions(
-    cfg: 'Config', config: str, show: bool, show_dir: Optional[str], wait_time: float
+    cfg: Config, config: str, show: bool, show_dir: Optional[str], wait_time: float
 ) -> None:
     """Switch on the visualization hook, which each toolbox configures in its own way."""
     hook = cfg.get('default_hooks', {}).get('visualization')

@@ -4,10 +4,11 @@ mmengine loads what fits, and writes the rest into its log, so that a model that
 random would be evaluated.
 """
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping
+from typing import Any, Dict, Mapping
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from torch import Tensor
 
 from ..conversion.keys import recognise
@@ -15,9 +16,6 @@ from ..core.errors import CheckpointError
 from ..weights.files import Checkpoint, refuse_not_finite
 from ..weights.keys import extract_state_dict
 from ..weights.load import Policy, load_into
-
-if TYPE_CHECKING:
-    from mmengine.runner import Runner
 
 _OTHER_CONFIG = 'Name the config that the file was trained with'
 _BACKBONE_ONLY = (
@@ -43,13 +41,8 @@ class FitHook(Hook):
     def __init__(self, partial: bool) -> None:
         self.partial = partial
 
-    def after_load_checkpoint(self, runner: 'Runner', checkpoint: Dict[str, Any]) -> None:
-        """Look at what was read, and at what the model makes of it.
-
-        Raises:
-            CheckpointError: It does not fit, holds values that are not finite, or is to
-                be resumed and is no state of a training.
-        """
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
+        """Raise CheckpointError also for values that are not finite, and half a training state."""
         resume = bool(getattr(runner, '_resume', False))
         file = str(getattr(runner, '_load_from', None) or 'the checkpoint')
         if not isinstance(checkpoint, Mapping) or 'state_dict' not in checkpoint:
@@ -67,7 +60,7 @@ class FitHook(Hook):
 
 
 def _check_fit(
-    runner: 'Runner', checkpoint: Dict[str, Any], file: str, resume: bool, start: bool
+    runner: Runner, checkpoint: Dict[str, Any], file: str, resume: bool, start: bool
 ) -> None:
     target = runner.model.module if is_model_wrapper(runner.model) else runner.model
     # What shards the parameters takes part in loading them.
@@ -105,9 +98,7 @@ def _check_names(state: Any, file: str) -> None:
     """Raise unless a state dict is one: tensors by name."""
     extract_state_dict(state, file)
     others = [
-        str(key)
-        for key, value in state.items()
-        if not (isinstance(key, str) and isinstance(value, Tensor))
+        str(k) for k, v in state.items() if not (isinstance(k, str) and isinstance(v, Tensor))
     ]
     if others:
         raise CheckpointError(
@@ -116,12 +107,12 @@ def _check_names(state: Any, file: str) -> None:
         )
 
 
-def _check_training_state(runner: 'Runner', checkpoint: Mapping[str, Any], file: str) -> None:
+def _check_training_state(runner: Runner, checkpoint: Mapping[str, Any], file: str) -> None:
     """Raise unless a training can go on from a checkpoint as if it had not been stopped."""
     meta = checkpoint.get('meta') or {}
-    wanted = ['optimizer', 'message_hub'] + ['param_schedulers'] * bool(
-        runner.cfg.get('param_scheduler')
-    )
+    wanted = ['optimizer', 'message_hub']
+    if runner.cfg.get('param_scheduler'):
+        wanted.append('param_schedulers')
     absent = [key for key in wanted if key not in checkpoint]
     absent += [f'meta.{key}' for key in ('epoch', 'iter') if key not in meta]
     if absent:
@@ -132,7 +123,7 @@ def _check_training_state(runner: 'Runner', checkpoint: Mapping[str, Any], file:
         )
 
 
-def _check_average(runner: 'Runner', checkpoint: Mapping[str, Any], file: str) -> None:
+def _check_average(runner: Runner, checkpoint: Mapping[str, Any], file: str) -> None:
     """Raise unless the moving average in a checkpoint is of the same model."""
     averaging = any(isinstance(hook, EMAHook) for hook in runner.hooks)
     average = checkpoint.get('ema_state_dict')
@@ -144,12 +135,9 @@ def _check_average(runner: 'Runner', checkpoint: Mapping[str, Any], file: str) -
             'has not: the training goes on from the average'
         )
         return
-    shapes = {
-        key[len('module.') :]: tuple(value.shape)
-        for key, value in average.items()
-        if key.startswith('module.')
-    }
-    expected = {key: tuple(value.shape) for key, value in checkpoint['state_dict'].items()}
+    prefix = 'module.'
+    shapes = {k[len(prefix) :]: v.shape for k, v in average.items() if k.startswith(prefix)}
+    expected = {key: value.shape for key, value in checkpoint['state_dict'].items()}
     if shapes != expected:
         others = sorted(dict(shapes.items() ^ expected.items()))
         raise CheckpointError(

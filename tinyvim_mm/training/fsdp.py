@@ -13,11 +13,7 @@ class ResumableFSDPStrategy(FSDPStrategy):
     """
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load what ``optim_state_dict`` returned.
-
-        Args:
-            state_dict: Of the whole optimizer, keyed by the names of the parameters.
-        """
+        """Load what ``optim_state_dict`` returned: the whole, keyed by names of parameters."""
         optimizer = self.optim_wrapper.optimizer
         self.optim_wrapper.load_state_dict(
             FullyShardedDataParallel.optim_state_dict_to_load(self.model, optimizer, state_dict)

@@ -1,7 +1,8 @@
 """Hooks of mmengine's Runner that the tools add."""
 
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import Any, Dict, List
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 from torch import nn
@@ -11,58 +12,50 @@ from ..models.layers import SS2D
 from ..ops import describe_choice
 from ..version import __version__
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
-
 
 class LogHook(Hook):
     """Log the versions of packages, and which implementation of the scan runs."""
 
     def before_train(self, runner: Runner) -> None:
         # Not earlier: with a strategy, the runner builds its model when it trains.
-        log_packages(runner)
+        versions = package_versions(runner.cfg).items()
+        packages = ', '.join(f'{name} {version}' for name, version in versions)
+        runner.logger.info(f'packages: {packages}')
         log_scan_backend(runner)
 
 
-class EpochSeedHook(Hook):
+class _SeedHook(Hook):
+    # Before every hook that may draw a random number.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def _set(self, number: int) -> None:
+        set_random_seed((self.seed + number) % 2**32, diff_rank_seed=True)
+
+
+class EpochSeedHook(_SeedHook):
     """Seed all random numbers anew at each epoch, from the run's seed and the epoch.
 
     mmengine stores no state of the random generators in a checkpoint. Without this hook, a
     resumed run would draw other samples and augmentations than a training that was not
     interrupted; with it, it draws the same, and its weights are the same bit by bit on a CPU.
     It needs data that are loaded in the main process, or by workers that do not persist.
-
-    Args:
-        seed: The run's seed.
     """
 
-    # Before every hook that may draw a random number.
-    priority = 'VERY_HIGH'
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
     def before_train_epoch(self, runner: Runner) -> None:
-        set_random_seed((self.seed + 1000 * runner.epoch) % 2**32, diff_rank_seed=True)
+        self._set(1000 * runner.epoch)
 
 
-class IterationSeedHook(Hook):
+class IterationSeedHook(_SeedHook):
     """Seed all random numbers anew at each iteration, from the run's seed and the iteration.
 
     This is :class:`EpochSeedHook` for trainings that count iterations. It needs data that
     are loaded in the main process. mmengine 0.10.7 loads all earlier batches again when it
     resumes; there, the first batch after that is augmented in another way than in a training
     that was not interrupted.
-
-    Args:
-        seed: The run's seed.
     """
-
-    # Before every hook that may draw a random number.
-    priority = 'VERY_HIGH'
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
 
     def before_train_epoch(self, runner: Runner) -> None:
         # Called once; the first batch is loaded after it.
@@ -77,15 +70,6 @@ class IterationSeedHook(Hook):
         # The iteration is counted after this; then the next batch is loaded.
         self._set(2 * (runner.iter + 1))
 
-    def _set(self, number: int) -> None:
-        set_random_seed((self.seed + number) % 2**32, diff_rank_seed=True)
-
-
-def log_packages(runner: Runner) -> None:
-    """Say in one line which versions the run uses."""
-    versions = package_versions(runner.cfg).items()
-    runner.logger.info(f'packages: {", ".join(f"{name} {version}" for name, version in versions)}')
-
 
 def log_scan_backend(runner: Runner) -> None:
     """Say in one line which implementation of the scan the run uses."""
@@ -93,7 +77,7 @@ def log_scan_backend(runner: Runner) -> None:
         runner.logger.info(f'scan backend: {choice}')
 
 
-def package_versions(cfg: 'Config') -> Dict[str, str]:
+def package_versions(cfg: Config) -> Dict[str, str]:
     """Versions of this package and of those that a config needs."""
     names = [name for name in ('torch', 'mmengine', 'mmcv', cfg.get('default_scope')) if name]
     versions = {name: str(environment.package_state(name).version) for name in names}

@@ -26,10 +26,8 @@ class RunRecordHook(Hook):
     The main process writes it at the start, with each checkpoint, validation and epoch, at
     least once a minute, and at the end, for which the training runs in :meth:`keeping`.
 
-    Args:
-        config: The config as the user gave it.
-        sample: Whether ``--sample`` changed it.
-        options: What ``--cfg-options`` changed.
+    The arguments are the config as the user gave it, whether ``--sample`` changed it, and what
+    ``--cfg-options`` did.
     """
 
     # After the hook that saves checkpoints, to see what it saved.

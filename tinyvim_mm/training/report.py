@@ -1,25 +1,20 @@
-"""What a sample run ends with: scores, pictures, and how to read them.
-
-The entry points load this module after they checked the packages that it needs.
-"""
+"""What a sample run ends with: scores, pictures, and how to read them."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from ..core.paths import shown
 from ..records.scalars import Record, read_training
 from ..toolboxes import Photographs, Toolbox, toolbox_of
 from ..visualization.curves import plot_training
 from ..visualization.sheet import Row, save_sheet
-
-if TYPE_CHECKING:
-    from mmengine.evaluator import BaseMetric
-    from mmengine.runner import Runner
 
 #: How many photographs of each set the sheet shows.
 SEEN_ROWS, UNSEEN_ROWS = 4, 2
@@ -28,14 +23,10 @@ SEEN_ROWS, UNSEEN_ROWS = 4, 2
 Metrics = Dict[str, Dict[str, Any]]
 
 
-def report_training(runner: 'Runner') -> None:
+def report_training(runner: Runner) -> None:
     """Evaluate and draw after a sample training, and print how it went.
 
-    Writes ``predictions.png``, ``loss_curves.png`` and ``metrics.json`` to the
-    work dir.
-
-    Args:
-        runner: After ``train()``.
+    Writes ``predictions.png``, ``loss_curves.png`` and ``metrics.json`` to the work dir.
     """
     metrics, sheet = _evaluate_and_draw(runner)
     if not is_main_process():
@@ -60,7 +51,7 @@ def report_training(runner: 'Runner') -> None:
     print_log('\n' + '\n'.join(lines), logger='current')
 
 
-def _losses(runner: 'Runner', title: str) -> Tuple[Optional[List[float]], Path]:
+def _losses(runner: Runner, title: str) -> Tuple[Optional[List[float]], Path]:
     """Losses of the first and the last tenth of the steps, if any was logged, and their picture."""
     picture = Path(runner.work_dir) / 'loss_curves.png'
     try:
@@ -71,7 +62,7 @@ def _losses(runner: 'Runner', title: str) -> Tuple[Optional[List[float]], Path]:
     return list(first_and_last_loss(records)), picture
 
 
-def report_test(runner: 'Runner', dumps: Sequence['BaseMetric'] = ()) -> None:
+def report_test(runner: Runner, dumps: Sequence[BaseMetric] = ()) -> None:
     """Evaluate a checkpoint on the sample photographs, draw, and print the scores.
 
     Writes ``predictions.png`` and ``metrics.json`` to the work dir.
@@ -94,15 +85,7 @@ def report_test(runner: 'Runner', dumps: Sequence['BaseMetric'] = ()) -> None:
 
 
 def score_lines(toolbox: Toolbox, metrics: Metrics) -> List[str]:
-    """The scores in words.
-
-    Args:
-        toolbox: Whose metrics they are.
-        metrics: Of both sets of photographs.
-
-    Returns:
-        A line for each set.
-    """
+    """The scores of both sets of photographs in words, a line each."""
     return [
         f'{metrics[p.split]["photographs"]} {p.label} ({p.split}): '
         f'{toolbox.score_line(metrics[p.split])}'
@@ -123,9 +106,7 @@ def first_and_last_loss(records: Sequence[Record]) -> Tuple[float, float]:
     return sum(losses[:part]) / part, sum(losses[-part:]) / part
 
 
-def _evaluate_and_draw(
-    runner: 'Runner', dumps: Sequence['BaseMetric'] = ()
-) -> Tuple[Metrics, Path]:
+def _evaluate_and_draw(runner: Runner, dumps: Sequence[BaseMetric] = ()) -> Tuple[Metrics, Path]:
     """Score both sets of photographs, and draw some of each on one sheet."""
     metrics: Metrics = {}
     rows: List[Row] = []
@@ -139,17 +120,14 @@ def _evaluate_and_draw(
         metrics[photographs.split] = dict(photographs=number_read, **runner.test_loop.run())
         if is_main_process():
             rows += _draw_rows(runner, toolbox, photographs, number)
-    title = (
-        f'{_config_name(runner)} on the sample photographs: ground truth (left) and '
-        'prediction (right)'
-    )
     sheet = Path(runner.work_dir) / 'predictions.png'
+    title = 'on the sample photographs: ground truth (left) and prediction (right)'
     if is_main_process():
-        save_sheet(rows, sheet, title, columns=2)
+        save_sheet(rows, sheet, f'{_config_name(runner)} {title}', columns=2)
     return metrics, sheet
 
 
-def _read_photographs(runner: 'Runner', toolbox: Toolbox, photographs: Photographs) -> None:
+def _read_photographs(runner: Runner, toolbox: Toolbox, photographs: Photographs) -> None:
     """Point the runner's test loop, and its evaluator, at one set of photographs."""
     dataloader = runner.cfg.test_dataloader.copy()
     evaluator = runner.cfg.test_evaluator.copy()
@@ -162,18 +140,18 @@ def _read_photographs(runner: 'Runner', toolbox: Toolbox, photographs: Photograp
     runner.visualizer.dataset_meta = loop.dataloader.dataset.metainfo
 
 
-def _schedule(runner: 'Runner') -> str:
+def _schedule(runner: Runner) -> str:
     by_iteration = 'max_iters' in runner.cfg.train_cfg
     return f'{runner.max_iters} iterations' if by_iteration else f'{runner.max_epochs} epochs'
 
 
-def _training_photographs(runner: 'Runner') -> int:
+def _training_photographs(runner: Runner) -> int:
     dataset = runner.train_dataloader.dataset
     return len(dataset) // getattr(dataset, 'times', 1)
 
 
 def _draw_rows(
-    runner: 'Runner', toolbox: Toolbox, photographs: Photographs, number: int
+    runner: Runner, toolbox: Toolbox, photographs: Photographs, number: int
 ) -> List[Row]:
     """Predict on single photographs, and draw the predictions beside the ground truth."""
     loader = runner.test_loop.dataloader
@@ -189,13 +167,11 @@ def _draw_rows(
     return rows
 
 
-def _save(runner: 'Runner', metrics: Metrics, **facts: object) -> None:
+def _save(runner: Runner, metrics: Metrics, **facts: object) -> None:
     content = dict(config=_config_name(runner), **facts, metrics=metrics)
-    file = Path(runner.work_dir) / 'metrics.json'
-    # mmseg's figures are numpy's.
-    text = json.dumps(content, indent=2, default=float)
-    file.write_text(text + '\n', encoding='utf-8')
+    text = json.dumps(content, indent=2, default=float)  # mmseg's figures are numpy's
+    (Path(runner.work_dir) / 'metrics.json').write_text(f'{text}\n', encoding='utf-8')
 
 
-def _config_name(runner: 'Runner') -> str:
+def _config_name(runner: Runner) -> str:
     return Path(runner.cfg.filename).stem

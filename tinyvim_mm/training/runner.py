@@ -31,8 +31,7 @@ class ToolRunner(Runner):
     def skip_bad_samples(self, resumed: bool) -> None:
         """Train without the samples that cannot be used, and list them at the end.
 
-        Args:
-            resumed: The list in the work dir is of this training, and goes on.
+        If ``resumed``, the list in the work dir is of this training, and goes on.
         """
         file = Path(self.work_dir) / SKIPPED_FILES
         if is_main_process() and not resumed:
@@ -44,15 +43,11 @@ class ToolRunner(Runner):
         try:
             return super().train()
         finally:
-            self._list_skipped()
-
-    def _list_skipped(self) -> None:
-        lines = self.skip_log.lines() if self.skip_log and is_main_process() else []
-        if lines:
-            self.logger.warning(
-                f'{len(lines)} samples were skipped, see {shown(self.skip_log.file)}:\n  '
-                + '\n  '.join(line.replace('\t', ': ') for line in lines)
-            )
+            lines = self.skip_log.lines() if self.skip_log and is_main_process() else []
+            if lines:
+                listed = '\n  '.join(line.replace('\t', ': ') for line in lines)
+                file = shown(self.skip_log.file)
+                self.logger.warning(f'{len(lines)} samples were skipped, see {file}:\n  {listed}')
 
     def build_dataloader(  # a static method of the base class, which needs no work dir
         self,
@@ -60,11 +55,7 @@ class ToolRunner(Runner):
         seed: Optional[int] = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Build it around a data set that is looked at, see :func:`guard_samples`.
-
-        Raises:
-            UsageError: The data set is empty.
-        """
+        """Build it around a data set that is looked at, see :func:`guard_samples`."""
         try:
             loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
@@ -97,11 +88,8 @@ class ToolRunner(Runner):
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save under another name, and rename when the file is complete."""
-        remote = '://' in str(out_dir) or any(
-            value is not None
-            for value in (*args[:1], kwargs.get('file_client_args'), kwargs.get('backend_args'))
-        )
-        if remote:
+        backends = [*args[:1], kwargs.get('file_client_args'), kwargs.get('backend_args')]
+        if '://' in str(out_dir) or any(value is not None for value in backends):  # remote
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         part = f'.{filename}.part'

@@ -7,27 +7,20 @@ photographs and a laptop stand in for a data set and eight GPUs; what has to cha
 
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from mmengine.config import Config
 
 from ..core.paths import shown
 from ..toolboxes import toolbox_of
 
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
-
-def apply_sample(cfg: 'Config', config_path: Path) -> None:
-    """Change a config, in place, so that it runs on the shipped photographs.
+def apply_sample(cfg: Config, config_path: Path) -> None:
+    """Let a config as it was loaded from ``config_path`` run on the shipped photographs.
 
     Prints what it changes.
 
-    Args:
-        cfg: A config as it was loaded, before ``--cfg-options``.
-        config_path: Where it came from; for messages.
-
     Raises:
-        UsageError: There are no photographs for this data set, or they are not
-            where a clone has them.
+        UsageError: There are no photographs for this data set, or not where a clone has them.
     """
     heading = f'--sample changes these settings of {shown(config_path)}:'
     for change in toolbox_of(cfg).sample_changes(cfg, config_path):

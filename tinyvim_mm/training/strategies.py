@@ -20,12 +20,13 @@ NAMES = ('ddp', 'fsdp', 'deepspeed')
 def apply_strategy(cfg: 'Config', name: str) -> None:
     """Let mmengine's FlexibleRunner train a config with one of :data:`NAMES`.
 
+    ``ddp`` is what Runner does. ``fsdp`` shards gradients and optimizer state with torch's
+    FullyShardedDataParallel and writes ordinary checkpoints; ``deepspeed`` does it with ZeRO
+    stage 2 and writes folders in DeepSpeed's layout.
+
     Args:
-        cfg: Changed in place, except for ``'ddp'``, which is what Runner does. Its
-            launcher is set, see :func:`tinyvim_mm.training.distributed.prepare_launcher`.
-        name: ``fsdp`` shards gradients and optimizer state with torch's
-            FullyShardedDataParallel and writes ordinary checkpoints; ``deepspeed`` does
-            it with ZeRO stage 2 and writes folders in DeepSpeed's layout.
+        cfg: Changed in place. Its launcher is set, see :func:`.prepare_launcher`.
+        name: One of them.
 
     Raises:
         UsageError: Something in the config, or on this machine, is in the way.
@@ -85,11 +86,9 @@ def _obstacles(cfg: 'Config', name: str) -> Iterator[str]:
         )
     hooks = cfg.get('custom_hooks') or []
     if any(str(hook['type']).endswith('EMAHook') for hook in hooks):
-        cure = (
-            '--cfg-options "custom_hooks=[]" leaves it out'
-            if len(hooks) == 1
-            else 'leave it out of custom_hooks in a config that inherits from this one'
-        )
+        cure = '--cfg-options "custom_hooks=[]" leaves it out'
+        if len(hooks) > 1:
+            cure = 'leave it out of custom_hooks in a config that inherits from this one'
         yield f'EMAHook averages whole parameters: {cure}'
 
 
@@ -107,8 +106,8 @@ def _even_batches(cfg: 'Config') -> None:
     mmengine leaves out of the metrics what was repeated for it.
     """
     for split in ('val', 'test'):
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is not None and 'sampler' in loader:
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if 'sampler' in loader:
             loader.sampler.round_up = True
 
 

@@ -1,8 +1,9 @@
 """Training of a config, from the checks before it to the pictures after a sample run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Union
+from typing import Any, Mapping, Optional, Union
 
+from mmengine.config import Config
 from mmengine.runner._flexible_runner import FlexibleRunner
 
 from ..core import environment
@@ -18,9 +19,6 @@ from .record import RunRecordHook
 from .report import report_training
 from .runner import ToolRunner
 from .strategies import apply_strategy
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
 
 def train(
@@ -75,15 +73,7 @@ def train(
         >>> train('tinyvim_s_300e_in1k', 'work_dirs/try', sample=True)  # doctest: +SKIP
         PosixPath('work_dirs/try')
     """
-    cfg = prepare_config(
-        config,
-        sample=sample,
-        data_root=data_root,
-        options=options,
-        launcher=launcher,
-        work_dir=work_dir,
-        trust_checkpoint=trust_checkpoint,
-    )
+    cfg = prepare_config(config, work_dir, sample, options, data_root, launcher, trust_checkpoint)
     if amp:
         _check_amp()
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -142,7 +132,7 @@ def _check_amp() -> None:
         )
 
 
-def _scale_lr(cfg: 'Config', name: str) -> None:
+def _scale_lr(cfg: Config, name: str) -> None:
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
         raise UsageError(
             f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {name}: the batch '

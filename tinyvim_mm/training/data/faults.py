@@ -1,13 +1,13 @@
 """What can be wrong with the files and labels of one sample.
 
 The toolboxes pass over some of these faults, and report others without the name of the file.
+Each function returns the fault in words, and an empty string where there is none.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict
+from typing import Any, Dict
 
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
+from torch.utils.data import Dataset
 
 _JPEG, _JPEG_SCAN, _JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
 _PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
@@ -16,15 +16,16 @@ _PNG_DEPTH = 24
 # A PNG ends with the name of its last chunk and a checksum of 4 bytes.
 _TAIL = 8
 
+_ROTATED = (
+    '. Height and width are exchanged: a rotation in the EXIF data of the picture, which is '
+    "applied unless LoadImageFromFile has color_type='color_ignore_orientation'"
+)
+
 
 def fault_of_file(path: str) -> str:
-    """What is wrong with a picture's file, without decoding it.
+    """Look at a picture's file without decoding it, which may find more.
 
-    Args:
-        path: Addresses with a scheme are not looked at.
-
-    Returns:
-        Empty if nothing is. A decoder may find more.
+    Addresses with a scheme are not looked at.
     """
     if '://' in path:
         return ''
@@ -57,16 +58,13 @@ def fault_of_file(path: str) -> str:
 
 
 def fault_of_picture(info: Dict[str, Any]) -> str:
-    """What is wrong with a picture that was just loaded.
+    """Look at a picture that was just loaded.
 
     Args:
         info: Sample with ``img`` of shape (H, W, ...) and ``img_path``, before
             anything changed them. ``height`` and ``width``, which mmdet takes from
             the annotation file, and the sizes of run-length encoded masks have to
-            agree with it; so has ``gt_label``, see :func:`fault_of_label`.
-
-    Returns:
-        Empty if nothing is.
+            agree with it.
     """
     fault = fault_of_file(info['img_path']) if isinstance(info.get('img_path'), str) else ''
     if fault:
@@ -77,7 +75,7 @@ def fault_of_picture(info: Dict[str, Any]) -> str:
         return (
             f'the picture has {width}x{height} pixels, and the annotation file says '
             f'{expected[1]}x{expected[0]}: its boxes and masks would lie elsewhere'
-            + _about_rotation(expected == (width, height))
+            + (_ROTATED if expected == (width, height) else '')
         )
     for number, instance in enumerate(info.get('instances') or ()):
         mask = instance.get('mask')
@@ -90,16 +88,13 @@ def fault_of_picture(info: Dict[str, Any]) -> str:
     return ''
 
 
-def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
-    """What is wrong with a label map that was just loaded.
+def fault_of_label_map(info: Dict[str, Any], dataset: Dataset) -> str:
+    """Look at a label map that was just loaded.
 
     Args:
         info: Sample with ``gt_seg_map``, its ``seg_map_path`` and ``ori_shape``.
         dataset: Its ``metainfo['classes']`` say which labels may occur beside its
             ``ignore_index``.
-
-    Returns:
-        Empty if nothing is.
     """
     path = info.get('seg_map_path')
     labels, shape = info['gt_seg_map'], tuple(info['ori_shape'])
@@ -116,7 +111,7 @@ def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
     if labels.shape != shape:
         return (
             f'the label map has {labels.shape[1]}x{labels.shape[0]} pixels, and the picture has '
-            f'{shape[1]}x{shape[0]}' + _about_rotation(labels.shape == shape[::-1])
+            f'{shape[1]}x{shape[0]}' + (_ROTATED if labels.shape == shape[::-1] else '')
         )
     classes, ignored = dataset.metainfo.get('classes'), getattr(dataset, 'ignore_index', None)
     if classes and ignored is not None and labels.size:
@@ -129,16 +124,8 @@ def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
     return ''
 
 
-def fault_of_label(info: Dict[str, Any], dataset: 'Dataset') -> str:
-    """What is wrong with the class numbers of a picture.
-
-    Args:
-        info: Sample as its data set describes it; ``gt_label`` is a number or several.
-        dataset: With ``metainfo['classes']``.
-
-    Returns:
-        Empty if nothing is.
-    """
+def fault_of_label(info: Dict[str, Any], dataset: Dataset) -> str:
+    """Look at ``gt_label``, a class number or several, of a sample as its data set describes it."""
     labels, classes = info.get('gt_label'), dataset.metainfo.get('classes')
     if labels is None or not classes:
         return ''
@@ -169,12 +156,3 @@ def _png_depth(path: str) -> int:
     with open(path, 'rb') as stream:
         head = stream.read(_PNG_DEPTH + 1)
     return head[_PNG_DEPTH] if head.startswith(_PNG) and len(head) > _PNG_DEPTH else 0
-
-
-def _about_rotation(turned: bool) -> str:
-    if not turned:
-        return ''
-    return (
-        '. Height and width are exchanged: a rotation in the EXIF data of the picture, which is '
-        "applied unless LoadImageFromFile has color_type='color_ignore_orientation'"
-    )

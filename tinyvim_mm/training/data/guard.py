@@ -3,16 +3,14 @@
 import logging
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from torch.utils.data import Dataset
 
 from ...core.errors import BadSampleError, UsageError
 from .faults import fault_of_file, fault_of_label, fault_of_label_map, fault_of_picture
-
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
 
 #: So many bad samples in a row are no accident: the pipeline or the folder is at fault.
 MOST_IN_A_ROW = 10
@@ -23,12 +21,9 @@ _CURES = 'Mend the file, or take it out of the data set'
 
 
 class SkipLog:
-    """The file that lists the samples which were skipped.
+    """The file that lists the samples which were skipped; its folder exists.
 
     All processes of a run append to it, the workers of the data loaders included.
-
-    Args:
-        file: Its folder exists.
     """
 
     def __init__(self, file: Path) -> None:
@@ -52,23 +47,13 @@ class SkipLog:
 
 
 class CheckedPipeline:
-    """A data set's pipeline that names the file when something is wrong with a sample.
+    """Does what a data set's ``Compose`` does, and names the file of a sample with a fault."""
 
-    Args:
-        pipeline: mmengine's ``Compose``.
-        dataset: Whose samples it gets.
-    """
-
-    def __init__(self, pipeline: Any, dataset: 'Dataset') -> None:
+    def __init__(self, pipeline: Any, dataset: Dataset) -> None:
         self.transforms = pipeline.transforms
         self.dataset = dataset
 
     def __call__(self, info: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        """Do what ``Compose`` does.
-
-        Raises:
-            BadSampleError: The file and what is wrong with it.
-        """
         picture, label_map = info.get('img_path'), info.get('seg_map_path')
         _refuse(picture, fault_of_label(info, self.dataset))
         for transform in self.transforms:
@@ -88,13 +73,7 @@ class CheckedPipeline:
 
 
 class SampleGuard:
-    """Replaces the ``prepare_data`` of a data set.
-
-    Args:
-        dataset: One of mmengine's.
-        training: Whether another sample may stand in.
-        log: Where skipped samples are noted; ``None`` skips none.
-    """
+    """Replaces the ``prepare_data`` of one of mmengine's data sets; see :func:`guard_samples`."""
 
     def __init__(self, dataset: BaseDataset, training: bool, log: Optional[SkipLog]) -> None:
         self.dataset = dataset
@@ -140,7 +119,7 @@ class SampleGuard:
         return f'bad sample of {type(self.dataset).__name__}: {error}\n{_CURES}{rest}'
 
 
-def guard_samples(dataset: 'Dataset', training: bool, log: Optional[SkipLog] = None) -> None:
+def guard_samples(dataset: Dataset, training: bool, log: Optional[SkipLog] = None) -> None:
     """Let a data set name the files of samples that cannot be used, and skip them on request.
 
     Args:
@@ -168,7 +147,7 @@ def empty_dataset(name: str, ann_file: str) -> str:
     )
 
 
-def _plain_datasets(dataset: 'Dataset') -> Iterator[BaseDataset]:
+def _plain_datasets(dataset: Dataset) -> Iterator[BaseDataset]:
     if isinstance(dataset, BaseDataset):
         yield dataset
         return

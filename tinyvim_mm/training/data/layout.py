@@ -1,14 +1,13 @@
 """Check that all data of a run exist, before anything slow starts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, Iterator, List, Optional
+from typing import Iterable, Iterator, List, Optional
+
+from mmengine.config import Config
 
 from ...core.errors import UsageError
 from ...core.paths import absent
 from ...toolboxes import toolbox_of
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
 
 def datasets_of(dataset: dict) -> Iterator[dict]:
@@ -27,14 +26,11 @@ def datasets_of(dataset: dict) -> Iterator[dict]:
         yield dataset
 
 
-def check_data(cfg: 'Config', splits: Iterable[str], command: Optional[str] = None) -> None:
+def check_data(cfg: Config, splits: Iterable[str], command: Optional[str] = None) -> None:
     """Raise if a file or folder that the run will read does not exist.
 
-    Args:
-        cfg: Config after all command line options.
-        splits: Which of ``'train'``, ``'val'``, ``'test'`` the run uses.
-        command: The user's command, without ``--sample``; repeated in the message
-            with it. ``None`` where there was none.
+    ``splits`` are those of ``'train'``, ``'val'``, ``'test'`` that the run uses; ``command`` is
+    the user's, repeated in the message with ``--sample``.
 
     Raises:
         UsageError: It lists what is missing and tells how to cure it.
