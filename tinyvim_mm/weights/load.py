@@ -206,7 +206,7 @@ def _named(origin: str) -> Iterator[None]:
     except CheckpointError as error:
         text = str(error)
         if text.startswith(_NAMELESS):
-            text = origin + text.removeprefix(_NAMELESS)
+            text = origin + text[len(_NAMELESS) :]
         elif origin not in text:
             text = f'{origin}: {text}'
         raise CheckpointError(text) from error

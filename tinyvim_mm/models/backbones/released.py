@@ -116,13 +116,9 @@ class ReleasedWeights(Deployable, BaseModule):
         """Fill this backbone from a checkpoint file and log what became of each key.
 
         Args:
-            path: See :func:`tinyvim_mm.weights.files.load_file`.
+            path: See :func:`tinyvim_mm.weights.files.load_file`, for errors too.
             prefix: Where the backbone's keys are in the file; ``None`` takes
                 ``backbone.`` if there are such keys, else all.
-
-        Raises:
-            FileNotFoundError: The file does not exist.
-            CheckpointError: It is damaged, unsafe, or does not fit this model.
         """
         prefixes = ('backbone.', '') if prefix is None else (prefix.rstrip('.') + '.',)
         policy = Policy(
@@ -173,14 +169,9 @@ class ReleasedWeights(Deployable, BaseModule):
     def translate(
         cls, state: Mapping[str, Tensor], origin: str = 'the checkpoint'
     ) -> Dict[str, Tensor]:
-        """Give weights this class's keys, and leave the constants of the release out.
+        """Give weights without a prefix this class's keys, and leave the release's constants out.
 
-        Args:
-            state: Keys of the release or of this class, without a prefix.
-            origin: What to call it in an error.
-
-        Raises:
-            CheckpointError: A constant has another value: this is another network.
+        A constant of another value, in another network, is a CheckpointError.
         """
         own = {translate_key(key, cls.released_key_rules): v for key, v in state.items()}
         for key, expected in cls.released_constants(own).items():
