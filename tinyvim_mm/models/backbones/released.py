@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit, update_init_info
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import CheckpointError
 from ...weights.keys import KeyRules, literal_rules, translate_key
@@ -37,12 +37,6 @@ class ReleasedWeights(Deployable, BaseModule):
     released_head_pairs: Sequence[Tuple[str, str]] = ()
     #: Patterns of parameters that released weights need not hold.
     keys_that_may_be_fresh: Sequence[str] = (r'out_norms\.',)
-
-    arch: str
-    spec: ArchSpec
-    num_stages: int
-    out_indices: Tuple[int, ...]
-    out_norms: nn.ModuleDict
 
     # -- architectures -----------------------------------------------------------
 
