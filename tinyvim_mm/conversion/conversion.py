@@ -36,9 +36,6 @@ def convert_checkpoint(
         overwrite: Replace ``output`` if it exists.
         trust_checkpoint: Let the checkpoint execute code.
 
-    Returns:
-        The tensors, and what became of every key.
-
     Raises:
         UsageError: Something about the two paths is wrong.
         CheckpointError: The file cannot be converted; the message says why.

@@ -7,10 +7,8 @@ from torch import Tensor, nn
 from ..core.errors import CheckpointError
 from ..models.backbones.base import StagedBackbone
 from ..weights.keys import LoadReport
-from .layouts import convert
+from .layouts import BACKBONE, convert
 from .recognition import find_backbone
-
-BACKBONE = 'backbone.'
 
 
 def project_keys(state: Mapping[str, Tensor], origin: str) -> Dict[str, Tensor]:

@@ -27,7 +27,7 @@ DROPPED = (
     (r'ema_', 'moving average kept by mmcv 1.x beside the weights'),
     (r'data_preprocessor\.', 'constants that the config holds'),
 )
-_BACKBONE = 'backbone.'
+BACKBONE = 'backbone.'
 
 
 def convert(
@@ -50,7 +50,7 @@ def convert(
             has shapes of no architecture or unknown keys; the message says which.
     """
     state = extract_state_dict(checkpoint, origin)
-    prefix = _BACKBONE if any(key.startswith(_BACKBONE) for key in state) else ''
+    prefix = BACKBONE if any(key.startswith(BACKBONE) for key in state) else ''
     keys = [key[len(prefix) :] for key in state if key.startswith(prefix)]
     cls = find_backbone(keys, origin)
     task = recognition.find_task(cls, state, prefix, origin) if task == 'auto' else task
@@ -123,9 +123,9 @@ def convert_file(path: Path, trust: bool = False, **arguments: Any) -> Conversio
 def _backbone_key(own: str, back: KeyRules, task: str, to: str) -> str:
     """Key of the whole model, from the project's key of the backbone."""
     if to == 'project':
-        return _BACKBONE + own
+        return BACKBONE + own
     # A released classifier has the backbone's parts at its top.
-    prefix = '' if task == CLASSIFICATION else _BACKBONE
+    prefix = '' if task == CLASSIFICATION else BACKBONE
     return prefix + translate_key(own, back)
 
 

@@ -121,9 +121,8 @@ def check_backbone(
         normed = any(key.startswith('out_norms.') for key in state)
         model = cls(arch, **({'normalize_outputs': True} if normed else {}))
     fresh = model.keys_that_may_be_fresh
-    report = load_into(
-        model, state, Policy(whole=False, may_be_fresh=fresh, finite=False, fill=False)
-    )
+    policy = Policy(whole=False, may_be_fresh=fresh, finite=False, fill=False)
+    report = load_into(model, state, policy)
     if report.missing or report.mismatched:
         report.unknown = []  # there are other complaints first
         raise CheckpointError(

@@ -11,31 +11,22 @@ _torchvision_schemas: Any = None
 
 def apply() -> None:
     """Apply all mends. Call it before any toolbox is imported; a second call changes nothing."""
-    _name_packages()
-    _read_metafiles_once()
+    if importlib.util.find_spec('mmengine') is not None:  # the operators need none
+        _mend_mmengine()
     _declare_torchvision_schemas()
 
 
-def _name_packages() -> None:
+def _mend_mmengine() -> None:
+    from mmengine.config import utils
+
     # mmengine resolves `_base_ = 'PACKAGE::...'` for the packages of a table of
     # its own. It looks for the distribution 'mmsegmentation', which the onedl
     # family does not have, when a config inherits from 'mmseg::...'; the import
     # name is accepted in its place and exists in both families. This package
     # is not in the table.
-    if importlib.util.find_spec('mmengine') is None:
-        return  # the operators need no mmengine
-    from mmengine.config.utils import MODULE2PACKAGE
-
-    MODULE2PACKAGE.update(mmseg='mmseg', tinyvim_mm='tinyvim_mm')
-
-
-def _read_metafiles_once() -> None:
+    utils.MODULE2PACKAGE.update(mmseg='mmseg', tinyvim_mm='tinyvim_mm')
     # For every `_base_ = 'PACKAGE::...'` mmengine reads all metafiles of the package anew, which
     # takes most of a second each time and seconds for a config.
-    if importlib.util.find_spec('mmengine') is None:
-        return
-    from mmengine.config import utils
-
     if not hasattr(utils.load, 'cache_info'):
         utils.load = functools.cache(utils.load)
 

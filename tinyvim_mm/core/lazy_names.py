@@ -26,9 +26,7 @@ PLACES: Dict[str, str] = {
 
 
 def lazy_names(
-    package: str,
-    places: Mapping[str, str],
-    classes: Callable[[], Mapping[str, str]] = dict,
+    package: str, places: Mapping[str, str], classes: Callable[[], Mapping[str, str]] = dict
 ) -> Tuple[Callable[[str], Any], Callable[[], List[str]]]:
     """Make the ``__getattr__`` and the ``__dir__`` of a package.
 

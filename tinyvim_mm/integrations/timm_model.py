@@ -113,18 +113,15 @@ class BackboneClassifier(nn.Module):
         output_fmt: str = 'NCHW',
         intermediates_only: bool = False,
     ) -> Union[List[Tensor], Tuple[Tensor, List[Tensor]]]:
-        """Maps of stages, and the final one.
+        """The final map and those of stages, or with ``intermediates_only`` the latter alone.
 
         Args:
             x: Images.
             indices: Stages; an integer means the last so many, ``None`` all.
             norm: Whether the last stage's map is normalised.
             stop_early: No effect; :meth:`prune_intermediate_layers` saves the work.
-            output_fmt: ``'NCHW'``.
-            intermediates_only: Whether to return the list alone.
-
-        Raises:
-            ValueError: Another ``output_fmt``.
+            output_fmt: ``'NCHW'``; another is a ValueError.
+            intermediates_only: See above.
         """
         del stop_early
         if str(output_fmt) not in ('NCHW', 'Format.NCHW'):

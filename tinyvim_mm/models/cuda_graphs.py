@@ -27,8 +27,7 @@ class CUDAGraphs(nn.Module):
         model: In evaluation mode and on a CUDA device. Its work must not depend on
             the values of its input. Under autocast, wrap the model so that the
             autocast region is inside, with ``cache_enabled=False``.
-        max_graphs: Of how many sizes recordings are kept. Each keeps its own
-            activations.
+        max_graphs: Of how many sizes recordings are kept, with activations of their own.
         warmup: Runs before the recording, in which libraries choose algorithms.
 
     Example:

@@ -21,7 +21,7 @@ def adaptive_clip_grad_(
     index of a parameter's first axis selects: the weights of one output
     channel. Vectors and scalars (biases, gains) are one unit each.
 
-    Parameters without a gradient are left out; ``eps`` lets units which start at zero move.
+    Parameters without a gradient are left out. ``eps`` lets units which start at zero move.
     """
     for parameter in parameters:
         gradient = parameter.grad

@@ -77,9 +77,8 @@ def load_file(
 
     Raises:
         FileNotFoundError: No such file.
-        CheckpointError: The file is damaged, would need ``trust``, claims tensors
-            larger than it can hold, has values that it should not have, or cannot be
-            fetched.
+        CheckpointError: It is damaged, would need ``trust``, claims tensors larger than it
+            can hold, has values that it should not have, or cannot be fetched.
     """
     source = path
     if path.startswith(hub.SCHEME):

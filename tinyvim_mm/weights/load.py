@@ -100,8 +100,15 @@ def load_into(
     if policy.finite:
         refuse_not_finite(source, origin)
     state, others = _part(state, policy.prefixes, origin)
-    with _named(origin):
+    try:
         report = _account(model, state, policy)
+    except CheckpointError as error:  # of a module, which does not know the file
+        text = str(error)
+        if text.startswith(_NAMELESS):
+            text = origin + text[len(_NAMELESS) :]
+        elif origin not in text:
+            text = f'{origin}: {text}'
+        raise CheckpointError(text) from error
     if others:
         report.aside[policy.outside].extend(others)
     if (policy.whole and not report.fits) or (policy.fill and report.mismatched):
@@ -196,17 +203,3 @@ def _left_aside(model: nn.Module) -> Iterator[Tuple[str, str]]:
 
 def _plain(key: str) -> str:
     return key.replace(_WRAPPED_BY_FSDP, '')
-
-
-@contextlib.contextmanager
-def _named(origin: str) -> Iterator[None]:
-    """Give errors of modules the name of the file."""
-    try:
-        yield
-    except CheckpointError as error:
-        text = str(error)
-        if text.startswith(_NAMELESS):
-            text = origin + text.removeprefix(_NAMELESS)
-        elif origin not in text:
-            text = f'{origin}: {text}'
-        raise CheckpointError(text) from error

@@ -105,13 +105,7 @@ class EfficientVMamba(StagedBackbone):
     released_head_pairs = (('classifier.norm.', 'norm.'), ('classifier.head.', 'head.'))
     width_keys = ('norm.weight',) * _SCANNING + ('project.bn.weight',) * (_STAGES - _SCANNING)
 
-    def __init__(
-        self,
-        arch: Arch = 't',
-        *,
-        expansion: Optional[int] = None,
-        **common: Any,
-    ) -> None:
+    def __init__(self, arch: Arch = 't', *, expansion: Optional[int] = None, **common: Any) -> None:
         super().__init__(arch, **common)
         expansion = self.spec.expansion if expansion is None else expansion
         check_integer('expansion', expansion, 1)

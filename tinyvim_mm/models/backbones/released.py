@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit, update_init_info
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...core.errors import CheckpointError
 from ...weights.keys import KeyRules, literal_rules, translate_key
@@ -37,12 +37,6 @@ class ReleasedWeights(Deployable, BaseModule):
     released_head_pairs: Sequence[Tuple[str, str]] = ()
     #: Patterns of parameters that released weights need not hold.
     keys_that_may_be_fresh: Sequence[str] = (r'out_norms\.',)
-
-    arch: str
-    spec: ArchSpec
-    num_stages: int
-    out_indices: Tuple[int, ...]
-    out_norms: nn.ModuleDict
 
     # -- architectures -----------------------------------------------------------
 
@@ -116,13 +110,9 @@ class ReleasedWeights(Deployable, BaseModule):
         """Fill this backbone from a checkpoint file and log what became of each key.
 
         Args:
-            path: See :func:`tinyvim_mm.weights.files.load_file`.
+            path: See :func:`tinyvim_mm.weights.files.load_file`, for errors too.
             prefix: Where the backbone's keys are in the file; ``None`` takes
                 ``backbone.`` if there are such keys, else all.
-
-        Raises:
-            FileNotFoundError: The file does not exist.
-            CheckpointError: It is damaged, unsafe, or does not fit this model.
         """
         prefixes = ('backbone.', '') if prefix is None else (prefix.rstrip('.') + '.',)
         policy = Policy(
@@ -173,14 +163,9 @@ class ReleasedWeights(Deployable, BaseModule):
     def translate(
         cls, state: Mapping[str, Tensor], origin: str = 'the checkpoint'
     ) -> Dict[str, Tensor]:
-        """Give weights this class's keys, and leave the constants of the release out.
+        """Give weights without a prefix this class's keys, and leave the release's constants out.
 
-        Args:
-            state: Keys of the release or of this class, without a prefix.
-            origin: What to call it in an error.
-
-        Raises:
-            CheckpointError: A constant has another value: this is another network.
+        A constant of another value, in another network, is a CheckpointError.
         """
         own = {translate_key(key, cls.released_key_rules): v for key, v in state.items()}
         for key, expected in cls.released_constants(own).items():

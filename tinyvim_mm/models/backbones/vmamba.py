@@ -89,13 +89,7 @@ class VMamba(StagedBackbone):
     released_head_pairs = (('classifier.norm.', 'norm.'), ('classifier.head.', 'head.'))
     width_keys = 'norm.weight'
 
-    def __init__(
-        self,
-        arch: Arch = 't',
-        *,
-        expansion: Optional[int] = None,
-        **common: Any,
-    ) -> None:
+    def __init__(self, arch: Arch = 't', *, expansion: Optional[int] = None, **common: Any) -> None:
         super().__init__(arch, **common)
         if self.norm_cfg is not None:
             raise ValueError(

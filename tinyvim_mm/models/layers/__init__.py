@@ -21,35 +21,8 @@ from .ss2d import SS2D, SkipSS2D
 from .vmamba_blocks import MLP, EVSSBlock, InvertedResidual, NormGate, VSSBlock
 from .wte_mamba import WaveletConv, WTEMamba
 
-__all__ = [
-    'FFN',
-    'MLP',
-    'MRFFI',
-    'SS2D',
-    'AxialRepDWConv',
-    'ChannelNorm',
-    'ConvBN',
-    'DropPath',
-    'EVSSBlock',
-    'InvertedResidual',
-    'LaplaceMixer',
-    'LocalBlock',
-    'MobileMambaBlock',
-    'NormGate',
-    'PatchMerging',
-    'Pointwise',
-    'RepDWConv',
-    'ResidualDWConv',
-    'ResidualFFN',
-    'ScanMixer',
-    'SkipSS2D',
-    'SqueezeExcite',
-    'TinyViMBlock',
-    'Transition',
-    'VSSBlock',
-    'WTEMamba',
-    'WaveletConv',
-    'build_batch_norm',
-    'fuse_children',
-    'init_linear',
-]
+__all__ = ['FFN', 'MLP', 'MRFFI', 'SS2D', 'AxialRepDWConv', 'ChannelNorm', 'ConvBN', 'DropPath']
+__all__ += ['EVSSBlock', 'InvertedResidual', 'LaplaceMixer', 'LocalBlock', 'MobileMambaBlock']
+__all__ += ['NormGate', 'PatchMerging', 'Pointwise', 'RepDWConv', 'ResidualDWConv', 'ResidualFFN']
+__all__ += ['ScanMixer', 'SkipSS2D', 'SqueezeExcite', 'TinyViMBlock', 'Transition', 'VSSBlock']
+__all__ += ['WTEMamba', 'WaveletConv', 'build_batch_norm', 'fuse_children', 'init_linear']

@@ -11,12 +11,6 @@ from .conv import AxialRepDWConv, ConvBN, RepDWConv
 from .norm import NormCfg
 from .ss2d import SS2D
 
-_CHOICES = {
-    'scan_frequencies': ('low', 'high', 'all', 'both'),
-    'high_residual': ('add', 'concat'),
-    'laplacian_kernel': (3, 5, 7, 9),
-}
-
 
 class LaplaceMixer(nn.Module):
     """Token mixer of TinyViM (Sec. 3.2, "Laplace mixer").
@@ -68,11 +62,14 @@ class LaplaceMixer(nn.Module):
         ssm_backend: Optional[str] = None,
     ) -> None:
         super().__init__()
-        given = zip(_CHOICES, (scan_frequencies, high_residual, laplacian_kernel), strict=True)
-        for name, value in given:
-            if value not in _CHOICES[name]:
-                choices = ', '.join(map(repr, _CHOICES[name]))
-                raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+        for name, value, choices in (
+            ('scan_frequencies', scan_frequencies, ('low', 'high', 'all', 'both')),
+            ('high_residual', high_residual, ('add', 'concat')),
+            ('laplacian_kernel', laplacian_kernel, (3, 5, 7, 9)),
+        ):
+            if value not in choices:
+                listed = ', '.join(map(repr, choices))
+                raise ValueError(f'{name} must be one of {listed}, got {value!r}')
         if high_residual == 'concat' and scan_frequencies != 'low':
             raise ValueError(
                 f"high_residual='concat' needs scan_frequencies='low': with "
