@@ -13,7 +13,7 @@ from torch import nn
 
 from tinyvim_mm.analysis import networks as analysis_networks
 from tinyvim_mm.analysis import peers as analysis_peers
-from tinyvim_mm.analysis.activations import FP16_MAX, ActivationRecorder
+from tinyvim_mm.analysis.activations import ActivationRecorder
 from tinyvim_mm.analysis.feature_maps import principal_components
 from tinyvim_mm.analysis.pictures import load_pictures
 from tinyvim_mm.analysis.receptive_field import area_shares, effective_receptive_field
@@ -24,6 +24,7 @@ from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models import LaplaceMixer, TinyViM
 from tinyvim_mm.models.layers import SS2D
+from tinyvim_mm.visualization.activations import FP16_MAX
 from tinyvim_mm.visualization.figure import new_figure
 
 PHOTOGRAPHS = PROJECT_ROOT / 'data' / 'sample' / 'coco' / 'val2017'

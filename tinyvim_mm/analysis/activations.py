@@ -1,6 +1,5 @@
 """Statistics of what every layer returns; who comes near the limits of fp16."""
 
-from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -8,44 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from ..models.layers import SS2D
+from ..visualization.activations import LayerStatistics
 from .networks import Network
 from .recording import watching
 
-#: Largest finite number of half precision.
-FP16_MAX = torch.finfo(torch.float16).max
-
-
-@dataclass
-class LayerStatistics:
-    """Statistics of all values that a layer returned.
-
-    Attributes:
-        name: Name of the layer in the backbone.
-        kind: Name of its class.
-        values: Number of values.
-        mean: Mean of the finite values.
-        std: Standard deviation of the finite values.
-        max_abs: Largest absolute value among the finite ones.
-        non_finite: Share of infinities and NaNs.
-        zeros: Share of exact zeros.
-    """
-
-    name: str
-    kind: str
-    values: int = 0
-    mean: float = 0.0
-    std: float = 0.0
-    max_abs: float = 0.0
-    non_finite: float = 0.0
-    zeros: float = 0.0
-
-    def facts(self) -> Dict[str, Any]:
-        """The statistics as JSON takes them, and the largest value as a share of fp16's."""
-        return {**asdict(self), 'share_of_fp16_max': self.max_abs / FP16_MAX}
-
 
 class _Counter:
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
         self.total = self.squares = self.max_abs = 0.0
         self.values = self.finite = self.zeros = 0
 
@@ -60,12 +29,12 @@ class _Counter:
             self.squares += float(finite.square().sum())
             self.max_abs = max(self.max_abs, float(finite.abs().max()))
 
-    def statistics(self, name: str, kind: str) -> LayerStatistics:
+    def statistics(self, name: str) -> LayerStatistics:
         finite = max(self.finite, 1)
         mean = self.total / finite
         return LayerStatistics(
             name,
-            kind,
+            self.kind,
             values=self.values,
             mean=mean,
             std=max(self.squares / finite - mean**2, 0.0) ** 0.5,
@@ -82,9 +51,6 @@ class ActivationRecorder:
     in a norm, is counted once. The sum over the directions of a scan, which no module
     returns, is counted as ``NAME.scan``.
 
-    Args:
-        network: The network to watch.
-
     Example:
         >>> recorder = ActivationRecorder(backbone)
         >>> with recorder, torch.no_grad():
@@ -93,7 +59,6 @@ class ActivationRecorder:
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self._kinds: Dict[str, str] = {}
         self._counters: Dict[str, _Counter] = {}
         self._last: Optional[Tensor] = None
         self._last_mark: tuple = ()
@@ -115,13 +80,9 @@ class ActivationRecorder:
 
     def statistics(self) -> List[LayerStatistics]:
         """Statistics of the layers that ran, in the order in which they first did."""
-        return [
-            counter.statistics(name, self._kinds[name]) for name, counter in self._counters.items()
-        ]
+        return [counter.statistics(name) for name, counter in self._counters.items()]
 
     def _watcher(self, name: str, kind: str) -> Callable[[Tensor], None]:
-        self._kinds[name] = kind
-
         def watch(output: Tensor) -> None:
             if not output.is_floating_point():
                 return
@@ -131,18 +92,13 @@ class ActivationRecorder:
             if self._last is not None and same == self._last_mark:
                 return
             self._last, self._last_mark = output, same
-            self._counters.setdefault(name, _Counter()).add(output)
+            self._counters.setdefault(name, _Counter(kind)).add(output)
 
         return watch
 
 
 def measure_activations(network: Network, pictures: Sequence[np.ndarray]) -> List[LayerStatistics]:
-    """Statistics of every layer over pictures.
-
-    Args:
-        network: The network to run.
-        pictures: RGB ``(H, W, 3)``, uint8, all of one size.
-    """
+    """Statistics of every layer over pictures, RGB ``(H, W, 3)``, uint8, all of one size."""
     recorder = ActivationRecorder(network.backbone)
     with recorder, torch.no_grad():
         for picture in pictures:

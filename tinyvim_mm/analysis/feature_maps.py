@@ -1,54 +1,17 @@
 """Feature maps of the stages as pictures."""
 
-from dataclasses import dataclass
-from typing import Any, Dict, List, Tuple
+from typing import List, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..visualization.feature_maps import StageMaps
 from .networks import Network
 
 
-@dataclass(frozen=True)
-class StageMaps:
-    """The output of one stage for one picture.
-
-    Attributes:
-        shape: Channels, height, width.
-        mean: ``(h, w)``, mean over the channels.
-        components: ``(h, w, 3)`` in 0..1, the three principal components over the
-            positions of this map, as colours.
-        explained: Share of the variance in each of the three.
-        std: Standard deviation of all values.
-    """
-
-    shape: Tuple[int, int, int]
-    mean: np.ndarray
-    components: np.ndarray
-    explained: Tuple[float, ...]
-    std: float
-
-    def facts(self) -> Dict[str, Any]:
-        """The numbers among them, as JSON takes them."""
-        return {
-            'shape': list(self.shape),
-            'mean': float(self.mean.mean()),
-            'std': self.std,
-            'variance_explained': list(self.explained),
-        }
-
-
 def describe_stages(network: Network, picture: np.ndarray) -> List[StageMaps]:
-    """Run a network on one picture.
-
-    Args:
-        network: The network to run.
-        picture: RGB ``(H, W, 3)``, uint8.
-
-    Returns:
-        One entry for each stage.
-    """
+    """What each stage makes of one picture, RGB ``(H, W, 3)``, uint8."""
     with torch.no_grad():
         return [_maps(output[0]) for output in network.outputs(network.normalize([picture]))]
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.devices import find_device
 from ..core.errors import UsageError
+from ..export.networks import preprocessor_of
 from ..models import reparameterize
 from ..models.catalogue import build_network
 from ..recipes.configs import find_config, load_config, merge_options
@@ -84,10 +85,8 @@ class Network:
         """RGB pictures ``(H, W, 3)``, uint8, to ``(batch, 3, H, W)`` as the network takes it."""
         images = torch.from_numpy(np.stack(pictures)).to(self.device).permute(0, 3, 1, 2).float()
         images = images if self.rgb else images.flip(1)
-        shape = (1, 3, 1, 1)
-        return (images - images.new_tensor(self.mean).view(shape)) / images.new_tensor(
-            self.std
-        ).view(shape)
+        mean, std = (images.new_tensor(c).view(1, 3, 1, 1) for c in (self.mean, self.std))
+        return (images - mean) / std
 
     def facts(self) -> dict:
         """Its name and weights, as JSON takes them."""
@@ -109,16 +108,12 @@ def load_networks(
     """Build the backbones of configs and architectures.
 
     Args:
-        models: Names or paths of configs.
+        models: This and the others are explained at :func:`.analyze`.
         archs: Names of architectures.
         checkpoints: A file for each, or :data:`RANDOM`; ``None`` for random weights of all.
-        pictures: RGB, uint8. The statistics of batch norms among random weights
-            are taken from these: with the initial ones, means of 0 and variances
-            of 1, which are true of nothing, signals shrink from layer to layer.
-        options: Settings of the configs to change: dotted keys to values.
-        device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
-        seed: Of random weights.
-        deploy: Re-parameterise them.
+        pictures: RGB, uint8. The statistics of batch norms among random weights are taken
+            from these: with the initial ones, means of 0 and variances of 1, which are true
+            of nothing, signals shrink from layer to layer.
 
     Raises:
         UsageError: No or contradictory options, or the device is not there.
@@ -132,19 +127,18 @@ def load_networks(
         )
     if len(checkpoints) != len(wanted):
         raise UsageError(
-            f'{len(checkpoints)} checkpoints for {len(wanted)} networks '
-            f'({", ".join(wanted)}): give --checkpoint one file for each, in '
-            f'this order, or the word {RANDOM}'
+            f'{len(checkpoints)} checkpoints for {len(wanted)} networks ({", ".join(wanted)}): '
+            f'give --checkpoint one file for each, in this order, or the word {RANDOM}'
         )
-    for checkpoint in checkpoints:
-        if checkpoint:
-            existing_checkpoint(checkpoint, '--checkpoint')
+    for checkpoint in filter(None, checkpoints):
+        existing_checkpoint(checkpoint, '--checkpoint')
     device = find_device(device)
     networks = []
     for index, (name, checkpoint) in enumerate(zip(wanted, checkpoints, strict=True)):
         torch.manual_seed(seed)
         network = _from_config(name, options) if index < len(models) else _from_arch(name)
-        _fill(network, checkpoint)
+        if checkpoint:
+            _fill(network, checkpoint)
         network.backbone.to(device).eval().requires_grad_(False)
         if not network.weights:
             settle_norms(network, pictures)
@@ -155,12 +149,7 @@ def load_networks(
 
 
 def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
-    """Give batch norms the statistics that they see on some pictures.
-
-    Args:
-        network: Changed in place; in evaluation mode afterwards.
-        pictures: RGB, uint8; of many the first few.
-    """
+    """Give batch norms the statistics of the first few pictures; leaves evaluation mode on."""
     norms = [m for m in network.backbone.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -183,15 +172,15 @@ def _from_config(name: str, options: Optional[Mapping[str, Any]]) -> Network:
     backbone_cfg['init_cfg'] = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         backbone = MODELS.build(backbone_cfg)
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    return _network(path.stem, backbone, **_colours(preprocessor, name))
+    colours = preprocessor_of(cfg, name)
+    rgb = bool(colours.get('to_rgb') or colours.get('bgr_to_rgb'))
+    return _network(path.stem, backbone, mean=colours['mean'], std=colours['std'], rgb=rgb)
 
 
 def _from_arch(arch: str) -> Network:
     try:
-        backbone = build_network(
-            arch if '_' in arch else f'tinyvim_{arch}', normalize_outputs=False
-        )
+        name = arch if '_' in arch else f'tinyvim_{arch}'
+        backbone = build_network(name, normalize_outputs=False)
     except ValueError as error:
         raise UsageError(f'--arch: {error}') from error
     return _network(backbone.describe(), backbone)
@@ -201,16 +190,7 @@ def _network(name: str, backbone: nn.Module, **colours: Any) -> Network:
     return Network(name, backbone, None, lambda images: stage_outputs(backbone, images), **colours)
 
 
-def _colours(preprocessor: Mapping[str, Any], name: str) -> dict:
-    if 'mean' not in preprocessor or 'std' not in preprocessor:
-        raise UsageError(f'{name} has no data_preprocessor with mean and std')
-    rgb = preprocessor.get('to_rgb') or preprocessor.get('bgr_to_rgb')
-    return {'mean': preprocessor['mean'], 'std': preprocessor['std'], 'rgb': bool(rgb)}
-
-
-def _fill(network: Network, checkpoint: Optional[str]) -> None:
-    if checkpoint is None:
-        return
+def _fill(network: Network, checkpoint: str) -> None:
     if not hasattr(network.backbone, 'load_pretrained'):
         raise UsageError(
             f'--checkpoint: {type(network.backbone).__name__} of {network.name} has no '

@@ -40,9 +40,7 @@ def load_peer(
     Args:
         name: As timm knows it; or ``name=FILE`` to load a checkpoint.
         size: Of the images, for networks that are built for one size.
-        pictures: See :func:`~.networks.load_networks`.
-        device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
-        seed: Of random weights.
+        pictures: This and the others as of :func:`~.networks.load_networks`.
 
     Raises:
         PeerError: timm is missing, does not know the name, or cannot build or run it so.

@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple, Union
 import numpy as np
 
 from ..core.errors import UsageError
-from ..inference.sources import Source, UnreadableError, find_sources, read_frames
+from ..inference.sources import UnreadableError, find_sources, is_video, read_frames
 
 
 def load_pictures(
@@ -27,7 +27,7 @@ def load_pictures(
     """
     files: List[Path] = []
     for path in paths:
-        files += [source.path for source in find_sources(Path(path)) if not source.is_video]
+        files += [file for file in find_sources(Path(path)) if not is_video(file)]
     if not files:
         raise UsageError(f'no pictures in {", ".join(map(str, paths))}')
     files = files[:limit]
@@ -38,15 +38,12 @@ def _read(file: Path, size: Tuple[int, int]) -> np.ndarray:
     import cv2
 
     try:
-        ((_, image),) = read_frames(Source(file, False))
+        ((_, image),) = read_frames(file)
     except UnreadableError as error:
         raise UsageError(f'{file} cannot be read: {error}') from error
     scale = max(size[0] / image.shape[0], size[1] / image.shape[1])
     # At least the size: rounding may lose a pixel.
-    width, height = (
-        max(round(image.shape[1] * scale), size[1]),
-        max(round(image.shape[0] * scale), size[0]),
-    )
+    height, width = (max(round(image.shape[i] * scale), size[i]) for i in (0, 1))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(image, (width, height), interpolation=method)
     top, left = (height - size[0]) // 2, (width - size[1]) // 2

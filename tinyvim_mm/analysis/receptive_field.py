@@ -1,6 +1,6 @@
 """Effective receptive fields (Luo et al., NeurIPS 2016, arXiv 1701.04128)."""
 
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -52,13 +52,10 @@ def effective_receptive_field(
 
 
 def area_shares(field: np.ndarray) -> Dict[str, float]:
-    """Share of the image's area that holds a share of the contribution, in the fewest pixels.
+    """Share of the image's area that holds each of :data:`SHARES`, in the fewest pixels.
 
     Args:
         field: ``(H, W)``, not negative.
-
-    Returns:
-        For each of :data:`SHARES`.
     """
     cumulated = np.cumsum(np.sort(field, axis=None)[::-1])
     # Less a rounding error of the sum, which would cost a pixel.
@@ -68,12 +65,7 @@ def area_shares(field: np.ndarray) -> Dict[str, float]:
 
 
 def pick_stage(network: Network, maps: Sequence[Tensor], stage: int) -> Tensor:
-    """The output of one stage.
-
-    Args:
-        network: For messages.
-        maps: Of all stages.
-        stage: Counted from 1; or from the end, -1 for the last.
+    """The map of one stage among those of all, counted from 1; or from the end, -1 the last.
 
     Raises:
         NoFieldError: There is no such stage.
@@ -85,12 +77,7 @@ def pick_stage(network: Network, maps: Sequence[Tensor], stage: int) -> Tensor:
 
 
 def pick_size(network: Network, maps: Sequence[Tensor], size: Tuple[int, int]) -> Tensor:
-    """The last output of a size: other packages may count stages otherwise.
-
-    Args:
-        network: For messages.
-        maps: Of all stages.
-        size: Height and width.
+    """The last map of a height and width: other packages may count stages otherwise.
 
     Raises:
         NoFieldError: None is of this size.
@@ -103,24 +90,3 @@ def pick_size(network: Network, maps: Sequence[Tensor], size: Tuple[int, int]) -
             f'of {sizes}'
         )
     return fitting[-1]
-
-
-def measure_field(
-    network: Network,
-    pictures: Sequence[np.ndarray],
-    pick: Callable[[Network, List[Tensor]], Tensor],
-) -> np.ndarray:
-    """Effective receptive field of one output.
-
-    Args:
-        network: The network to run.
-        pictures: RGB ``(H, W, 3)``, uint8, all of one size.
-        pick: Chooses the output among the maps of all stages.
-
-    Raises:
-        NoFieldError: There is no such output, or no gradient.
-    """
-    return effective_receptive_field(
-        lambda image: pick(network, network.outputs(image)),
-        [network.normalize([picture]) for picture in pictures],
-    )

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 from torch import Tensor, nn
@@ -90,33 +91,25 @@ def watching(
         outputs: Pairs of a module and what takes its result. Results that are no
             tensors are passed over.
     """
-    handles = [
-        module.register_forward_pre_hook(lambda _, args, take=take: take(args[0]))
-        for module, take in inputs
-    ]
 
-    def passed_on(take: Watcher) -> Callable:
-        def hook(module: nn.Module, args: tuple, output: object) -> None:
-            del module, args
-            if isinstance(output, Tensor):
-                take(output)
+    def after(module: nn.Module, args: tuple, output: object, take: Watcher) -> None:
+        if isinstance(output, Tensor):
+            take(output)
 
-        return hook
-
-    handles += [module.register_forward_hook(passed_on(take)) for module, take in outputs]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for module, take in inputs:
+            hook = module.register_forward_pre_hook(lambda _, args, take=take: take(args[0]))
+            hooks.enter_context(hook)
+        for module, take in outputs:
+            hooks.enter_context(module.register_forward_hook(partial(after, take=take)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def stage_outputs(backbone: nn.Module, images: Tensor) -> List[Tensor]:
     """Run a backbone and return what each stage passes on.
 
-    That is what the last module of a stage to finish returns, before any norm of
-    outputs: whatever the stages' insides are called, and whichever of them the
-    backbone returns.
+    That is what the last module of a stage to finish returns, before any norm of outputs:
+    whatever the stages' insides are called, and whichever of them the backbone returns.
 
     Args:
         backbone: With ``stages``.
@@ -130,24 +123,18 @@ def stage_outputs(backbone: nn.Module, images: Tensor) -> List[Tensor]:
     """
     stages = stages_of(backbone)
     last: Dict[int, Tensor] = {}
-
-    def keeper(index: int) -> Watcher:
-        def keep(output: Tensor) -> None:
-            last[index] = output
-
-        return keep
-
     watched = [
-        (module, keeper(index)) for index, stage in enumerate(stages) for module in stage.modules()
+        (module, partial(last.__setitem__, index))
+        for index, stage in enumerate(stages)
+        for module in stage.modules()
     ]
     with watching(outputs=watched):
         backbone(images)
     for index in range(len(stages)):
-        shape = tuple(last[index].shape) if index in last else None
-        if shape is None or len(shape) != 4:
+        if index not in last or last[index].dim() != 4:
+            fault = f'returns {tuple(last[index].shape)}' if index in last else 'was not run'
             raise UsageError(
-                f'stage {index + 1} of {type(backbone).__name__} '
-                + (f'returns {shape}' if shape else 'was not run')
-                + ', and a map (batch, channels, height, width) is needed'
+                f'stage {index + 1} of {type(backbone).__name__} {fault}, and a map (batch, '
+                'channels, height, width) is needed'
             )
     return [last[index] for index in range(len(stages))]

@@ -1,4 +1,7 @@
-"""What each analysis measures, draws, prints and writes down."""
+"""What each analysis measures, draws, prints and writes down.
+
+They take networks, names of pictures, and the pictures: RGB ``(H, W, 3)``, uint8, of one size.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,16 +10,22 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 import torch
 
-from ..visualization.activations import draw_activations
+from ..visualization.activations import FP16_MAX, draw_activations
 from ..visualization.feature_maps import draw_feature_maps
 from ..visualization.receptive_fields import Panel, draw_fields
 from ..visualization.spectra import draw_branches, draw_profiles
-from .activations import FP16_MAX, measure_activations
+from .activations import measure_activations
 from .feature_maps import describe_stages
 from .networks import Network
 from .peers import PeerError
-from .receptive_field import NoFieldError, area_shares, measure_field, pick_size, pick_stage
-from .spectrum import measure_spectra
+from .receptive_field import (
+    NoFieldError,
+    area_shares,
+    effective_receptive_field,
+    pick_size,
+    pick_stage,
+)
+from .spectrum import facts_of, measure_spectra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,11 +49,6 @@ class Report:
 def spectra(network: Network, names: Sequence[str], pictures: Sequence[np.ndarray]) -> Report:
     """Frequencies before and after the mixers that scan, and in the two branches of Laplace mixers.
 
-    Args:
-        network: With layers that scan.
-        names: Of the pictures.
-        pictures: RGB ``(H, W, 3)``, uint8, of one size.
-
     Raises:
         UsageError: The network has no layer that scans.
     """
@@ -55,15 +59,13 @@ def spectra(network: Network, names: Sequence[str], pictures: Sequence[np.ndarra
     if laplace:
         title = f'Branches of the Laplace mixers: {about}'
         figures['branches'] = draw_branches(laplace, title, warning)
-    facts = [mixer.facts() for mixer in found]
+    facts = list(map(facts_of, found))
     print('Share of the power above half of Nyquist, before and after:')
     for mixer in facts:
         for name, pair in mixer['spectra'].items():
-            before, after = (
-                pair[side]['share_of_power_above_half_nyquist'] for side in ('before', 'after')
-            )
             label = mixer['name'] if name == 'mixer' else f'  {name}'
-            print(f'  {label:<36} {before:7.2%} {after:7.2%}')
+            shares = (side['share_of_power_above_half_nyquist'] for side in pair.values())
+            print(f'  {label:<36} {" ".join(f"{share:7.2%}" for share in shares)}')
     return Report([network], figures, {'mixers': facts})
 
 
@@ -80,7 +82,7 @@ def receptive_fields(
     Args:
         networks: At least one.
         names: Of the pictures.
-        pictures: RGB ``(H, W, 3)``, uint8, of one size.
+        pictures: All of one size.
         stage: Of which stage, from 1, or -1 for the last; of peers the output of the same
             size.
         peers: Networks of timm to draw beside.
@@ -94,7 +96,10 @@ def receptive_fields(
     measured: List[Network] = []
 
     def measure(network: Network, pick: Callable) -> None:
-        field = measure_field(network, pictures, pick)
+        field = effective_receptive_field(
+            lambda image: pick(network, network.outputs(image)),
+            [network.normalize([picture]) for picture in pictures],
+        )
         areas = area_shares(field)
         panels.append(Panel(f'{network.name}\n{network.described_weights}', field, areas))
         facts.append({**network.facts(), 'area_that_holds': areas})
@@ -129,30 +134,24 @@ def receptive_fields(
 
 
 def features(network: Network, names: Sequence[str], pictures: Sequence[np.ndarray]) -> Report:
-    """Feature maps of the stages beside the pictures; arguments as in :func:`spectra`."""
+    """Feature maps of the stages beside the pictures."""
     maps = [describe_stages(network, picture) for picture in pictures]
     title = f'Outputs of the stages: {network.name}, {network.described_weights}'
     figure = draw_feature_maps(pictures, maps, title, _warning([network]))
-    facts = {
-        name: [stage.facts() for stage in stages] for name, stages in zip(names, maps, strict=True)
-    }
-    return Report([network], {'features': figure}, {'stages': facts})
+    facts = [[stage.facts() for stage in stages] for stages in maps]
+    stages = dict(zip(names, facts, strict=True))
+    return Report([network], {'features': figure}, {'stages': stages})
 
 
 def activations(network: Network, names: Sequence[str], pictures: Sequence[np.ndarray]) -> Report:
-    """Statistics of every layer, and which come near the limits of fp16.
-
-    Arguments are as in :func:`spectra`.
-    """
+    """Statistics of every layer, and which come near the limits of fp16."""
     layers = measure_activations(network, pictures)
     title = f'Outputs of the layers: {_about(network, names)}'
-    figure = draw_activations(layers, FP16_MAX, title, _warning([network]))
+    figure = draw_activations(layers, title, _warning([network]))
     print(f'{"largest of " + str(len(layers)) + " layers":<44} max abs  of fp16       std')
     for layer in sorted(layers, key=lambda layer: -layer.max_abs)[:8]:
-        print(
-            f'  {layer.name:<40} {layer.max_abs:9.3g} {layer.max_abs / FP16_MAX:8.2%} '
-            f'{layer.std:9.3g}'
-        )
+        share = layer.max_abs / FP16_MAX
+        print(f'  {layer.name:<40} {layer.max_abs:9.3g} {share:8.2%} {layer.std:9.3g}')
     broken = [layer.name for layer in layers if layer.non_finite]
     if broken:
         print(f'NOT FINITE in {len(broken)} layers, first in {broken[0]}')

@@ -6,15 +6,16 @@ paper, except where a norm or a difference has taken the mean away. Maps are not
 so opposite borders that do not match leave a cross in two-dimensional spectra.
 """
 
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..visualization.spectra import MixerSpectra
 from .networks import Network
-from .recording import ScanMixer, find_mixers, watching
+from .recording import Watcher, find_mixers, watching
 
 
 class Spectrum:
@@ -25,11 +26,7 @@ class Spectrum:
         self._maps = 0
 
     def add(self, features: Tensor) -> None:
-        """Take maps into account.
-
-        Args:
-            features: ``(batch, channels, H, W)``, always of the same size.
-        """
+        """Take maps ``(batch, channels, H, W)`` into account, always of the same size."""
         maps = features.detach().double().flatten(0, 1)
         power = torch.fft.fft2(maps, norm='forward').abs().square().sum(0)
         power = torch.fft.fftshift(power).cpu().numpy()
@@ -54,11 +51,7 @@ class Spectrum:
         return np.hypot(rows[:, None], columns[None])
 
     def profile(self) -> Tuple[np.ndarray, np.ndarray]:
-        """Mean over rings of equal frequency, up to Nyquist's.
-
-        Returns:
-            Frequencies as shares of Nyquist's, from 0, and amplitudes.
-        """
+        """Frequencies as shares of Nyquist's, 0 to 1, and mean amplitudes over their rings."""
         rings = min(self.size) // 2
         ring = np.round(self.frequencies() * rings).astype(int).ravel()
         power = np.bincount(ring, self.amplitude.ravel() ** 2)[: rings + 1]
@@ -86,37 +79,18 @@ def _log(amplitude: np.ndarray) -> np.ndarray:
     return np.log10(np.maximum(amplitude / max(amplitude.max(), 1e-300), 1e-12))
 
 
-@dataclass
-class MixerSpectra:
-    """The spectra at one mixer.
-
-    Attributes:
-        mixer: The mixer, and where it stands.
-        before: Spectrum of the mixer's input.
-        after: Spectrum of its output.
-        scans: Spectra of input and output of each scanning layer in it, by name.
-        branches: Of a Laplace mixer: spectra of input and output of the branches ``'low'``
-            and ``'high'``.
-    """
-
-    mixer: ScanMixer
-    before: Spectrum = field(default_factory=Spectrum)
-    after: Spectrum = field(default_factory=Spectrum)
-    scans: Dict[str, Tuple[Spectrum, Spectrum]] = field(default_factory=dict)
-    branches: Dict[str, Tuple[Spectrum, Spectrum]] = field(default_factory=dict)
-
-    def facts(self) -> Dict[str, Any]:
-        """The spectra as JSON takes them."""
-        pairs = {'mixer': (self.before, self.after), **self.scans}
-        pairs.update({f'{name} branch': pair for name, pair in self.branches.items()})
-        return {
-            'name': self.mixer.name,
-            'stage': self.mixer.stage + 1,
-            'spectra': {
-                name: {'before': _facts(before), 'after': _facts(after)}
-                for name, (before, after) in pairs.items()
-            },
-        }
+def facts_of(spectra: MixerSpectra) -> Dict[str, Any]:
+    """The spectra at a mixer as JSON takes them."""
+    pairs = {'mixer': spectra.mixer, **spectra.scans}
+    pairs.update({f'{name} branch': pair for name, pair in spectra.branches.items()})
+    return {
+        'name': spectra.name,
+        'stage': spectra.stage + 1,
+        'spectra': {
+            name: {'before': _facts(before), 'after': _facts(after)}
+            for name, (before, after) in pairs.items()
+        },
+    }
 
 
 def measure_spectra(network: Network, pictures: Sequence[np.ndarray]) -> List[MixerSpectra]:
@@ -129,39 +103,37 @@ def measure_spectra(network: Network, pictures: Sequence[np.ndarray]) -> List[Mi
     Raises:
         UsageError: It has no such layers.
     """
-    found = [MixerSpectra(mixer) for mixer in find_mixers(network.backbone)]
-    inputs: list = []
-    outputs: list = []
-    for spectra in found:
-        module = spectra.mixer.module
-        inputs.append((module, spectra.before.add))
-        outputs.append((module, spectra.after.add))
-        for name, scan in spectra.mixer.scans.items():
-            spectra.scans[name] = (Spectrum(), Spectrum())
-            inputs.append((scan, spectra.scans[name][0].add))
-            outputs.append((scan, spectra.scans[name][1].add))
-        if spectra.mixer.is_laplace:
-            spectra.branches = {name: (Spectrum(), Spectrum()) for name in ('low', 'high')}
+    inputs: List[Tuple[nn.Module, Watcher]] = []
+    outputs: List[Tuple[nn.Module, Watcher]] = []
+
+    def around(module: nn.Module) -> Tuple[Spectrum, Spectrum]:
+        pair = Spectrum(), Spectrum()
+        inputs.append((module, pair[0].add))
+        outputs.append((module, pair[1].add))
+        return pair
+
+    found = []
+    for mixer in find_mixers(network.backbone):
+        module = mixer.module
+        scans = {name: around(scan) for name, scan in mixer.scans.items()}
+        branches = {}
+        if mixer.is_laplace:
+            branches = {name: (Spectrum(), Spectrum()) for name in ('low', 'high')}
             # The branches begin behind the activation and end before the projection.
-            outputs.append((module.act, _Splitter(spectra, 0)))
-            inputs.append((module.out_proj, _Splitter(spectra, 1)))
+            before, after = zip(*branches.values(), strict=True)
+            outputs.append((module.act, partial(_add_parts, before, module.sizes)))
+            inputs.append((module.out_proj, partial(_add_parts, after, module.sizes)))
+        found.append(MixerSpectra(mixer.name, mixer.stage, around(module), scans, branches))
     with watching(inputs, outputs), torch.no_grad():
         for picture in pictures:
             network.backbone(network.normalize([picture]))
     return found
 
 
-class _Splitter:
-    """Hands the channels of the two branches to their spectra."""
-
-    def __init__(self, spectra: MixerSpectra, side: int) -> None:
-        self.spectra = spectra
-        self.side = side
-
-    def __call__(self, features: Tensor) -> None:
-        parts = features.split(self.spectra.mixer.module.sizes, dim=1)
-        for name, part in zip(('low', 'high'), parts, strict=True):
-            self.spectra.branches[name][self.side].add(part)
+def _add_parts(spectra: Sequence[Spectrum], sizes: Sequence[int], features: Tensor) -> None:
+    """Hand the channels of the branches to their spectra."""
+    for spectrum, part in zip(spectra, features.split(sizes, dim=1), strict=True):
+        spectrum.add(part)
 
 
 def _facts(spectrum: Spectrum) -> Dict[str, Any]:

@@ -30,11 +30,7 @@ def network_runner(network: Callable[[Tensor], Sequence[Tensor]]) -> Run:
 
 
 def load_runner(path: Path) -> Run:
-    """Load an exported file as a function on arrays, with as many threads as torch has.
-
-    Args:
-        path: A ``.onnx`` or ``.pt2`` file.
-    """
+    """A ``.onnx`` or ``.pt2`` file as a function on arrays, with as many threads as torch has."""
     if path.suffix == '.onnx':
         session = make_session(path, torch.get_num_threads())
         name = session.get_inputs()[0].name
@@ -48,11 +44,11 @@ def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, bat
     Args:
         run: Runs the file.
         truths: What it should compute, by name.
-        meta: What the file says about itself.
+        meta: Of the file.
         batch: The smaller of the batch sizes.
 
     Raises:
-        ExportMismatchError: The error is above the tolerance, or a shape is wrong.
+        ExportMismatchError: The error is above :data:`TOLERANCE`, or a shape is wrong.
     """
     height, width = meta.input_size
     # The second is no multiple of anything the network divides by.
@@ -67,10 +63,8 @@ def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, bat
                 except ExportMismatchError as mismatch:
                     raise ExportMismatchError(f'the file is wrong: {mismatch}') from None
                 worst = max(worst, error)
-                print(
-                    f'  {images} x {size[0]} x {size[1]}: relative error against {truth} '
-                    f'{error:.1e}'
-                )
+                shape = f'{images} x {size[0]} x {size[1]}'
+                print(f'  {shape}: relative error against {truth} {error:.1e}')
     if not worst <= TOLERANCE:
         raise ExportMismatchError(
             f'the file deviates from PyTorch by {worst:.1e}, more than {TOLERANCE:.0e}; do not use '
@@ -100,14 +94,8 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
 def error_of(network: ExportedNetwork, run: Run, images: Tensor) -> float:
     """Relative error of a file against a network, the largest over all outputs.
 
-    Labels have no error. For a network of labels it is by how much the file's label
-    was not the best: the best logit minus that of its label, over the largest
-    logit; 0 where they agree.
-
-    Args:
-        network: The truth.
-        run: Runs the file.
-        images: ``(batch, 3, H, W)``, normalised.
+    Labels have no error. For a network of labels it is by how much the file's label was not
+    the best: the best logit minus that of its label, over the largest logit; 0 where they agree.
 
     Raises:
         ExportMismatchError: Number or shapes of outputs differ, or values are not finite.
@@ -120,17 +108,8 @@ def error_of(network: ExportedNetwork, run: Run, images: Tensor) -> float:
         return max(map(relative_error, outputs, expected))
     with torch.no_grad():
         logits = network.logits(images)
-    labels = torch.from_numpy(outputs[0])
-    if labels.shape != logits.argmax(1).shape:
-        raise ExportMismatchError(
-            f'labels {tuple(labels.shape)} instead of {tuple(logits.argmax(1).shape)}'
-        )
+    labels, expected = torch.from_numpy(outputs[0]), logits.argmax(1).shape
+    if labels.shape != expected:
+        raise ExportMismatchError(f'labels {tuple(labels.shape)} instead of {tuple(expected)}')
     chosen = logits.gather(1, labels.long().unsqueeze(1)).squeeze(1)
     return float((logits.amax(1) - chosen).max() / logits.abs().max())
-
-
-def agreement(output: str, actual: np.ndarray, expected: np.ndarray) -> float:
-    """Share of equal top-1 labels."""
-    if output != 'labels':
-        actual, expected = actual.argmax(1), expected.argmax(1)
-    return float((actual == expected).mean())

@@ -76,7 +76,6 @@ def export(
         PosixPath('tinyvim_s.onnx')
     """
     out = Path(out)
-    calibration = Path(calibration) if calibration is not None else None
     file_format = _check_file(out, format, dynamic_size, int8)
     pictures = _check_calibration(int8, calibration)
     _check_numbers(batch, rounds, input_size, dynamic_size)
@@ -104,8 +103,8 @@ def export(
     if file_format == 'onnx':
         writer.write_onnx(network, example, out, dynamic_size, opset or writer.OPSET)
         writer.add_metadata(out, meta.to_props())
-        if writer.custom_operators(out):
-            print(f'Operators beside ONNX: {", ".join(writer.custom_operators(out))}')
+        if custom := writer.custom_operators(out):
+            print(f'Operators beside ONNX: {", ".join(custom)}')
     else:
         writer.write_program(network, example, out)
     print(f'Written: {out} ({out.stat().st_size / 2**20:.1f} MiB), {part}, {output}')
@@ -117,10 +116,8 @@ def export(
     compare(run, truths, meta, batch)
     runs = {'PyTorch eager': network_runner(network), out.name: run}
     if int8:
-        target = quantization.target_of(out)
-        runs[target.name] = quantization.write_int8(
-            out, target, pictures if int8 == 'static' else (), network.output, meta
-        )
+        target = out.with_suffix('.int8.onnx')
+        runs[target.name] = quantization.write_int8(out, target, pictures, meta)
     if rounds:
         _measure(runs, networks.random_images(batch, size), rounds)
     return out
@@ -147,7 +144,7 @@ def _check_file(out: Path, file_format: Optional[str], dynamic_size: bool, int8:
     return found
 
 
-def _check_calibration(int8: Optional[str], folder: Optional[Path]) -> List[Path]:
+def _check_calibration(int8: Optional[str], folder: Union[str, Path, None]) -> List[Path]:
     """The pictures of the folder."""
     if (int8 == 'static') != (folder is not None):
         raise UsageError(
@@ -156,11 +153,10 @@ def _check_calibration(int8: Optional[str], folder: Optional[Path]) -> List[Path
         )
     if folder is None:
         return []
-    pictures = sorted(p for p in folder.rglob('*') if p.suffix.lower() in _PICTURES)
+    pictures = sorted(p for p in Path(folder).rglob('*') if p.suffix.lower() in _PICTURES)
     if not pictures:
-        raise UsageError(
-            f'--calibration: no pictures ({", ".join(_PICTURES)}) in the folder {folder}'
-        )
+        kinds = ', '.join(_PICTURES)
+        raise UsageError(f'--calibration: no pictures ({kinds}) in the folder {folder}')
     return pictures
 
 
@@ -171,19 +167,16 @@ def _check_numbers(
         raise UsageError('--batch must be at least 1 and --rounds at least 0')
     smallest = 64 if dynamic_size else 32
     if input_size and min(input_size) < smallest:
-        raise UsageError(
-            f'--input-size must be at least {smallest} {smallest}, got '
-            f'{" ".join(map(str, input_size))}'
-        )
+        got = ' '.join(map(str, input_size))
+        raise UsageError(f'--input-size must be at least {smallest} {smallest}, got {got}')
 
 
 def _choose(part: Optional[str], output: Optional[str], scope: str) -> Tuple[str, str]:
     parts = networks.PARTS[scope]
     part = part or parts[0]
     if part not in parts:
-        raise UsageError(
-            f'--part {part}: of a config of {scope} can be exported: {", ".join(parts)}'
-        )
+        known = ', '.join(parts)
+        raise UsageError(f'--part {part}: of a config of {scope} can be exported: {known}')
     outputs = networks.OUTPUTS[part]
     output = output or outputs[0]
     if output not in outputs:

@@ -64,11 +64,7 @@ class Metadata:
 
     @classmethod
     def from_props(cls, props: Mapping[str, str], origin: str) -> 'Metadata':
-        """Read them back.
-
-        Args:
-            props: ``metadata_props`` of a file.
-            origin: What to call it in an error.
+        """Read them back; ``origin`` is what to call the file in an error.
 
         Raises:
             MetadataError: Fields are missing or of a later format.
@@ -86,9 +82,4 @@ class Metadata:
                 f'{origin} was written by tinyvim_mm {values["version"]}, which is later than '
                 'this one; update this package'
             )
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -2,8 +2,9 @@
 
 import contextlib
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from ..conversion.keys import recognise
 from ..core.errors import UsageError
 from ..models.backbones.base import StagedBackbone
+from ..ops.backends.exportable import MAX_POSITIONS
+from ..version import __version__
 from ..weights.files import load_file
 from ..weights.keys import data_set
 from ..weights.load import Policy, load_into
@@ -53,15 +56,10 @@ class ExportedNetwork(nn.Module):
         self.output = output
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-        """Compute the outputs.
+        """Normalised images, ``(batch, 3, H, W)``, to feature maps or one other tensor.
 
-        Args:
-            images: ``(batch, 3, H, W)``, normalised.
-
-        Returns:
-            Feature maps; or one tensor: logits or probabilities ``(batch,
-            classes)``, with ``(..., H, W)`` for a segmentor, or labels without the
-            axis of the classes.
+        That is logits or probabilities ``(batch, classes)``, with ``(..., H, W)`` for a
+        segmentor, or labels without the axis of the classes.
         """
         if self.part == 'backbone':
             return tuple(self.model(images))
@@ -90,11 +88,7 @@ class ExportedNetwork(nn.Module):
 
 
 def build(
-    cfg: 'Config',
-    part: str,
-    output: str,
-    checkpoint: Optional[str] = None,
-    trust: bool = False,
+    cfg: 'Config', part: str, output: str, checkpoint: Optional[str] = None, trust: bool = False
 ) -> Tuple[ExportedNetwork, Tuple[str, ...]]:
     """Build what a config describes and fill it.
 
@@ -102,9 +96,8 @@ def build(
         cfg: Config of a toolbox.
         part: A key of :data:`OUTPUTS`.
         output: One of its values.
-        checkpoint: File with the weights of the whole model, or for
-            ``part='backbone'`` anything that its ``init_cfg`` takes. Without one
-            all weights are random.
+        checkpoint: File with the weights of the whole model, or for ``part='backbone'``
+            anything that its ``init_cfg`` takes; ``None`` leaves all weights random.
         trust: See :func:`tinyvim_mm.weights.files.load_file`.
 
     Returns:
@@ -137,27 +130,21 @@ def build(
         model.load_pretrained(checkpoint)
     elif checkpoint is not None:
         content = load_file(checkpoint, trust=trust)
-        load_into(
-            model,
-            content,
-            Policy(
-                name='the model of the config',
-                recognise=partial(recognise, model),
-                cure='Name the config that it was trained with',
-            ),
+        policy = Policy(
+            name='the model of the config',
+            recognise=partial(recognise, model),
+            cure='Name the config that it was trained with',
         )
+        load_into(model, content, policy)
     classes = () if part in ('backbone', 'neck') else _classes(cfg, content)
     network = ExportedNetwork(model, part, output).eval()
     return network.requires_grad_(False), classes
 
 
 def input_size(toolbox: str, model: nn.Module) -> Tuple[int, int]:
-    """Height and width for which a part is exported by default.
+    """Height and width for which a model of a toolbox's config is exported by default.
 
-    Args:
-        toolbox: Of the config.
-        model: See :class:`ExportedNetwork`. A classifier is exported for the size of
-            the images that its architecture is tested with, if it is one of this project.
+    A classifier of this project is exported for the size that its architecture is tested with.
     """
     backbone = getattr(model, 'backbone', model)
     if toolbox == 'mmpretrain' and isinstance(backbone, StagedBackbone):
@@ -179,13 +166,9 @@ def describe(
     Raises:
         UsageError: The config does not say how images are normalised.
     """
-    from ..ops.backends.exportable import MAX_POSITIONS
-    from ..version import __version__
-
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    if 'mean' not in preprocessor or 'std' not in preprocessor:
-        raise UsageError(f'{name} has no data_preprocessor with mean and std')
-    steps = {step['type'].rpartition('.')[2]: step for step in _test_pipeline(cfg)}
+    preprocessor = preprocessor_of(cfg, name)
+    pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
+    steps = {step['type'].rpartition('.')[2]: step for step in pipeline}
     resize, interpolation, divisor = None, 'bilinear', 32
     if 'ResizeEdge' in steps:
         resize = (int(steps['ResizeEdge']['scale']),)
@@ -204,7 +187,7 @@ def describe(
         output=network.output,
         input_size=tuple(input_size),
         dynamic_size=dynamic_size,
-        max_pixels=(MAX_POSITIONS * 32**2 if dynamic_size else input_size[0] * input_size[1]),
+        max_pixels=MAX_POSITIONS * 32**2 if dynamic_size else input_size[0] * input_size[1],
         mean=tuple(map(float, preprocessor['mean'])),
         std=tuple(map(float, preprocessor['std'])),
         resize=resize,
@@ -216,6 +199,18 @@ def describe(
     )
 
 
+def preprocessor_of(cfg: 'Config', name: str) -> Mapping[str, Any]:
+    """How images are normalised for the network of a config that the user calls so.
+
+    Raises:
+        UsageError: The config does not say.
+    """
+    found = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if 'mean' not in found or 'std' not in found:
+        raise UsageError(f'{name} has no data_preprocessor with mean and std')
+    return found
+
+
 def _classes(cfg: 'Config', checkpoint: Any) -> Tuple[str, ...]:
     """Class names of a checkpoint, or else of the dataset of the config's tests."""
     classes = data_set(checkpoint).get('classes')
@@ -223,24 +218,11 @@ def _classes(cfg: 'Config', checkpoint: Any) -> Tuple[str, ...]:
         dataset = cfg.get('test_dataloader', {}).get('dataset', {})
         classes = (dataset.get('metainfo') or {}).get('classes')
         if not classes and 'type' in dataset:
-            classes = _classes_of(cfg.default_scope, dataset['type'])
+            scope = cfg.default_scope
+            import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
+            found = import_module(f'{scope}.registry').DATASETS.get(dataset['type'])
+            classes = getattr(found, 'METAINFO', {}).get('classes')
     return tuple(map(str, classes or ()))
-
-
-def _classes_of(scope: str, dataset: str) -> Optional[Sequence[str]]:
-    if scope == 'mmseg':
-        from mmseg.registry import DATASETS
-        from mmseg.utils import register_all_modules
-    else:
-        from mmpretrain.registry import DATASETS
-        from mmpretrain.utils import register_all_modules
-    register_all_modules(init_default_scope=False)
-    found = DATASETS.get(dataset)
-    return getattr(found, 'METAINFO', {}).get('classes')
-
-
-def _test_pipeline(cfg: 'Config') -> Sequence[dict]:
-    return cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
 
 
 @contextlib.contextmanager
@@ -256,18 +238,13 @@ def exportable_upsampling(model: nn.Module) -> Iterator[None]:
         if type(module).__name__ == 'Upsample' and getattr(module, 'scale_factor', None)
     ]
     for layer in layers:
-        layer.forward = partial(_upsample, layer)
+        settings = {key: getattr(layer, key) for key in ('scale_factor', 'mode', 'align_corners')}
+        layer.forward = partial(F.interpolate, **settings)
     try:
         yield
     finally:
         for layer in layers:
             del layer.forward
-
-
-def _upsample(layer: nn.Module, x: Tensor) -> Tensor:
-    return F.interpolate(
-        x, scale_factor=layer.scale_factor, mode=layer.mode, align_corners=layer.align_corners
-    )
 
 
 def random_images(batch: int, size: Tuple[int, int], seed: int = 0) -> Tensor:

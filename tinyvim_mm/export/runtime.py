@@ -22,6 +22,7 @@ from .metadata import Metadata
 #: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
 ImageLike = Union[str, Path, Image.Image, np.ndarray]
 
+_CPU = ('CPUExecutionProvider',)
 _RESAMPLING = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
 
 
@@ -46,7 +47,7 @@ class Runner:
         self,
         path: Union[str, Path],
         threads: Optional[int] = None,
-        providers: Tuple[str, ...] = ('CPUExecutionProvider',),
+        providers: Tuple[str, ...] = _CPU,
     ) -> None:
         if not Path(path).is_file():
             raise FileNotFoundError(f'there is no file {path} (seen from {Path.cwd()})')
@@ -56,13 +57,7 @@ class Runner:
         self._input = self.session.get_inputs()[0].name
 
     def __call__(self, images: np.ndarray) -> List[np.ndarray]:
-        """Run on normalised images.
-
-        Args:
-            images: ``(batch, 3, H, W)``, float32.
-
-        Returns:
-            The outputs of the network.
+        """The outputs of the network for normalised images, ``(batch, 3, H, W)``, float32.
 
         Raises:
             ValueError: The file was exported for another size.
@@ -82,15 +77,9 @@ class Runner:
         return self.session.run(None, {self._input: images})
 
     def classify(self, image: ImageLike, top: int = 5) -> List[Tuple[int, str, float]]:
-        """Classify a picture.
+        """The likeliest classes of a picture as ``(class, name, probability)``, best first.
 
-        Args:
-            image: The picture.
-            top: How many classes to return.
-
-        Returns:
-            ``(class, name, probability)``, best first. Without names in the file the
-            name is the number.
+        Without names in the file the name is the number.
 
         Raises:
             ValueError: The file holds no classifier.
@@ -104,13 +93,7 @@ class Runner:
         return [(int(i), self.name(int(i)), float(values[i])) for i in best]
 
     def segment(self, image: ImageLike) -> np.ndarray:
-        """Label every pixel of a picture.
-
-        Args:
-            image: The picture.
-
-        Returns:
-            Classes ``(H, W)`` at the size of the picture, int64.
+        """The class of every pixel of a picture, ``(H, W)`` at its size, int64.
 
         Raises:
             ValueError: The file holds no segmentor.
@@ -130,16 +113,10 @@ class Runner:
         return self.metadata.classes[label] if self.metadata.classes else str(label)
 
     def preprocess(self, image: ImageLike) -> np.ndarray:
-        """Resize, crop or pad, and normalise, as the config does it in its tests.
-
-        Args:
-            image: The picture.
+        """Resize, crop or pad, and normalise a picture, as the config does it in its tests.
 
         Returns:
             ``(1, 3, H, W)``, float32.
-
-        Raises:
-            ValueError: The picture is none.
         """
         picture = open_image(image)
         if self.metadata.part != 'classifier':
@@ -155,7 +132,7 @@ class Runner:
         return self._normalise(picture.crop((left, upper, left + width, upper + height)))
 
     def _fit(self, picture: Image.Image) -> Tuple[Tuple[int, int], np.ndarray]:
-        """Resize with kept ratio; a fixed size is filled up with zeros.
+        """Resize with kept ratio, fill up a fixed size with zeros.
 
         Returns:
             Height and width that the picture takes of the input, and the input.
@@ -196,26 +173,14 @@ class Runner:
 
 
 def make_session(
-    path: Union[str, Path],
-    threads: Optional[int] = None,
-    providers: Tuple[str, ...] = ('CPUExecutionProvider',),
+    path: Union[str, Path], threads: Optional[int] = None, providers: Tuple[str, ...] = _CPU
 ):
-    """Session of ONNX Runtime for a file.
-
-    Args:
-        path: The file.
-        threads: Inside an operator; ``None`` leaves it to ONNX Runtime.
-        providers: Execution providers, best first.
-
-    Raises:
-        MissingPackageError: onnxruntime is missing.
-    """
+    """Session of ONNX Runtime for a file; arguments and errors as of :class:`Runner`."""
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingPackageError(
-            'exported files run in ONNX Runtime: pip install onnxruntime'
-        ) from error
+        cure = 'exported files run in ONNX Runtime: pip install onnxruntime'
+        raise MissingPackageError(cure) from error
     options = onnxruntime.SessionOptions()
     if threads:
         options.intra_op_num_threads = threads
@@ -231,10 +196,8 @@ def open_image(image: ImageLike) -> Image.Image:
     """
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(
-                f'a picture as an array must be RGB, (H, W, 3), uint8; got {image.shape}, '
-                f'{image.dtype}'
-            )
+            got = f'{image.shape}, {image.dtype}'
+            raise ValueError(f'a picture as an array must be RGB, (H, W, 3), uint8; got {got}')
         return Image.fromarray(image)
     if not isinstance(image, Image.Image):
         image = ImageOps.exif_transpose(Image.open(image))

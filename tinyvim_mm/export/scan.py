@@ -16,9 +16,8 @@ def exportable_scan(
 
     Args:
         model: Contains the layers.
-        dynamic_size: Whether the graph that is made in this context has to work for
-            other heights and widths, up to
-            :data:`tinyvim_mm.ops.backends.exportable.MAX_POSITIONS` positions of a scan.
+        dynamic_size: Whether the graph that is made in this context has to work for other
+            sizes, up to :data:`tinyvim_mm.ops.backends.exportable.MAX_POSITIONS` positions.
         leave_out: Put identities in the place of the layers. The result is no TinyViM;
             its latency is the limit of what a better scan could reach.
     """

@@ -58,28 +58,21 @@ def write_onnx(
                     network, (images,), str(path), dynamic_shapes=shapes, dynamo=True, **arguments
                 )
         except (RuntimeError, ValueError, TypeError) as error:
-            raise UsageError(_failure('torch.onnx.export', error, dynamic_size)) from error
+            raise _failure('torch.onnx.export', error, dynamic_size) from error
 
 
 def write_program(network: ExportedNetwork, images: Tensor, path: Path) -> None:
     """Write a ``torch.export`` program (``.pt2``) without custom operators, with a dynamic batch.
 
-    Height and width are fixed: ``torch.export`` specialises the scan to them.
-
-    Args:
-        network: In evaluation mode.
-        images: Example of its input, with more than one image.
-        path: The ``.pt2`` file.
-
-    Raises:
-        UsageError: The exporter fails; the message says what it says.
+    Height and width are fixed: ``torch.export`` specialises the scan to them. Arguments and
+    errors are those of :func:`write_onnx`; ``images`` are more than one.
     """
     with _exportable(network, False):
         shapes = (_dynamic_shape(False),)
         try:
             program = torch.export.export(network, (images,), dynamic_shapes=shapes)
         except Exception as error:  # torch.export raises many kinds
-            raise UsageError(_failure('torch.export', error, False)) from error
+            raise _failure('torch.export', error, False) from error
         torch.export.save(program, path)
 
 
@@ -118,10 +111,8 @@ def _axes(
         axes[INPUT].update({2: 'height', 3: 'width'})
     for name, tensor in zip(network.output_names(len(outputs)), outputs, strict=True):
         axes[name] = {0: 'batch'}
-        if dynamic_size and tensor.dim() > 2:
-            axes[name].update(
-                {tensor.dim() - 2: f'{name}_height', tensor.dim() - 1: f'{name}_width'}
-            )
+        if dynamic_size and (last := tensor.dim() - 1) > 1:
+            axes[name].update({last - 1: f'{name}_height', last: f'{name}_width'})
     return axes
 
 
@@ -135,14 +126,14 @@ def _dynamic_shape(dynamic_size: bool) -> Dict[int, Any]:
     return shape
 
 
-def _failure(exporter: str, error: Exception, dynamic_size: bool) -> str:
+def _failure(exporter: str, error: Exception, dynamic_size: bool) -> UsageError:
     lines = str(error).strip().splitlines() or ['']
     cure = (
         'Leave out --dynamic-size and export one file for each size with --input-size'
         if dynamic_size
         else 'Another --opset, or another version of torch, may help'
     )
-    return f'{exporter} of torch {torch.__version__} failed: {lines[0]}. {cure}'
+    return UsageError(f'{exporter} of torch {torch.__version__} failed: {lines[0]}. {cure}')
 
 
 @contextlib.contextmanager
@@ -162,8 +153,7 @@ def _exportable(
 def quiet() -> Iterator[None]:
     """Without the tracers' warnings about Python numbers; the result is checked instead."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', torch.jit.TracerWarning)
-        warnings.simplefilter('ignore', DeprecationWarning)
-        warnings.simplefilter('ignore', FutureWarning)
+        for kind in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning):
+            warnings.simplefilter('ignore', kind)
         warnings.filterwarnings('ignore', category=UserWarning, module=r'torch\.onnx')
         yield

@@ -23,10 +23,6 @@ _LEAST_SHARE = 0.01
 class ExportedPredictor:
     """Does what a :class:`~.predictor.Predictor` does, with a file of ``tools/export.py``.
 
-    Args:
-        path: The ``.onnx`` file.
-        top_k: How many classes a classifier names.
-
     Raises:
         UsageError: The file cannot be used.
     """
@@ -50,10 +46,7 @@ class ExportedPredictor:
         self.classes: Tuple[str, ...] = tuple(name.strip() for name in meta.classes)
         self._top = top_k
 
-    @property
-    def settings(self) -> Dict[str, Any]:
-        """Options that decide what is in the results."""
-        return {'top_k': self._top} if self.task == 'classification' else {}
+        self.settings = {'top_k': top_k} if self.task == 'classification' else {}
 
     def predict(self, image: np.ndarray) -> Any:
         """Run the network on ``(H, W, 3)``, uint8, in OpenCV's order of channels."""
@@ -81,9 +74,7 @@ class ExportedPredictor:
 
     def label_map(self, sample: Any) -> Optional[np.ndarray]:
         """A class for each pixel, of a segmentor."""
-        if self.task == 'classification':
-            return None
-        return pack_labels(sample, self.classes)
+        return None if self.task == 'classification' else pack_labels(sample, self.classes)
 
     def _number_classes(self, least: int) -> None:
         """Name classes of which the file knows no names."""

@@ -35,12 +35,8 @@ def load_predictor(
     Args:
         cfg: Of one of the toolboxes; changed in place to fit the checkpoint.
         checkpoint: Weights of the whole model; ``None`` leaves them random.
-        name: What the user called the config; for messages.
-        device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
-        score_thr: Least score of a detected object.
-        top_k: How many classes a classifier names.
-        deploy: Re-parameterise the network once it is filled.
-        trust_checkpoint: Let the checkpoint execute code.
+        name: What the user called the config; for messages. The others are those of
+            :func:`.predict`.
 
     Returns:
         What predicts on pictures, ``(H, W, 3)``, uint8, in OpenCV's order of channels.

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from ..core.errors import UsageError
-from .sources import Source
+from .sources import is_video
 
 if TYPE_CHECKING:
     import cv2
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 PREDICTIONS = 'predictions.json'
 LABEL_MAPS = 'label_maps'
 
-# What OpenCV's own builds can always write.
-_VIDEO_SUFFIX, _CODEC = '.mp4', 'mp4v'
+# What OpenCV's own builds can always write, in .mp4 files.
+_CODEC = 'mp4v'
+#: Frames per second of a video that does not say.
 _DEFAULT_RATE = 25.0
 
 
@@ -34,16 +35,16 @@ class Outputs:
         UsageError: The folder cannot be written to, or is that of the pictures.
     """
 
-    def __init__(self, folder: Path, sources: Sequence[Source]) -> None:
+    def __init__(self, folder: Path, sources: Sequence[Path]) -> None:
         self.folder = folder
         self.facts: Dict[str, Any] = {}
         self.predictions: List[Dict[str, Any]] = []
         self._pictures = self._maps = self._videos = 0
         self._video: Optional[cv2.VideoWriter] = None
-        self._video_source: Optional[Source] = None
+        self._video_source: Optional[Path] = None
         if folder.exists() and not folder.is_dir():
             raise UsageError(f'--out {folder} is a file; name a folder')
-        originals = {source.path.resolve() for source in sources}
+        originals = {source.resolve() for source in sources}
         if originals.intersection(self._target(source).resolve() for source in sources):
             raise UsageError(f'--out {folder} would overwrite the input; name another folder')
         try:
@@ -53,7 +54,7 @@ class Outputs:
 
     def add(
         self,
-        source: Source,
+        source: Path,
         frame: Optional[int],
         drawn: 'np.ndarray',
         prediction: Dict[str, Any],
@@ -71,15 +72,15 @@ class Outputs:
         Raises:
             UsageError: It cannot be written.
         """
-        place = {'file': source.path.name, **({} if frame is None else {'frame': frame})}
+        place = {'file': source.name, **({} if frame is None else {'frame': frame})}
         self.predictions.append({**place, **prediction})
-        if source.is_video:
+        if is_video(source):
             self._add_frame(source, drawn)
             return
         self._write(self._target(source), drawn)
         self._pictures += 1
         if label_map is not None:
-            self._write(self.folder / LABEL_MAPS / f'{source.path.name}.png', label_map)
+            self._write(self.folder / LABEL_MAPS / f'{source.name}.png', label_map)
             self._maps += 1
 
     def close(self) -> None:
@@ -90,11 +91,7 @@ class Outputs:
 
     def summary(self) -> str:
         """What was written, in words."""
-        kinds = [
-            (self._pictures, 'picture'),
-            (self._videos, 'video'),
-            (self._maps, 'label map'),
-        ]
+        kinds = [(self._pictures, 'picture'), (self._videos, 'video'), (self._maps, 'label map')]
         counts = [f'{n} {name}{"s" if n > 1 else ""}' for n, name in kinds if n]
         objects = [len(found['objects']) for found in self.predictions if 'objects' in found]
         if objects:  # pictures without a box would look like a fault
@@ -102,9 +99,8 @@ class Outputs:
             counts.append(f'{sum(objects) or "no"} objects with scores above {least}')
         return ', '.join([*counts, PREDICTIONS])
 
-    def _target(self, source: Source) -> Path:
-        path = source.path
-        return self.folder / (f'{path.stem}{_VIDEO_SUFFIX}' if source.is_video else path.name)
+    def _target(self, source: Path) -> Path:
+        return self.folder / (f'{source.stem}.mp4' if is_video(source) else source.name)
 
     def _write(self, path: Path, image: 'np.ndarray') -> None:
         import cv2
@@ -117,19 +113,22 @@ class Outputs:
         if not written:
             raise UsageError(f'{path} cannot be written: is the disk full, the folder writable?')
 
-    def _add_frame(self, source: Source, image: 'np.ndarray') -> None:
+    def _add_frame(self, source: Path, image: 'np.ndarray') -> None:
         import cv2
 
         if self._video_source != source:
             self._end_video()
-            rate = source.rate if source.rate > 0 else _DEFAULT_RATE
+            target = self._target(source)
+            rate = cv2.VideoCapture(str(source)).get(cv2.CAP_PROP_FPS)
             size = (image.shape[1], image.shape[0])
             codec = cv2.VideoWriter_fourcc(*_CODEC)
-            self._video = cv2.VideoWriter(str(self._target(source)), codec, rate, size)
+            self._video = cv2.VideoWriter(
+                str(target), codec, rate if rate > 0 else _DEFAULT_RATE, size
+            )
             if not self._video.isOpened():
                 raise UsageError(
-                    f'{self._target(source)} cannot be written: this OpenCV has no encoder for '
-                    f'{_CODEC}, or the folder is not writable'
+                    f'{target} cannot be written: this OpenCV has no encoder for {_CODEC}, or the '
+                    'folder is not writable'
                 )
             self._video_source = source
             self._videos += 1

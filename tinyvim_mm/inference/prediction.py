@@ -3,18 +3,7 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 from ..core.errors import UsageError
 from ..core.paths import shown
@@ -22,7 +11,7 @@ from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.starting_weights import existing_checkpoint
 from .exported import SUFFIX, ExportedPredictor
 from .outputs import Outputs
-from .sources import Source, UnreadableError, count_frames, find_sources, read_frames
+from .sources import UnreadableError, count_frames, find_sources, read_frames
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +66,15 @@ def predict(
         [{'file': 'photo.jpg', 'height': 480, 'width': 640, 'top': [{'class': 'tench', ...}]}]
     """
     checkpoint = str(checkpoint) if checkpoint else None
-    _check_weights(checkpoint, random_weights)
+    if checkpoint and random_weights:
+        raise UsageError('give either --checkpoint or --random-weights, not both')
+    if checkpoint:
+        existing_checkpoint(checkpoint, '--checkpoint')
+    elif not random_weights:
+        raise UsageError(
+            'no --checkpoint: name the file with the weights, such as one that tools/train.py '
+            'wrote, or give --random-weights to try the pipeline without'
+        )
     # What takes no time comes first.
     sources = find_sources(Path(input))
     outputs = Outputs(Path(out), sources)
@@ -87,15 +84,9 @@ def predict(
         _refuse_settings(deploy, options, device)
         predictor = ExportedPredictor(checkpoint, top_k)
     elif model:
+        settings = dict(device=device, score_thr=score_thr, top_k=top_k, deploy=deploy)
         predictor = _load(
-            str(model),
-            checkpoint,
-            options,
-            device=device,
-            score_thr=score_thr,
-            top_k=top_k,
-            deploy=deploy,
-            trust_checkpoint=trust_checkpoint,
+            str(model), checkpoint, options, trust_checkpoint=trust_checkpoint, **settings
         )
     else:
         raise UsageError(
@@ -109,13 +100,8 @@ def predict(
     try:
         for source, frame, image in _frames(sources, failures):
             sample = predictor.predict(image)
-            outputs.add(
-                source,
-                frame,
-                predictor.draw(image, sample),
-                predictor.describe(sample),
-                predictor.label_map(sample),
-            )
+            drawn, found = predictor.draw(image, sample), predictor.describe(sample)
+            outputs.add(source, frame, drawn, found, predictor.label_map(sample))
     finally:
         outputs.facts['classes'] = list(predictor.classes)
         outputs.close()
@@ -126,26 +112,9 @@ def predict(
     return outputs.predictions
 
 
-def _check_weights(checkpoint: Optional[str], random_weights: bool) -> None:
-    if checkpoint and random_weights:
-        raise UsageError('give either --checkpoint or --random-weights, not both')
-    if checkpoint:
-        existing_checkpoint(checkpoint, '--checkpoint')
-    elif not random_weights:
-        raise UsageError(
-            'no --checkpoint: name the file with the weights, such as one that tools/train.py '
-            'wrote, or give --random-weights to try the pipeline without'
-        )
-
-
-def _refuse_settings(
-    deploy: bool, options: Optional[Mapping[str, Any]], device: Optional[str]
-) -> None:
-    for option, given in (
-        ('--deploy', deploy),
-        ('--cfg-options', options),
-        ('--device', device not in (None, 'cpu')),
-    ):
+def _refuse_settings(deploy: bool, options: Any, device: Optional[str]) -> None:
+    moved = device not in (None, 'cpu')
+    for option, given in {'--deploy': deploy, '--cfg-options': options, '--device': moved}.items():
         if given:
             raise UsageError(
                 f'{option} does not apply to an exported file, which is fixed and runs on the '
@@ -154,10 +123,7 @@ def _refuse_settings(
 
 
 def _load(
-    model: str,
-    checkpoint: Optional[str],
-    options: Optional[Mapping[str, Any]],
-    **settings: Any,
+    model: str, checkpoint: Optional[str], options: Optional[Mapping[str, Any]], **settings: Any
 ) -> 'Predictor':
     from ..core import compat  # loads torch, as does what follows; exported files need neither
 
@@ -176,10 +142,10 @@ def _load(
 
 
 def _frames(
-    sources: Sequence[Source], failures: Dict[Path, str]
-) -> Iterator[Tuple[Source, Optional[int], 'np.ndarray']]:
+    sources: List[Path], failures: Dict[Path, str]
+) -> Iterator[Tuple[Path, Optional[int], 'np.ndarray']]:
     """All frames of all sources, with a bar of progress if there are several."""
-    total = sum(count_frames(source) for source in sources)
+    total = sum(map(count_frames, sources))
     bar = None
     if total > 1 and find_spec('mmengine'):  # which exported files do without
         from mmengine.utils import ProgressBar
@@ -192,6 +158,6 @@ def _frames(
                 if bar:
                     bar.update()
         except UnreadableError as error:
-            failures[source.path] = str(error)
+            failures[source] = str(error)
     if bar:
         print()

@@ -1,7 +1,6 @@
 """Find pictures and videos, and read them."""
 
 import difflib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple
 
@@ -19,22 +18,12 @@ class UnreadableError(Exception):
     """A file that looks like a picture or video is none."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """One file.
-
-    Attributes:
-        path: Where it is.
-        is_video: Whether it has frames.
-        rate: Frames per second of a video.
-    """
-
-    path: Path
-    is_video: bool
-    rate: float = 0.0
+def is_video(file: Path) -> bool:
+    """Whether a file, by its name, has frames."""
+    return file.suffix.lower() in VIDEOS
 
 
-def find_sources(path: Path) -> List[Source]:
+def find_sources(path: Path) -> List[Path]:
     """The pictures and videos that the user means, sorted.
 
     Args:
@@ -47,36 +36,27 @@ def find_sources(path: Path) -> List[Source]:
         files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURES + VIDEOS)
         if not files:
             raise UsageError(f'the folder {path} holds no {_KNOWN.replace(" and ", " or ")}')
-    elif path.is_file():
+        return files
+    if path.is_file():
         if path.suffix.lower() not in PICTURES + VIDEOS:
             raise UsageError(f'{path} is of no known type; read are {_KNOWN}')
-        files = [path]
-    else:
-        siblings = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, siblings, n=3)
-        hint = f'; did you mean {", ".join(near)}?' if near else ''
-        raise UsageError(f'there is no file or folder {path} (seen from {Path.cwd()}){hint}')
-    return [_probe(file) for file in files]
+        return [path]
+    siblings = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=3)
+    hint = f'; did you mean {", ".join(near)}?' if near else ''
+    raise UsageError(f'there is no file or folder {path} (seen from {Path.cwd()}){hint}')
 
 
-def _probe(file: Path) -> Source:
-    if file.suffix.lower() in PICTURES:
-        return Source(file, False)
-    import cv2
-
-    return Source(file, True, cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS))
-
-
-def count_frames(source: Source) -> int:
+def count_frames(source: Path) -> int:
     """How many frames to expect; containers of videos may be wrong about it."""
-    if not source.is_video:
+    if not is_video(source):
         return 1
     import cv2
 
-    return max(int(cv2.VideoCapture(str(source.path)).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    return max(int(cv2.VideoCapture(str(source)).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
 
 
-def read_frames(source: Source) -> Iterator[Tuple[Optional[int], 'np.ndarray']]:
+def read_frames(source: Path) -> Iterator[Tuple[Optional[int], 'np.ndarray']]:
     """Read what a file holds.
 
     Yields:
@@ -88,13 +68,13 @@ def read_frames(source: Source) -> Iterator[Tuple[Optional[int], 'np.ndarray']]:
     """
     import cv2
 
-    if not source.is_video:
-        image = cv2.imread(str(source.path), cv2.IMREAD_COLOR)
+    if not is_video(source):
+        image = cv2.imread(str(source), cv2.IMREAD_COLOR)
         if image is None:
             raise UnreadableError('damaged, or no picture')
         yield None, image
         return
-    reader = cv2.VideoCapture(str(source.path))
+    reader = cv2.VideoCapture(str(source))
     number = 0
     while True:
         found, image = reader.read()

@@ -1,7 +1,8 @@
 """Statistics of the layers along the depth of a network."""
 
 import re
-from typing import TYPE_CHECKING, Optional, Protocol, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,11 +13,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class LayerStatistics(Protocol):
+#: Largest finite number of half precision.
+FP16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass
+class LayerStatistics:
     """Statistics of all values that a layer returned.
 
     Attributes:
         name: Name of the layer in the backbone.
+        kind: Name of its class.
+        values: Number of values.
         mean: Mean of the finite values.
         std: Standard deviation of the finite values.
         max_abs: Largest absolute value among the finite ones.
@@ -25,23 +33,27 @@ class LayerStatistics(Protocol):
     """
 
     name: str
+    kind: str
+    values: int
     mean: float
     std: float
     max_abs: float
     non_finite: float
     zeros: float
 
+    def facts(self) -> Dict[str, Any]:
+        """The statistics as JSON takes them, and the largest value as a share of fp16's."""
+        return {**asdict(self), 'share_of_fp16_max': self.max_abs / FP16_MAX}
+
 
 def draw_activations(
-    layers: Sequence[LayerStatistics], limit: float, title: str, warning: Optional[str]
+    layers: Sequence[LayerStatistics], title: str, warning: Optional[str]
 ) -> Figure:
     """Largest value, spread, and shares of zeros and non-finite values, layer by layer.
 
     Args:
         layers: In the order in which they run.
-        limit: Largest number of fp16.
-        title: Stands above it.
-        warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
+        title: This and ``warning`` as of :func:`.new_figure`.
     """
     figure = new_figure((10, 5.6), title, warning)
     sizes, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
@@ -53,10 +65,9 @@ def draw_activations(
     ):
         # Zero has no logarithm: a gap.
         sizes.plot(places, [v or np.nan for v in values], label=label, **style)
-    sizes.axhline(limit, color='black', linestyle='--', linewidth=1)
-    sizes.annotate(
-        'largest number of fp16', (0, limit), (2, -10), textcoords='offset points', fontsize=8
-    )
+    sizes.axhline(FP16_MAX, color='black', linestyle='--', linewidth=1)
+    text = dict(textcoords='offset points', fontsize=8)
+    sizes.annotate('largest number of fp16', (0, FP16_MAX), (2, -10), **text)
     peak = max(places, key=lambda place: layers[place].max_abs)
     sizes.plot(peak, layers[peak].max_abs, 'o', color='C3', markersize=4)
     right = peak > len(layers) / 2
@@ -64,9 +75,8 @@ def draw_activations(
         f'{layers[peak].name}: {layers[peak].max_abs:.3g} ',
         (peak, layers[peak].max_abs),
         (-4 if right else 4, 6),
-        textcoords='offset points',
         ha='right' if right else 'left',
-        fontsize=8,
+        **text,
     )
     sizes.set_yscale('log')
     sizes.set_ylim(bottom=max(sizes.get_ylim()[0], 1e-5))
@@ -98,11 +108,5 @@ def _mark_parts(panels: Sequence['Axes'], layers: Sequence[LayerStatistics]) -> 
             if index % 2:
                 axes.axvspan(start - 0.5, end - 0.5, color='0.93', zorder=0)
         if (end - start) * 20 > len(layers):
-            panels[0].text(
-                (start + end - 1) / 2,
-                1.01,
-                names[index],
-                transform=panels[0].get_xaxis_transform(),
-                ha='center',
-                fontsize=8,
-            )
+            middle, above = (start + end - 1) / 2, panels[0].get_xaxis_transform()
+            panels[0].text(middle, 1.01, names[index], transform=above, ha='center', fontsize=8)

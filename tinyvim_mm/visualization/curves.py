@@ -10,12 +10,7 @@ Record = Mapping[str, float]
 
 
 def smooth(values: Sequence[float], weight: float = 0.8) -> List[float]:
-    """Exponential moving average, without the bias towards the first value.
-
-    Args:
-        values: What to smooth.
-        weight: Of the past, in [0, 1).
-    """
+    """Exponential moving average, with ``weight`` of the past, not biased to the first value."""
     total, norm, smoothed = 0.0, 0.0, []
     for value in values:
         total = weight * total + (1 - weight) * value
@@ -25,15 +20,12 @@ def smooth(values: Sequence[float], weight: float = 0.8) -> List[float]:
 
 
 def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: str) -> Path:
-    """Draw the total loss, its parts and the learning rate.
+    """Draw the total loss, its parts and the learning rate; returns the path of the PNG.
 
     Args:
         records: The logged steps, in order.
         out_file: PNG to write; its folder is created.
         title: Stands above the picture.
-
-    Returns:
-        ``out_file``.
     """
     steps = [record['step'] for record in records]
     names = loss_parts(records)
@@ -60,15 +52,9 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
         axes.set_ylabel('loss')
         axes.grid(alpha=0.3)
         axes.set_ylim(bottom=0)
-    total.text(
-        0.99,
-        0.95,
-        'faint: as logged, strong: moving average',
-        transform=total.transAxes,
-        ha='right',
-        va='top',
-        fontsize=8,
-    )
+    legend = 'faint: as logged, strong: moving average'
+    place = dict(transform=total.transAxes, ha='right', va='top', fontsize=8)
+    total.text(0.99, 0.95, legend, **place)
     return save_figure(figure, out_file)
 
 

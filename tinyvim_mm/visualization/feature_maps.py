@@ -1,6 +1,7 @@
 """Photographs beside what each stage makes of them."""
 
-from typing import Optional, Protocol, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,20 +17,33 @@ in brackets the share of
 the variance in them"""
 
 
-class StageMaps(Protocol):
+@dataclass(frozen=True)
+class StageMaps:
     """The output of one stage for one picture.
 
     Attributes:
         shape: Channels, height, width.
         mean: ``(h, w)``, mean over the channels.
-        components: ``(h, w, 3)`` in 0..1, three principal components as colours.
+        components: ``(h, w, 3)`` in 0..1, the three principal components over the
+            positions of this map, as colours.
         explained: Share of the variance in each of the three.
+        std: Standard deviation of all values.
     """
 
     shape: Tuple[int, int, int]
     mean: np.ndarray
     components: np.ndarray
     explained: Tuple[float, ...]
+    std: float
+
+    def facts(self) -> Dict[str, Any]:
+        """The numbers among them, as JSON takes them."""
+        return {
+            'shape': list(self.shape),
+            'mean': float(self.mean.mean()),
+            'std': self.std,
+            'variance_explained': list(self.explained),
+        }
 
 
 def draw_feature_maps(
@@ -43,8 +57,7 @@ def draw_feature_maps(
     Args:
         pictures: RGB, uint8, at least one.
         maps: Of each picture, an entry for each stage.
-        title: Stands above it.
-        warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
+        title: This and ``warning`` as of :func:`.new_figure`.
     """
     columns = 1 + len(maps[0])
     figure = new_figure((1.8 * columns, 4.1 * len(pictures) + 0.4), title, warning)
@@ -60,9 +73,8 @@ def draw_feature_maps(
             channels, height, width = stage.shape
             # Percentiles, so that a few outliers do not take all the contrast.
             low, high = np.percentile(stage.mean, (1, 99))
-            above[column].imshow(
-                stage.mean, cmap='viridis', vmin=low, vmax=high, interpolation='nearest'
-            )
+            look = dict(cmap='viridis', vmin=low, vmax=high, interpolation='nearest')
+            above[column].imshow(stage.mean, **look)
             above[column].set_title(f'stage {column}: {channels} x {height} x {width}', fontsize=8)
             below[column].imshow(stage.components, interpolation='nearest')
             below[column].set_title(f'({sum(stage.explained):.0%})', fontsize=8)

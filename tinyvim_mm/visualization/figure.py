@@ -25,16 +25,8 @@ def new_figure(size: Tuple[float, float], title: str, warning: Optional[str] = N
     FigureCanvasAgg(figure)
     figure.suptitle(f'\n{title}' if warning else title, fontsize=_fitting(title, size[0]))
     if warning:
-        figure.text(
-            0.5,
-            1 - 0.06 / size[1],
-            warning,
-            ha='center',
-            va='top',
-            fontsize=_fitting(warning, size[0]),
-            fontweight='bold',
-            color='crimson',
-        )
+        style = dict(fontsize=_fitting(warning, size[0]), fontweight='bold', color='crimson')
+        figure.text(0.5, 1 - 0.06 / size[1], warning, ha='center', va='top', **style)
     return figure
 
 
@@ -45,11 +37,7 @@ def _fitting(text: str, width: float) -> float:
 
 
 def save_figure(figure: Figure, out_file: Union[str, Path], dpi: int = 110) -> Path:
-    """Write a PNG; its folder is created.
-
-    Returns:
-        ``out_file``.
-    """
+    """Write a PNG, whose folder is created; returns its path."""
     out_file = Path(out_file)
     out_file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out_file, dpi=dpi)

@@ -36,8 +36,7 @@ def draw_fields(panels: Sequence[Panel], title: str, warning: Optional[str]) -> 
 
     Args:
         panels: At least one.
-        title: Stands above them.
-        warning: See :func:`~tinyvim_mm.visualization.figure.new_figure`.
+        title: This and ``warning`` as of :func:`.new_figure`.
     """
     rows = -(-len(panels) // _COLUMNS)
     columns = -(-len(panels) // rows)

@@ -29,16 +29,13 @@ class Row:
 def save_sheet(
     rows: Sequence[Row], out_file: Union[str, Path], title: str, columns: int = 1
 ) -> Path:
-    """Draw rows of ground truth and prediction, and save them as a picture.
+    """Draw rows of ground truth and prediction, and save them as a picture; returns its path.
 
     Args:
         rows: At least one.
         out_file: PNG to write; its folder is created.
         title: Stands above the sheet.
         columns: Photographs side by side; each takes two pictures.
-
-    Returns:
-        ``out_file``.
 
     Raises:
         ValueError: There are no rows.
