@@ -340,13 +340,14 @@ def test_half_precision_keeps_the_scan_in_single(cls):
         for layer in model.modules():
             if isinstance(layer, SS2D):
                 scan = layer.scan
-                layer.scan = lambda operator, y, scan=scan: seen.add(y.dtype) or scan(operator, y)
+                layer.scan = lambda y, scan=scan: seen.add(y.dtype) or scan(y)
         for out, exact in zip(model.bfloat16()(x.bfloat16()), expected, strict=True):
             assert out.dtype == torch.bfloat16
             assert golden.relative_error(out, exact) < 0.1
     assert seen == {torch.float32}
 
 
+@pytest.mark.slow  # minutes on two cores
 @both
 @needs_tracing
 def test_it_compiles_without_graph_breaks_and_trains(cls):
