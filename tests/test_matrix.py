@@ -100,7 +100,7 @@ def test_page_keeps_what_stands_around_the_table(matrix, tmp_path):
     matrix.fill(page, 'new')
     assert page.read_text() == 'above\n<!-- test matrix -->\nnew\n<!-- end -->\nbelow\n'
     page.write_text('no markers')
-    with pytest.raises(SystemExit, match='has no <!-- test matrix -->'):
+    with pytest.raises(SystemExit, match='has no marker <!-- test matrix -->'):
         matrix.fill(page, 'new')
 
 

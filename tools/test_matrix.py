@@ -25,6 +25,8 @@ sys.path.insert(0, str(ROOT))  # the package need not be installed
 
 from tinyvim_mm.core import tables  # noqa: E402
 from tinyvim_mm.core.environment import STACKS, TORCH  # noqa: E402
+from tinyvim_mm.core.errors import UsageError  # noqa: E402
+from tinyvim_mm.core.pages import between_markers  # noqa: E402
 
 _SCAN = ('tests/test_ops',)
 _NETWORKS = (*_SCAN, 'tests/test_models', 'tests/test_optim', 'tests/test_convert.py')
@@ -45,7 +47,7 @@ COLUMNS = (
     *('environment', 'Python', 'torch', 'OpenMMLab', 'compiled scan', 'tests'),
     *('passed', 'failed', 'skipped', 'date'),
 )
-MARKERS = ('<!-- test matrix -->', '<!-- end -->')
+MARKER = 'test matrix'
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def main() -> None:
         '--out', default='docs/matrix.json', help='results; those of other environments stay'
     )
     parser.add_argument(
-        '--fill', metavar='PAGE', help=f'write the table between {MARKERS[0]} and {MARKERS[1]}'
+        '--fill', metavar='PAGE', help=f'write the table between <!-- {MARKER} --> and <!-- end -->'
     )
     args = parser.parse_args()
     out = Path(args.out)
@@ -320,10 +322,10 @@ def openmmlab(found: Dict[str, str]) -> str:
 
 def fill(page: Path, text: str) -> None:
     """Replace what stands between the markers of a page."""
-    content = tables.fill(page.read_text(encoding='utf-8'), MARKERS[0], text, MARKERS[1])
-    if content is None:
-        raise SystemExit(f'{page} has no {MARKERS[0]} with an {MARKERS[1]} after it')
-    page.write_text(content, encoding='utf-8')
+    try:
+        page.write_text(between_markers(page, MARKER, text), encoding='utf-8')
+    except UsageError as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == '__main__':
