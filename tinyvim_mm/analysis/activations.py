@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ..models.layers import SS2D
-from ..visualization.activations import LayerStatistics
+from ..visualization.activations import FP16_MAX, LayerStatistics, draw_activations
 from .networks import Network
 from .recording import watching
+from .reports import Report, describe, warning_of
 
 
 class _Counter:
@@ -97,10 +98,21 @@ class ActivationRecorder:
         return watch
 
 
-def measure_activations(network: Network, pictures: Sequence[np.ndarray]) -> List[LayerStatistics]:
-    """Statistics of every layer over pictures, RGB ``(H, W, 3)``, uint8, all of one size."""
+def activations(network: Network, names: Sequence[str], pictures: Sequence[np.ndarray]) -> Report:
+    """Statistics of every layer, and which come near the limits of fp16."""
     recorder = ActivationRecorder(network.backbone)
     with recorder, torch.no_grad():
         for picture in pictures:
             network.backbone(network.normalize([picture]))
-    return recorder.statistics()
+    layers = recorder.statistics()
+    title = f'Outputs of the layers: {describe(network, names)}'
+    figure = draw_activations(layers, title, warning_of([network]))
+    print(f'{"largest of " + str(len(layers)) + " layers":<44} max abs  of fp16       std')
+    for layer in sorted(layers, key=lambda layer: -layer.max_abs)[:8]:
+        share = layer.max_abs / FP16_MAX
+        print(f'  {layer.name:<40} {layer.max_abs:9.3g} {share:8.2%} {layer.std:9.3g}')
+    broken = [layer.name for layer in layers if layer.non_finite]
+    if broken:
+        print(f'NOT FINITE in {len(broken)} layers, first in {broken[0]}')
+    facts = {'layers': [layer.facts() for layer in layers]}
+    return Report([network], {'activations': figure}, facts)

@@ -10,10 +10,13 @@ from ..core.errors import UsageError
 from ..core.paths import shown
 from ..measuring.timing import provenance
 from ..visualization.figure import save_figure
+from .activations import activations
+from .feature_maps import features
 from .networks import load_networks
 from .peers import load_peer
 from .pictures import load_pictures
-from .reports import activations, features, receptive_fields, spectra
+from .receptive_field import receptive_fields
+from .spectrum import spectra
 
 #: Analyses of one network.
 _OF_ONE = {'spectrum': spectra, 'features': features, 'activations': activations}

@@ -1,19 +1,28 @@
 """Feature maps of the stages as pictures."""
 
-from typing import List, Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..visualization.feature_maps import StageMaps
+from ..visualization.feature_maps import StageMaps, draw_feature_maps
 from .networks import Network
+from .reports import Report, warning_of
 
 
-def describe_stages(network: Network, picture: np.ndarray) -> List[StageMaps]:
-    """What each stage makes of one picture, RGB ``(H, W, 3)``, uint8."""
+def features(network: Network, names: Sequence[str], pictures: Sequence[np.ndarray]) -> Report:
+    """Feature maps of the stages beside the pictures."""
+    maps = []
     with torch.no_grad():
-        return [_maps(output[0]) for output in network.outputs(network.normalize([picture]))]
+        for picture in pictures:
+            outputs = network.outputs(network.normalize([picture]))
+            maps.append([_maps(output[0]) for output in outputs])
+    title = f'Outputs of the stages: {network.name}, {network.described_weights}'
+    figure = draw_feature_maps(pictures, maps, title, warning_of([network]))
+    facts = [[stage.facts() for stage in stages] for stages in maps]
+    stages = dict(zip(names, facts, strict=True))
+    return Report([network], {'features': figure}, {'stages': stages})
 
 
 def principal_components(features: Tensor, number: int = 3) -> Tuple[Tensor, Tensor]:

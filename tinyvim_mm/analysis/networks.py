@@ -138,7 +138,13 @@ def load_networks(
         torch.manual_seed(seed)
         network = _from_config(name, options) if index < len(models) else _from_arch(name)
         if checkpoint:
-            _fill(network, checkpoint)
+            if not hasattr(network.backbone, 'load_pretrained'):
+                raise UsageError(
+                    f'--checkpoint: {type(network.backbone).__name__} of {network.name} has no '
+                    'load_pretrained, as the backbones of this project have'
+                )
+            network.backbone.load_pretrained(checkpoint)
+            network.weights = Path(checkpoint).name
         network.backbone.to(device).eval().requires_grad_(False)
         if not network.weights:
             settle_norms(network, pictures)
@@ -188,13 +194,3 @@ def _from_arch(arch: str) -> Network:
 
 def _network(name: str, backbone: nn.Module, **colours: Any) -> Network:
     return Network(name, backbone, None, lambda images: stage_outputs(backbone, images), **colours)
-
-
-def _fill(network: Network, checkpoint: str) -> None:
-    if not hasattr(network.backbone, 'load_pretrained'):
-        raise UsageError(
-            f'--checkpoint: {type(network.backbone).__name__} of {network.name} has no '
-            'load_pretrained, as the backbones of this project have'
-        )
-    network.backbone.load_pretrained(checkpoint)
-    network.weights = Path(checkpoint).name

@@ -35,17 +35,14 @@ def load_peer(
     device: Optional[str] = None,
     seed: int = 0,
 ) -> Network:
-    """Build a network of timm.
+    """Build a network of timm; what is not said here: see :func:`~.networks.load_networks`.
 
     Args:
         name: As timm knows it; or ``name=FILE`` to load a checkpoint.
         size: Of the images, for networks that are built for one size.
-        pictures: This and the others as of :func:`~.networks.load_networks`.
 
     Raises:
         PeerError: timm is missing, does not know the name, or cannot build or run it so.
-        UsageError: There is no such file.
-        CheckpointError: It cannot be read.
     """
     if find_spec('timm') is None:
         raise PeerError(with_hint('timm is not installed: pip install timm'))

@@ -1,13 +1,17 @@
 """Effective receptive fields (Luo et al., NeurIPS 2016, arXiv 1701.04128)."""
 
-from typing import Callable, Dict, Sequence, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.errors import UsageError
+from ..visualization.receptive_fields import Panel, draw_fields
 from .networks import Network
+from .peers import PeerError
+from .reports import Report, count, warning_of
 
 #: Shares of the contribution for which the area is reported.
 SHARES = (0.5, 0.9, 0.99)
@@ -52,11 +56,7 @@ def effective_receptive_field(
 
 
 def area_shares(field: np.ndarray) -> Dict[str, float]:
-    """Share of the image's area that holds each of :data:`SHARES`, in the fewest pixels.
-
-    Args:
-        field: ``(H, W)``, not negative.
-    """
+    """Least share of the area of a field ``(H, W)`` that holds each of :data:`SHARES` of it."""
     cumulated = np.cumsum(np.sort(field, axis=None)[::-1])
     # Less a rounding error of the sum, which would cost a pixel.
     limits = np.array(SHARES) * cumulated[-1] * (1 - 1e-9)
@@ -90,3 +90,58 @@ def pick_size(network: Network, maps: Sequence[Tensor], size: Tuple[int, int]) -
             f'of {sizes}'
         )
     return fitting[-1]
+
+
+def receptive_fields(
+    networks: Sequence[Network],
+    names: Sequence[str],
+    pictures: Sequence[np.ndarray],
+    stage: int,
+    peers: Sequence[str],
+    load_peer: Callable[[str], Network],
+) -> Report:
+    """Effective receptive fields, side by side.
+
+    They are of one stage, from 1, or -1 for the last; of peers, which ``load_peer`` builds by
+    name, of the output of the same size.
+    """
+    panels: List[Panel] = []
+    facts: List[Dict[str, Any]] = []
+    measured: List[Network] = []
+
+    def measure(network: Network, pick: Callable) -> None:
+        field = effective_receptive_field(
+            lambda image: pick(network, network.outputs(image)),
+            [network.normalize([picture]) for picture in pictures],
+        )
+        areas = area_shares(field)
+        panels.append(Panel(f'{network.name}\n{network.described_weights}', field, areas))
+        facts.append({**network.facts(), 'area_that_holds': areas})
+        shares = '   '.join(f'{share} in {area:6.2%}' for share, area in areas.items())
+        print(f'  {network.name:<24} {shares}')
+        measured.append(network)
+
+    print('Share of the area that holds a share of the contribution:')
+    own = partial(pick_stage, stage=stage)
+    for network in networks:
+        measure(network, own)
+    theirs = own
+    if stage > 0 and peers:
+        with torch.no_grad():
+            maps = networks[0].outputs(networks[0].normalize(pictures[:1]))
+        theirs = partial(pick_size, size=tuple(own(networks[0], maps).shape[2:]))
+    for name in peers:
+        try:
+            measure(load_peer(name), theirs)
+        except (PeerError, NoFieldError) as problem:
+            panels.append(Panel(name, problem=str(problem)))
+            facts.append({'name': name, 'problem': str(problem)})
+            print(f'  {name:<24} NOT MEASURED: {problem}')
+    where = 'the last stage' if stage == -1 else f'stage {stage}'
+    height, width = pictures[0].shape[:2]
+    title = (
+        f'Effective receptive field of {where}, {height} x {width}, mean of '
+        f'{count(names)}\nbelow: share of the area that holds a share of the contribution'
+    )
+    figure = draw_fields(panels, title, warning_of(measured))
+    return Report(measured, {'erf': figure}, {'stage': stage, 'fields': facts})

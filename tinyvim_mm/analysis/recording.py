@@ -39,9 +39,6 @@ class ScanMixer:
 def find_mixers(backbone: nn.Module) -> List[ScanMixer]:
     """All mixers that scan, found by class, in order.
 
-    Args:
-        backbone: With ``stages``.
-
     Raises:
         UsageError: There are none.
     """
@@ -84,12 +81,9 @@ def watching(
     inputs: Sequence[Tuple[nn.Module, Watcher]] = (),
     outputs: Sequence[Tuple[nn.Module, Watcher]] = (),
 ) -> Iterator[None]:
-    """Call functions with the tensors that go into modules and come out of them.
+    """Call functions with the first argument, or with the result, of modules.
 
-    Args:
-        inputs: Pairs of a module and what takes its first argument.
-        outputs: Pairs of a module and what takes its result. Results that are no
-            tensors are passed over.
+    Results that are no tensors are passed over.
     """
 
     def after(module: nn.Module, args: tuple, output: object, take: Watcher) -> None:
@@ -110,10 +104,6 @@ def stage_outputs(backbone: nn.Module, images: Tensor) -> List[Tensor]:
 
     That is what the last module of a stage to finish returns, before any norm of outputs:
     whatever the stages' insides are called, and whichever of them the backbone returns.
-
-    Args:
-        backbone: With ``stages``.
-        images: ``(batch, 3, H, W)``, normalised.
 
     Returns:
         One map ``(batch, channels, h, w)`` for each stage.

@@ -7,36 +7,36 @@ so opposite borders that do not match leave a cross in two-dimensional spectra.
 """
 
 from functools import partial
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..visualization.spectra import MixerSpectra
+from ..visualization.spectra import MixerSpectra, draw_branches, draw_profiles
 from .networks import Network
 from .recording import Watcher, find_mixers, watching
+from .reports import Report, describe, warning_of
 
 
 class Spectrum:
     """Amplitude of each frequency: the root of the mean power over channels and images."""
 
     def __init__(self) -> None:
-        self._power: Optional[np.ndarray] = None
+        self._power = np.zeros(())
         self._maps = 0
 
     def add(self, features: Tensor) -> None:
         """Take maps ``(batch, channels, H, W)`` into account, always of the same size."""
         maps = features.detach().double().flatten(0, 1)
         power = torch.fft.fft2(maps, norm='forward').abs().square().sum(0)
-        power = torch.fft.fftshift(power).cpu().numpy()
-        self._power = power if self._power is None else self._power + power
+        self._power = self._power + torch.fft.fftshift(power).cpu().numpy()
         self._maps += len(maps)
 
     @property
     def amplitude(self) -> np.ndarray:
         """``(H, W)``, frequency zero at ``(H // 2, W // 2)``; a constant 1 has 1 there."""
-        if self._power is None:
+        if not self._maps:
             raise ValueError('no maps were added')
         return np.sqrt(self._power / self._maps)
 
@@ -93,16 +93,27 @@ def facts_of(spectra: MixerSpectra) -> Dict[str, Any]:
     }
 
 
+def spectra(network: Network, names: Sequence[str], pictures: Sequence[np.ndarray]) -> Report:
+    """Frequencies before and after mixers that scan, and in the branches of Laplace mixers."""
+    found = measure_spectra(network, pictures)
+    about, warning = describe(network, names), warning_of([network])
+    figures = {'spectrum': draw_profiles(found, f'Spectra at the mixers: {about}', warning)}
+    laplace = [mixer for mixer in found if mixer.branches]
+    if laplace:
+        title = f'Branches of the Laplace mixers: {about}'
+        figures['branches'] = draw_branches(laplace, title, warning)
+    facts = list(map(facts_of, found))
+    print('Share of the power above half of Nyquist, before and after:')
+    for mixer in facts:
+        for name, pair in mixer['spectra'].items():
+            label = mixer['name'] if name == 'mixer' else f'  {name}'
+            before, after = (side['share_of_power_above_half_nyquist'] for side in pair.values())
+            print(f'  {label:<36} {before:7.2%} {after:7.2%}')
+    return Report([network], figures, {'mixers': facts})
+
+
 def measure_spectra(network: Network, pictures: Sequence[np.ndarray]) -> List[MixerSpectra]:
-    """Run a network on pictures and take the spectra at its mixers.
-
-    Args:
-        network: With layers that scan.
-        pictures: RGB, uint8, of one size.
-
-    Raises:
-        UsageError: It has no such layers.
-    """
+    """Run a network on pictures, RGB, uint8, of one size, and take the spectra at its mixers."""
     inputs: List[Tuple[nn.Module, Watcher]] = []
     outputs: List[Tuple[nn.Module, Watcher]] = []
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 import numpy as np
@@ -51,9 +52,7 @@ def draw_activations(
 ) -> Figure:
     """Largest value, spread, and shares of zeros and non-finite values, layer by layer.
 
-    Args:
-        layers: In the order in which they run.
-        title: This and ``warning`` as of :func:`.new_figure`.
+    Layers are in the order in which they run. Title and warning are those of :func:`.new_figure`.
     """
     figure = new_figure((10, 5.6), title, warning)
     sizes, shares = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.2])
@@ -96,17 +95,17 @@ def draw_activations(
 
 def _mark_parts(panels: Sequence['Axes'], layers: Sequence[LayerStatistics]) -> None:
     """Shade every second part of the network, and name the parts."""
-    starts, names = [], []
-    for place, layer in enumerate(layers):
-        stage = re.match(r'stages\.(\d+)\.', layer.name)
-        name = f'stage {int(stage[1]) + 1}' if stage else layer.name.split('.')[0]
-        if not names or names[-1] != name:
-            starts.append(place)
-            names.append(name)
-    for index, (start, end) in enumerate(zip(starts, [*starts[1:], len(layers)], strict=True)):
+    end = 0
+    for index, (name, part) in enumerate(groupby(layers, _part)):
+        start, end = end, end + len(list(part))
         for axes in panels:
             if index % 2:
                 axes.axvspan(start - 0.5, end - 0.5, color='0.93', zorder=0)
         if (end - start) * 20 > len(layers):
             middle, above = (start + end - 1) / 2, panels[0].get_xaxis_transform()
-            panels[0].text(middle, 1.01, names[index], transform=above, ha='center', fontsize=8)
+            panels[0].text(middle, 1.01, name, transform=above, ha='center', fontsize=8)
+
+
+def _part(layer: LayerStatistics) -> str:
+    stage = re.match(r'stages\.(\d+)\.', layer.name)
+    return f'stage {int(stage[1]) + 1}' if stage else layer.name.split('.')[0]

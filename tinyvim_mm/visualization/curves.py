@@ -1,7 +1,7 @@
 """Loss and learning rate over the steps of a training."""
 
 from pathlib import Path
-from typing import List, Mapping, Sequence, Tuple, Union
+from typing import List, Mapping, Sequence, Union
 
 from .figure import new_figure, save_figure
 
@@ -37,11 +37,13 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
     _draw(total, steps, [record['loss'] for record in records], 'total loss', 'black')
     for parts in between:
         for index, name in enumerate(names):
-            points = [(record['step'], record[name]) for record in records if name in record]
-            _draw(parts, *_columns(points), name, f'C{index}')
+            logged = [record for record in records if name in record]
+            places = [record['step'] for record in logged]
+            _draw(parts, places, [record[name] for record in logged], name, f'C{index}')
         parts.set_title('its parts', fontsize=10)
         parts.legend(fontsize=8, ncols=2)
-    rate.plot(*_columns([(r['step'], r['lr']) for r in records if 'lr' in r]), color='C7')
+    logged = [record for record in records if 'lr' in record]
+    rate.plot([r['step'] for r in logged], [r['lr'] for r in logged], color='C7')
 
     rate.set_ylabel('learning rate')
     rate.set_xlabel('training step')
@@ -67,7 +69,3 @@ def loss_parts(records: Sequence[Record]) -> List[str]:
 def _draw(axes, steps: Sequence[float], values: Sequence[float], label: str, color: str) -> None:
     axes.plot(steps, values, color=color, alpha=0.3, linewidth=1)
     axes.plot(steps, smooth(values), color=color, linewidth=1.8, label=label)
-
-
-def _columns(points: Sequence[Tuple[float, float]]) -> Tuple[List[float], List[float]]:
-    return [x for x, _ in points], [y for _, y in points]

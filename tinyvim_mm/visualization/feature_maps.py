@@ -54,10 +54,8 @@ def draw_feature_maps(
 ) -> Figure:
     """Two lines for each picture: mean over the channels, and principal components.
 
-    Args:
-        pictures: RGB, uint8, at least one.
-        maps: Of each picture, an entry for each stage.
-        title: This and ``warning`` as of :func:`.new_figure`.
+    Pictures are RGB, uint8, at least one; ``maps`` has of each an entry for each stage. Title and
+    warning are those of :func:`.new_figure`.
     """
     columns = 1 + len(maps[0])
     figure = new_figure((1.8 * columns, 4.1 * len(pictures) + 0.4), title, warning)

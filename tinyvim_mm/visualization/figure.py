@@ -18,8 +18,7 @@ def new_figure(size: Tuple[float, float], title: str, warning: Optional[str] = N
     Args:
         size: Width and height in inches.
         title: Stands above it.
-        warning: What a reader must know before trusting the figure; in red above the
-            title.
+        warning: What a reader must know before trusting the figure; in red above the title.
     """
     figure = Figure(figsize=size, layout='constrained')
     FigureCanvasAgg(figure)

@@ -32,11 +32,9 @@ class Panel:
 
 
 def draw_fields(panels: Sequence[Panel], title: str, warning: Optional[str]) -> Figure:
-    """Heat maps on a logarithmic scale, each relative to its largest value.
+    """Heat maps of panels, at least one, on a logarithmic scale; each relative to its largest.
 
-    Args:
-        panels: At least one.
-        title: This and ``warning`` as of :func:`.new_figure`.
+    Title and warning are those of :func:`.new_figure`.
     """
     rows = -(-len(panels) // _COLUMNS)
     columns = -(-len(panels) // rows)

@@ -48,11 +48,9 @@ def save_sheet(
     for axes in grid.flat:
         axes.set_axis_off()
     for index, row in enumerate(rows):
-        line, column = divmod(index, columns)
-        for axes, picture, caption in (
-            (grid[line, 2 * column], row.truth, row.truth_caption),
-            (grid[line, 2 * column + 1], row.prediction, row.prediction_caption),
-        ):
-            axes.imshow(picture)
-            axes.set_title(caption, fontsize=9)
+        truth, prediction = grid.flat[2 * index : 2 * index + 2]
+        truth.imshow(row.truth)
+        truth.set_title(row.truth_caption, fontsize=9)
+        prediction.imshow(row.prediction)
+        prediction.set_title(row.prediction_caption, fontsize=9)
     return save_figure(figure, out_file)

@@ -53,11 +53,9 @@ class MixerSpectra:
 
 
 def draw_profiles(found: Sequence[MixerSpectra], title: str, warning: Optional[str]) -> Figure:
-    """Log amplitude against frequency, a panel for each stage.
+    """Log amplitude against frequency of all mixers in order, a panel for each stage.
 
-    Args:
-        found: The spectra of all mixers, in order.
-        title: This and ``warning`` as of :func:`.new_figure`.
+    Title and warning are those of :func:`.new_figure`.
     """
     stages = sorted({spectra.stage for spectra in found})
     figure = new_figure((3.1 * len(stages) + 0.6, 3.9), title, warning)
@@ -95,7 +93,7 @@ def draw_profiles(found: Sequence[MixerSpectra], title: str, warning: Optional[s
 def draw_branches(found: Sequence[MixerSpectra], title: str, warning: Optional[str]) -> Figure:
     """Two-dimensional spectra of the branches of Laplace mixers, and how they change.
 
-    Arguments as of :func:`draw_profiles`; ``found`` are Laplace mixers, at least one.
+    They are at least one. Title and warning are those of :func:`.new_figure`.
     """
     figure = new_figure((1.9 * len(found) + 1.6, 8.6), title, warning)
     grid = figure.subplots(4, len(found), squeeze=False)
