@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -73,20 +73,16 @@ class Case:
         return positions * self.d * self.d_state
 
 
-def _tinyvim_b(batch: int) -> List[Case]:
+def cases(batch: int) -> List[Case]:
+    """All shapes: TinyViM-B, and the first stages of the other networks."""
     # d and dt_rank of the five mixers' four kinds; the grid is always stride 32.
     stages = ((12, 3), (48, 6), (96, 12), (288, 24))
     return [
-        Case(f'TinyViM-B stage {i + 1}, {size}', d, R, 8, *grid, batch=batch)
-        for size, grid in (('224x224', (7, 7)), ('800x1344', (25, 42)))
-        for i, (d, R) in enumerate(stages)
-    ]
-
-
-def cases(batch: int) -> List[Case]:
-    """All shapes: TinyViM-B, and the first stages of the other networks."""
-    return [
-        *_tinyvim_b(batch),
+        *(
+            Case(f'TinyViM-B stage {i + 1}, {size}', d, R, 8, *grid, batch=batch)
+            for size, grid in (('224x224', (7, 7)), ('800x1344', (25, 42)))
+            for i, (d, R) in enumerate(stages)
+        ),
         Case('VMamba-T stage 1, N = 1', 96, 6, 1, 56, 56, batch=batch),
         Case('VMamba-T stage 1, N = 16', 192, 6, 16, 56, 56, batch=batch),
         Case('MobileMamba-S6 stage 1, 224x224', 320, 10, 1, 14, 14, BIDIRECTIONAL, batch=batch),
@@ -95,20 +91,14 @@ def cases(batch: int) -> List[Case]:
     ]
 
 
-def usual_ss2d(
-    x: Tensor,
-    x_proj_weight: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A_logs: Tensor,
-    Ds: Tensor,
-    paths: Sequence[ScanPath],
-    scan_backend: str,
-) -> Tensor:
-    """SS2D as vision models usually write it: all directions copied, projected, scanned."""
+def usual_ss2d(*arguments: Any, scan_backend: str) -> Tensor:
+    """SS2D as vision models usually write it: all directions copied, projected, scanned.
+
+    Positional arguments are those of :func:`tinyvim_mm.ops.ss2d`.
+    """
+    x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, paths = arguments
     K, d, R = dt_projs_weight.shape
     N = A_logs.shape[1]
-    height, width = x.shape[-2:]
     xs = cross_scan(x.unsqueeze(1), paths)
     projected = torch.einsum('bkdl,kcd->bkcl', xs, x_proj_weight)
     dt_low, B, C = projected.split([R, N, N], dim=2)
@@ -124,7 +114,7 @@ def usual_ss2d(
         delta_softplus=True,
         backend=scan_backend,
     )
-    return cross_merge(y.unflatten(1, (K, d)), height, width, paths)
+    return cross_merge(y.unflatten(1, (K, d)), *x.shape[-2:], paths)
 
 
 def contenders(
@@ -132,14 +122,9 @@ def contenders(
 ) -> Tuple[Dict[str, Callable[..., Tensor]], Dict[str, str]]:
     """What computes a case here, and why other backends cannot.
 
-    Args:
-        case: The shape.
-        device: Where they will run.
-        wanted: Names to keep; ``None`` keeps all.
-
     Returns:
-        By name, functions that take the tensors of :meth:`Case.arguments`; and by name of a
-        backend what stands in its way.
+        By name, functions that take the tensors of :meth:`Case.arguments`, only those that
+        are ``wanted`` if any are; and by name of a backend what stands in its way.
     """
     functions: Dict[str, Callable[..., Tensor]] = {}
     absent: Dict[str, str] = {}
@@ -151,9 +136,8 @@ def contenders(
             continue
         functions[name] = partial(case.scan, partial(ss2d, backend=name))
     strongest = 'mamba_ssm' if 'mamba_ssm' in functions else 'parallel'
-    functions[f'{USUAL} ({strongest} scan)'] = partial(
-        case.scan, partial(usual_ss2d, scan_backend=strongest)
-    )
+    usual = partial(usual_ss2d, scan_backend=strongest)
+    functions[f'{USUAL} ({strongest} scan)'] = partial(case.scan, usual)
     if wanted is not None:
         functions = {n: f for n, f in functions.items() if n.split()[0] in wanted}
     return functions, absent

@@ -83,17 +83,10 @@ def time_latency(
 def runs_of(
     name: str, size: Tuple[int, int], wanted: Sequence[str], folder: Path
 ) -> Dict[str, Tuple[Run, Optional[float]]]:
-    """The forms of a backbone as functions, with their errors against the form that trains.
+    """The wanted forms of a backbone as functions, with their errors against the one that trains.
 
-    Args:
-        name: Of :func:`tinyvim_mm.models.catalogue.network_names`.
-        size: Height and width of the image.
-        wanted: Of :data:`~tinyvim_mm.benchmarks.FORMS`.
-        folder: For the exported files.
-
-    Returns:
-        By name. The error is ``None`` for the form without a scan, which computes
-        something else.
+    The error is ``None`` for the form without a scan, which computes something else. The folder
+    is for the exported files.
     """
     torch.manual_seed(0)
     model = randomise_statistics(build_network(name)).eval()
@@ -145,19 +138,14 @@ def measure(name: str, size: Tuple[int, int], wanted: Sequence[str], rounds: int
     """Verify and time one backbone at one size."""
     with tempfile.TemporaryDirectory() as folder:
         found = runs_of(name, size, wanted, Path(folder))
-        correct = {
-            form: run for form, (run, error) in found.items() if (error or 0.0) <= ERROR_LIMIT
-        }
+        correct = {f: run for f, (run, error) in found.items() if (error or 0.0) <= ERROR_LIMIT}
         # Long turns: the waiting threads of one library spin into the start of the next's.
         times = time_in_turns(correct, torch.device('cpu'), rounds, 0.5)
-    return {
-        'name': name,
-        'size': size,
-        'results': {
-            form: {'error': error, **(asdict(times[form]) if form in times else {})}
-            for form, (_, error) in found.items()
-        },
+    results = {
+        form: {'error': error, **(asdict(times[form]) if form in times else {})}
+        for form, (_, error) in found.items()
     }
+    return {'name': name, 'size': size, 'results': results}
 
 
 def table(rows: Sequence[Dict[str, Any]]) -> str:
@@ -182,26 +170,19 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
 def markdown(rows: Sequence[Dict[str, Any]], facts: Dict[str, Any]) -> str:
     """The table as a page, with what it was measured on."""
     names = [name for name in FORMS if any(name in row['results'] for row in rows)]
-    lines = [
-        '# Latency of backbones',
-        '',
+    intro = (
         'Milliseconds for one image, median of the rounds, and in brackets how many times as fast '
         'as `deployed`. Every form but the one without the scan was compared with the form that '
-        f'trains, to a relative error below {ERROR_LIMIT:g}.',
-        '',
-    ]
+        f'trains, to a relative error below {ERROR_LIMIT:g}.'
+    )
     body = []
     for row in rows:
         reference = row['results'].get('deployed', {}).get('median')
         cells = [_cell(row['results'].get(name, {}), reference) for name in names]
         body.append([f'{row["name"]}, {row["size"][0]}x{row["size"][1]}', *cells])
-    lines += [
-        *tables.markdown(['', *names], body),
-        '',
-        *(f'- {name}: {value}' for name, value in facts.items()),
-        '',
-    ]
-    return '\n'.join(lines)
+    measured = [f'- {name}: {value}' for name, value in facts.items()]
+    head = ['# Latency of backbones', '', intro, '']
+    return '\n'.join([*head, *tables.markdown(['', *names], body), '', *measured, ''])
 
 
 def _cell(found: Dict[str, Any], reference: Optional[float]) -> str:

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from ..core.errors import UsageError
+from ..export.scan import exportable_scan
 from ..measuring.timing import provenance, time_in_turns
 from ..models import TinyViM
-from ..models.layers import SS2D
 from ..ops import ss2d
+from ..visualization.figure import new_figure, save_figure
 from .contenders import Case, cases, contenders
 
 #: Relative L2 error above which a contender is not timed.
@@ -106,20 +107,13 @@ def largest_error(function: Callable[..., Tensor], case: Case, device: torch.dev
     expected = case.scan(partial(ss2d, backend='reference'), *truth)
     expected.backward(cotangent.double())
     pairs = [(y, expected), *((a.grad, t.grad) for a, t in zip(arguments, truth, strict=True))]
-    return max(
-        ((actual.double() - wanted).norm() / wanted.norm()).item() for actual, wanted in pairs
-    )
+    return max(((found.double() - true).norm() / true.norm()).item() for found, true in pairs)
 
 
 def run_case(
     case: Case, device: torch.device, rounds: int, wanted: Optional[Sequence[str]]
 ) -> Dict[str, Any]:
-    """Verify and time all contenders on one shape.
-
-    Returns:
-        Per contender: error, and seconds (median, spread) of ``forward`` and
-        ``training`` (forward and backward).
-    """
+    """Errors of all contenders on one shape, and seconds without and with the backward pass."""
     functions, absent = contenders(case, device, wanted)
     errors = {name: largest_error(function, case, device) for name, function in functions.items()}
     correct = {name: f for name, f in functions.items() if errors[name] <= ERROR_LIMIT}
@@ -131,20 +125,18 @@ def run_case(
         torch.autograd.grad(function(*arguments), arguments, cotangent)
 
     forward = time_in_turns({n: lambda f=f: f(*frozen) for n, f in correct.items()}, device, rounds)
-    training = time_in_turns({n: lambda f=f: train(f) for n, f in correct.items()}, device, rounds)
+    training = time_in_turns({n: partial(train, f) for n, f in correct.items()}, device, rounds)
+    results = {}
+    for name in functions:
+        results[name] = {'error': errors[name], 'forward': None, 'training': None}
+        if name in correct:
+            results[name].update(forward=asdict(forward[name]), training=asdict(training[name]))
     return {
         'case': case.name,
         'shape': {k: v for k, v in asdict(case).items() if k not in ('name', 'paths')},
         'paths': len(case.paths),
         'absent': absent,
-        'results': {
-            name: {
-                'error': errors[name],
-                'forward': asdict(forward[name]) if name in correct else None,
-                'training': asdict(training[name]) if name in correct else None,
-            }
-            for name in functions
-        },
+        'results': results,
     }
 
 
@@ -165,15 +157,10 @@ def time_backbone(device: torch.device, rounds: int) -> Dict[str, Any]:
     layout = torch.channels_last
     scanning = TinyViM('b').eval().to(device, memory_format=layout)
     identity = TinyViM('b').eval().to(device, memory_format=layout)
-    for module in identity.modules():
-        for name, child in module.named_children():
-            if isinstance(child, SS2D):
-                setattr(module, name, torch.nn.Identity())
     x = torch.rand(1, 3, 800, 1344, device=device).to(memory_format=layout)
-    with torch.no_grad():
-        times = time_in_turns(
-            {'scan': lambda: scanning(x), 'identity': lambda: identity(x)}, device, rounds, 0.0
-        )
+    forms = {'scan': lambda: scanning(x), 'identity': lambda: identity(x)}
+    with torch.no_grad(), exportable_scan(identity, leave_out=True):
+        times = time_in_turns(forms, device, rounds, 0.0)
     return {name: asdict(timing) for name, timing in times.items()}
 
 
@@ -200,14 +187,14 @@ def table(rows: List[Dict[str, Any]], what: str) -> str:
 
 def plot(report: Dict[str, Any], path: Path) -> None:
     """Bars: times faster than the sequential reference, forward and backward."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
     rows = [row for row in report['cases'] if 'reference' in row['results']]
     names = [n for n in rows[0]['results'] if n != 'reference'] if rows else []
-    figure, axis = plt.subplots(figsize=(11, 0.45 * len(rows) * max(len(names), 1) ** 0.6 + 2))
+    facts = report['provenance']
+    figure = new_figure(
+        (11, 0.45 * len(rows) * max(len(names), 1) ** 0.6 + 2),
+        f'SS2D on {facts["device"]}, {facts["threads"]} threads, torch {facts["torch"]}',
+    )
+    axis = figure.subplots()
     height = 0.8 / max(len(names), 1)
     for j, name in enumerate(names):
         ratios = []
@@ -220,13 +207,6 @@ def plot(report: Dict[str, Any], path: Path) -> None:
     axis.set_xscale('log')
     axis.axvline(1, color='grey', linewidth=0.8)
     axis.set_xlabel('times faster than the sequential reference, forward and backward')
-    facts = report['provenance']
-    axis.set_title(
-        f'SS2D on {facts["device"]}, {facts["threads"]} threads, torch {facts["torch"]}',
-        fontsize=10,
-    )
     axis.invert_yaxis()
     axis.legend(loc='lower right', fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -35,13 +35,7 @@ class Cost:
 
 
 def count(model: nn.Module, size: Tuple[int, int], macs: bool = True) -> Cost:
-    """Count, on the CPU.
-
-    Args:
-        model: Takes ``(1, 3, H, W)``.
-        size: Height and width.
-        macs: Whether to run it for the multiply-adds.
-    """
+    """Count, on the CPU; the multiply-adds by running the model on ``(1, 3, *size)``."""
     parameters = sum(p.numel() for p in model.parameters())
     if not macs:
         return Cost(parameters)

@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional
 
 import torch
@@ -55,7 +56,11 @@ def time_in_turns(
     for _ in range(rounds):
         for name, function in contenders.items():
             turns[name].append(seconds_per_call(function, repeats[name], device))
-    return {name: _summary(values) for name, values in turns.items()}
+    timings = {}
+    for name, values in turns.items():
+        quartiles = statistics.quantiles(values, n=4) if len(values) >= 4 else sorted(values)
+        timings[name] = Timing(statistics.median(values), quartiles[-1] - quartiles[0])
+    return timings
 
 
 def compile_whole(model: nn.Module) -> nn.Module:
@@ -70,24 +75,13 @@ def compile_whole(model: nn.Module) -> nn.Module:
 
 def seconds_per_call(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
     """Mean time of a call over ``repeats`` calls, with the device synchronised around them."""
-    _synchronize(device)
+    wait = partial(torch.cuda.synchronize, device) if device.type == 'cuda' else lambda: None
+    wait()
     start = time.perf_counter()
     for _ in range(repeats):
         function()
-    _synchronize(device)
+    wait()
     return (time.perf_counter() - start) / repeats
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
-def _summary(values: List[float]) -> Timing:
-    if len(values) < 4:
-        return Timing(statistics.median(values), max(values) - min(values))
-    low, _, high = statistics.quantiles(values, n=4)
-    return Timing(statistics.median(values), high - low)
 
 
 def provenance(device: torch.device, command: Optional[str] = None) -> Dict[str, Any]:
