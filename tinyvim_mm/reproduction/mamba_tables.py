@@ -5,23 +5,20 @@ Published figures are those of each network's own paper: MobileMamba (arXiv 2411
 """
 
 from dataclasses import replace
-from typing import Optional, Tuple
+from typing import Any
 
-from .schema import Row, Table, scores
-
-_Size = Optional[Tuple[int, int]]
+from .schema import Row, Table, evaluated
 
 
-def _row(name: str, config: str, *metrics: str, size: _Size = None) -> Row:
+def _row(name: str, config: str, *metrics: str, **settings: Any) -> Row:
     """The network of a recipe, in the form that is trained."""
-    return Row(
-        name,
-        {'config': config},
-        scores=scores(config, *metrics),
-        deployed=False,
-        size=size,
-        entries={config: ('params', 'gmacs_all', *metrics)},
-    )
+    settings.update(also=('params', 'gmacs_all'), deployed=False)
+    return evaluated(name, {'config': config}, config, *metrics, **settings)
+
+
+def _ssdlite(side: int, config: str) -> Row:
+    name = f'SSDLite at {side} pixels, MobileMamba-B1'
+    return _row(name, config, 'box_ap', size=(side, side))
 
 
 def _variant(head: str, base: str, kind: str, arch: str, name: str = '') -> Row:
@@ -30,12 +27,8 @@ def _variant(head: str, base: str, kind: str, arch: str, name: str = '') -> Row:
     table = 'segmentation-mamba' if head == 'UPerNet' else 'detection-mamba'
     metrics = ('params', 'gmacs_all', 'box_ap', 'mask_ap', 'miou')
     options = {'backbone.type': f'tinyvim_mm.{kind}', 'backbone.arch': arch}
-    return Row(
-        name,
-        {'config': base, 'options': options},
-        deployed=False,
-        entries={f'{table}: {name}': metrics},
-    )
+    network = {'config': base, 'options': options}
+    return Row(name, network, deployed=False, entries={f'{table}: {name}': metrics})
 
 
 _MASK_RCNN = ('Mask R-CNN', 'mask_rcnn_vmamba_t_1x_coco')
@@ -52,28 +45,14 @@ MAMBA_DETECTION = Table(
     (
         _row('Mask R-CNN, MobileMamba-B1', 'mask_rcnn_mobilemamba_b1_1x_coco', *_BOTH),
         _row('RetinaNet, MobileMamba-B1', 'retinanet_mobilemamba_b1_1x_coco', 'box_ap'),
-        *(
-            _row(
-                f'SSDLite at {side} pixels, MobileMamba-B1',
-                f'{config}_mobilemamba_b1_120e_coco',
-                'box_ap',
-                size=(side, side),
-            )
-            for side, config in ((320, 'ssdlite'), (512, 'ssdlite512'))
-        ),
+        _ssdlite(320, 'ssdlite_mobilemamba_b1_120e_coco'),
+        _ssdlite(512, 'ssdlite512_mobilemamba_b1_120e_coco'),
         _row('Mask R-CNN, VMamba-T[s1l8]', 'mask_rcnn_vmamba_t_1x_coco', *_BOTH),
         _variant(*_MASK_RCNN, 'VMamba', 't_s2l5', 'T[s2l5]'),
-        _variant(*_MASK_RCNN, 'VMamba', 's'),
-        _variant(*_MASK_RCNN, 'VMamba', 'b'),
+        *(_variant(*_MASK_RCNN, 'VMamba', arch) for arch in 'sb'),
         _variant(*_MASK_RCNN, 'EfficientVMamba', 't'),
-        *(
-            _row(
-                f'Mask R-CNN, EfficientVMamba-{arch.upper()}',
-                f'mask_rcnn_efficientvmamba_{arch}_1x_coco',
-                *_BOTH,
-            )
-            for arch in 'sb'
-        ),
+        _row('Mask R-CNN, EfficientVMamba-S', 'mask_rcnn_efficientvmamba_s_1x_coco', *_BOTH),
+        _row('Mask R-CNN, EfficientVMamba-B', 'mask_rcnn_efficientvmamba_b_1x_coco', *_BOTH),
         *(_variant(*_RETINANET, 'EfficientVMamba', arch) for arch in 'tsb'),
     ),
     'Published figures are of the papers of MobileMamba (arXiv 2411.15941), VMamba (2401.10166) '
@@ -100,8 +79,7 @@ MAMBA_SEGMENTATION = Table(
             for row in (
                 _row('UPerNet, VMamba-T[s1l8]', 'upernet_vmamba_t_160k_ade20k', 'miou'),
                 _variant(*_UPERNET, 'VMamba', 't_s2l5', 'T[s2l5]'),
-                _variant(*_UPERNET, 'VMamba', 's'),
-                _variant(*_UPERNET, 'VMamba', 'b'),
+                *(_variant(*_UPERNET, 'VMamba', arch) for arch in 'sb'),
                 *(_variant(*_UPERNET, 'EfficientVMamba', arch) for arch in 'tsb'),
             )
         ),

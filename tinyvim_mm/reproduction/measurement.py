@@ -20,15 +20,7 @@ _COSTS = ('params', 'gmacs', 'gmacs_all', 'latency', 'throughput')
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How accuracies are evaluated.
-
-    Attributes:
-        checkpoints: Names of configs to files.
-        work_dir: Folder for the logs, one in it for each config.
-        data_root: Folder that stands for ``data/`` in the configs' paths.
-        options: Settings of the configs to change: dotted keys to values.
-        trust_checkpoint: Let checkpoints execute code.
-    """
+    """How accuracies are evaluated: options of :func:`.reproduce`, and a folder for the logs."""
 
     checkpoints: Mapping[str, str]
     work_dir: str
@@ -38,11 +30,7 @@ class Evaluation:
     _found: Dict[str, Dict[str, Any]] = field(default_factory=dict)
 
     def run(self, config: str) -> Dict[str, Any]:
-        """What the toolbox's metrics return for a config's checkpoint; evaluated once.
-
-        Raises:
-            UsageError: Data, checkpoint or package is missing; the message says which.
-        """
+        """What the toolbox's metrics return for a config's checkpoint; evaluated once."""
         if config not in self._found:
             print(f'    evaluating {self.checkpoints[config]} with {config}', flush=True)
             self._found[config] = evaluate(
@@ -64,19 +52,7 @@ def measure_table(
     device: torch.device,
     rounds: int,
 ) -> None:
-    """Fill the cells of a table that are still empty.
-
-    Args:
-        table: The table.
-        store: Holds the cells that are filled, and takes those that are measured.
-        evaluation: How accuracies are evaluated.
-        settings: Under which the throughput is measured.
-        device: Where it is measured.
-        rounds: How often each network has its turn.
-
-    Raises:
-        UsageError: An accuracy cannot be evaluated.
-    """
+    """Fill the cells of a table that the store lacks; ``settings`` are of the throughput."""
     models: Dict[str, nn.Module] = {}
     every = columns_of(table, settings)
     # All of them or none: those that are timed take turns.
@@ -105,15 +81,13 @@ def _count(table: Table, row: Row, model: Any, error: Optional[float], store: St
     if not all(store.has(row, metric) for metric in wanted):
         found = cost.count(model, row.size or table.size, macs='gmacs' in wanted)
         values = {'params': found.parameters / 1e6}
-        if 'gmacs' in wanted and found.macs is None:
-            for metric in wanted[1:]:
-                store.put(row, metric, reason='counting the scan needs the compiled operator')
-        elif 'gmacs' in wanted:
+        if found.macs is not None:
             values['gmacs'] = found.macs / 1e9
             values['gmacs_all'] = (found.macs + found.scan_macs) / 1e9
+        missing = {'reason': 'counting the scan needs the compiled operator'}
         for metric in wanted:
-            if metric in values:
-                store.put(row, metric, measured=values[metric])
+            cell = {'measured': values[metric]} if metric in values else missing
+            store.put(row, metric, **cell)
     if 'error' in table.metrics and error is not None:
         store.put(row, 'error', measured=error)
 
@@ -146,9 +120,7 @@ def _time(
     rows = {row.name: row for row in table.rows if row.name in models}
     if all(store.has(row, column) for row in rows.values() for column in columns):
         return
-    times, failed = throughput.measure(
-        models, table.size, setting, device, rounds, lambda line: print(f'    {line}', flush=True)
-    )
+    times, failed = throughput.measure(models, table.size, setting, device, rounds)
     for name, timing in times.items():
         share = timing.spread / timing.median
         values = {'throughput': setting.batch / timing.median, 'latency': timing.median * 1e3}

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import Counter, OrderedDict
 from typing import Any, Dict, Optional, Tuple
 
 import torch
@@ -19,30 +20,12 @@ class UnavailableError(Exception):
     """A network cannot be built here; the message says why, for its row."""
 
 
-class Classifier(nn.Module):
-    """A backbone and its head."""
-
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images ``(batch, 3, H, W)`` to logits ``(batch, classes)``."""
-        return self.head(self.backbone(x))
-
-
 def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
     """Build the network of a row with random weights, in the form that the row asks for.
 
-    Args:
-        table: The table, which says the task and the size of the images.
-        row: The row whose network is built.
-
     Returns:
-        The network in evaluation mode, which takes ``(batch, 3, H, W)``; and the
-        relative error of its deployed form against the one that trains, ``None``
-        if it was not re-parameterised.
+        The network in evaluation mode, which takes ``(batch, 3, H, W)``; and the relative error
+        of its deployed form against the one that trains, ``None`` if it was not re-parameterised.
 
     Raises:
         UnavailableError: A package or a backbone is missing.
@@ -74,10 +57,8 @@ def _classifier(network: Dict[str, Any]) -> nn.Module:
     cfg = dict(network)
     head = cfg.pop('head', None)
     backbone = _backbone({**cfg, 'normalize_outputs': False, 'out_indices': (-1,)})
-    return Classifier(
-        backbone,
-        MODELS.build({**(head or backbone.classifier), 'in_channels': backbone.embed_dims[-1]}),
-    )
+    head = {**(head or backbone.classifier), 'in_channels': backbone.embed_dims[-1]}
+    return nn.Sequential(OrderedDict(backbone=backbone, head=MODELS.build(head)))
 
 
 def _backbone(cfg: Dict[str, Any]) -> nn.Module:
@@ -112,12 +93,8 @@ class _Maps(nn.Module):
             return self.model(x, mode='tensor')
         from mmdet.structures import DetDataSample
 
-        meta = {
-            'img_shape': tuple(x.shape[-2:]),
-            'ori_shape': tuple(x.shape[-2:]),
-            'pad_shape': tuple(x.shape[-2:]),
-            'scale_factor': (1.0, 1.0),
-        }
+        meta = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape'), tuple(x.shape[-2:]))
+        meta['scale_factor'] = (1.0, 1.0)
         return self.model.predict(x, [DetDataSample(metainfo=dict(meta)) for _ in x])
 
 
@@ -171,7 +148,7 @@ def _dense(table: Table, network: Dict[str, Any]) -> nn.Module:
         channels = channels[-len(cfg.neck.in_channels) :]
         backbone = _Last(backbone, len(channels))
     else:
-        backbone = _backbone({key: v for key, v in network.items() if key != 'head'})
+        backbone = _backbone(network)
         channels = list(backbone.embed_dims)
     cfg.neck.in_channels = channels
     model = _build_dense(cfg, scope)
@@ -210,8 +187,11 @@ def _deploy(model: nn.Module, example: Tensor) -> Tuple[nn.Module, Optional[floa
 
 
 def _difference(model: nn.Module, reference: nn.Module, example: Tensor) -> float:
+    """Largest relative error of an output, in the L2 norm."""
     with torch.no_grad():
-        return _relative_error(_core(model)(example), _core(reference)(example))
+        outputs = [_core(network)(example) for network in (model, reference)]
+    pairs = zip(*([o] if isinstance(o, Tensor) else o for o in outputs), strict=True)
+    return max(float((out - truth).norm() / truth.norm()) for out, truth in pairs)
 
 
 def _core(model: nn.Module) -> nn.Module:
@@ -222,17 +202,15 @@ def _core(model: nn.Module) -> nn.Module:
 def _fuse_adjacent(model: nn.Module, example: Tensor) -> None:
     """Fold batch norms into the convolutions right before them, in place.
 
-    timm folds the branches of its re-parameterisable networks and leaves other
-    batch norms as they are. Which convolution's output a norm takes, and that
-    nothing else does, is seen by running the network once.
+    timm folds the branches of its re-parameterisable networks and leaves other batch norms as
+    they are. Which convolution's output a norm takes, and that nothing else does, is seen by
+    running the network once.
     """
     produced: Dict[int, nn.Conv2d] = {}
-    keep, pairs, uses = [], [], {}
+    keep, pairs, uses = [], [], Counter()
 
     def before(module: nn.Module, inputs: Tuple[Any, ...]) -> None:
-        for x in inputs:
-            if isinstance(x, Tensor):
-                uses[id(x)] = uses.get(id(x), 0) + 1
+        uses.update(id(x) for x in inputs if isinstance(x, Tensor))
 
     def after(module: nn.Module, inputs: Tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Conv2d):
@@ -248,26 +226,13 @@ def _fuse_adjacent(model: nn.Module, example: Tensor) -> None:
         model(example)
     for handle in handles:
         handle.remove()
-    seen = [conv for conv, _, _ in pairs]
+    seen, plain = [conv for conv, _, _ in pairs], nn.BatchNorm2d.forward
     for conv, norm, output in pairs:
         # A map that a sum takes too does not show here, but in the difference of the outputs.
-        if uses[output] == 1 and seen.count(conv) == 1 and type(norm).forward is _NORM_FORWARD:
+        if uses[output] == 1 and seen.count(conv) == 1 and type(norm).forward is plain:
             fused = torch.nn.utils.fuse_conv_bn_eval(conv, norm)
             conv.weight, conv.bias = fused.weight, fused.bias
-            _replace(model, norm, nn.Identity())
-
-
-_NORM_FORWARD = nn.BatchNorm2d.forward
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for module in model.modules():
-        for name, child in module.named_children():
-            if child is old:
-                setattr(module, name, new)
-
-
-def _relative_error(out: Any, truth: Any) -> float:
-    if isinstance(out, Tensor):
-        return float((out - truth).norm() / truth.norm())
-    return max(_relative_error(a, b) for a, b in zip(out, truth, strict=True))
+            for parent in model.modules():
+                for name, child in parent.named_children():
+                    if child is norm:
+                        setattr(parent, name, nn.Identity())

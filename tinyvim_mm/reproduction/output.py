@@ -31,9 +31,7 @@ def agrees(published: float, measured: float) -> bool:
 def columns_of(table: Table, settings: Sequence[object]) -> List[str]:
     """Metrics of a table, those of speed once for each setting, latency where one image runs.
 
-    Args:
-        table: The table.
-        settings: Settings of the throughput, or their words: ``'batch 1, fp32, eager'``.
+    Settings may be words, too: ``'batch 1, fp32, eager'``.
     """
     names: List[str] = []
     for metric in table.metrics:
@@ -51,20 +49,21 @@ def columns_of(table: Table, settings: Sequence[object]) -> List[str]:
 def flatten(table: Table, cells: Cells, settings: Sequence[object]) -> List[Dict[str, Any]]:
     """One record for each row and metric: published, measured, ratio."""
     records = []
+    reference = {row.name: row.published for row in table.rows}.get(table.reference, {})
     for row in table.rows:
         for column in columns_of(table, settings):
             metric, _, setting = column.partition(': ')
             cell = cells.get(row.name, {}).get(column, {})
             published, measured = row.published.get(metric), cell.get('measured')
+            published_ratio = relative = agreeing = None
             if METRICS[metric].relative:
-                published_ratio = _over(published, _published(table, metric))
-                reference = cells.get(table.reference, {}).get(column, {}).get('measured')
-                relative = _over(measured, reference)
+                published_ratio = _over(published, reference.get(metric))
+                beside = cells.get(table.reference, {}).get(column, {}).get('measured')
+                relative = _over(measured, beside)
                 ratio = _over(relative, published_ratio)
             else:
-                published_ratio = relative = None
                 ratio = _over(measured, published)
-            comparable = ratio is not None and not METRICS[metric].relative
+                agreeing = None if ratio is None else agrees(published, measured)
             records.append(
                 {
                     'network': row.name,
@@ -76,15 +75,11 @@ def flatten(table: Table, cells: Cells, settings: Sequence[object]) -> List[Dict
                     'published_relative': published_ratio,
                     'measured_relative': relative,
                     'ratio': ratio,
-                    'agrees': agrees(published, measured) if comparable else None,
+                    'agrees': agreeing,
                     'note': cell.get('reason' if measured is None else 'note', ''),
                 }
             )
     return records
-
-
-def _published(table: Table, metric: str) -> Optional[float]:
-    return next((r.published.get(metric) for r in table.rows if r.name == table.reference), None)
 
 
 def _over(value: Optional[float], reference: Optional[float]) -> Optional[float]:
@@ -108,12 +103,10 @@ def to_markdown(table: Table, records: List[Dict[str, Any]], facts: Dict[str, An
         for metric, figure in row.released.items():
             title = METRICS[metric].title
             notes.append(f'- {row.name}, {title}: {figure:g} in the table of its release.')
-    reasons: Dict[str, List[str]] = {}
+    reasons: Dict[str, Dict[str, None]] = {}  # in order, and each network once
     for record in records:
         if record['note']:
-            networks = reasons.setdefault(record['note'], [])
-            if record['network'] not in networks:
-                networks.append(record['network'])
+            reasons.setdefault(record['note'], {})[record['network']] = None
     every = len(table.rows)
     for reason, networks in reasons.items():
         notes.append(f'- {"All" if len(networks) == every else ", ".join(networks)}: {reason}')
@@ -169,10 +162,6 @@ def page(texts: Dict[str, str]) -> str:
 
 def fill(path: Path, texts: Dict[str, str]) -> List[str]:
     """Put tables between the markers of a page, ``<!-- reproduce NAME -->`` ... ``<!-- end -->``.
-
-    Args:
-        path: A Markdown file.
-        texts: Tables by name.
 
     Returns:
         Names of the tables that it has markers for.

@@ -73,16 +73,15 @@ class Row:
 
     Attributes:
         name: As the table shows it.
-        network: ``{'timm': NAME}``; or the config of a backbone for mmengine's
-            registry, where ``head`` is the config of its classifier, if that is
-            not the one that the backbone's class names; or, for dense tasks,
-            ``{'config': NAME}`` with the whole network of a recipe, where
-            ``options`` are changes of its model, ``{'backbone.arch': 's'}``.
+        network: ``{'timm': NAME}``; or the config of a backbone for mmengine's registry, where
+            ``head`` is the config of its classifier, if that is not the one that the backbone's
+            class names; or, for dense tasks, ``{'config': NAME}`` with the whole network of a
+            recipe, where ``options`` are changes of its model, ``{'backbone.arch': 's'}``.
         figures: Metric to published figure, for rows whose figures no metafile has.
         scores: Metric to where its measured value comes from.
         deployed: Whether it is re-parameterised.
-        size: Height and width of the images whose multiply-adds are counted, if
-            they are not the table's.
+        size: Height and width of the images whose multiply-adds are counted; ``None`` for
+            the table's.
         entries: Entry of a metafile to the metrics whose figures are taken from it.
     """
 
@@ -111,6 +110,19 @@ class Row:
             known = (m for m in metrics if METRICS[m].figure in figures)
             found.update({metric: figures[METRICS[metric].figure] for metric in known})
         return found
+
+
+def evaluated(
+    name: str,
+    network: Dict[str, Any],
+    config: str,
+    *metrics: str,
+    also: Tuple[str, ...] = (),
+    **settings: Any,
+) -> Row:
+    """A row with accuracies of a config, and ``also`` other figures of its entry."""
+    entries = {config: (*also, *metrics)}
+    return Row(name, network, scores=scores(config, *metrics), entries=entries, **settings)
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,17 @@ from functools import partial
 from typing import Any, Dict, Sequence, Tuple
 
 from .mamba_tables import MAMBA_DETECTION, MAMBA_SEGMENTATION
-from .schema import Row, Table, scores
+from .schema import Row, Table, evaluated, scores
 
 _COSTS = ('params', 'gmacs', 'gmacs_all', 'throughput')
 
 
-def tinyvim(arch: str, **options: Any) -> Dict[str, Any]:
-    """Config of a TinyViM."""
-    return _mamba('TinyViM', arch, **options)
-
-
 def _mamba(kind: str, arch: str, **options: Any) -> Dict[str, Any]:
     return {'type': f'tinyvim_mm.{kind}', 'arch': arch, **options}
+
+
+#: Config of a TinyViM of an architecture.
+tinyvim = partial(_mamba, 'TinyViM')
 
 
 def _classifier(kind: str, arch: str) -> Row:
@@ -38,12 +37,8 @@ def _classifier(kind: str, arch: str) -> Row:
 def _peer(table: str, name: str, network: Dict[str, Any], **own: Sequence[str]) -> Row:
     """A network that TinyViM's paper compares with.
 
-    Args:
-        table: Name of the table.
-        name: Of the row.
-        network: See :class:`Row`.
-        **own: Config of this project to metrics whose figures stand in its own entry: the
-            paper repeats them.
+    ``own`` are configs of this project, to metrics whose figures stand in their own entries: the
+    paper repeats them.
     """
     metrics = (*_COSTS, 'top1_300', 'box_ap', 'mask_ap', 'miou')
     entries = {f'{table}: {name}': metrics, **{key: tuple(v) for key, v in own.items()}}
@@ -88,13 +83,11 @@ CLASSIFICATION = Table(
 
 def _dense(arch: str, config: str, *metrics: str) -> Row:
     """TinyViM with the neck and head of a recipe."""
-    return Row(
-        f'TinyViM-{arch.upper()}',
-        tinyvim(arch),
-        scores=scores(config, *metrics),
-        entries={config: ('throughput', *metrics)},
-    )
+    name = f'TinyViM-{arch.upper()}'
+    return evaluated(name, tinyvim(arch), config, *metrics, also=('throughput',))
 
+
+_REPEATED = {'mask_rcnn_efficientvmamba_s_1x_coco': ('box_ap', 'mask_ap')}
 
 DETECTION = Table(
     'Mask R-CNN on COCO, 1x schedule',
@@ -106,12 +99,7 @@ DETECTION = Table(
         *(_dense(a, f'mask_rcnn_tinyvim_{a}_1x_coco', 'box_ap', 'mask_ap') for a in 'sbl'),
         _peer('detection', 'SwiftFormer-L1', {'timm': 'swiftformer_l1'}),
         _peer('detection', 'FastViT-SA24', {'timm': 'fastvit_sa24'}),
-        _peer(
-            'detection',
-            'EfficientVMamba-S',
-            _mamba('EfficientVMamba', 's'),
-            mask_rcnn_efficientvmamba_s_1x_coco=('box_ap', 'mask_ap'),
-        ),
+        _peer('detection', 'EfficientVMamba-S', _mamba('EfficientVMamba', 's'), **_REPEATED),
         # Its APs differ from those of its own paper.
         _peer('detection', 'EfficientVMamba-B', _mamba('EfficientVMamba', 'b')),
     ),
@@ -139,18 +127,15 @@ SEGMENTATION = Table(
 
 def _ablation(title: str, reference: str, rows: Tuple[Row, ...], remark: str) -> Table:
     return Table(
-        title,
-        'classification',
-        (224, 224),
-        reference,
-        (*_COSTS, 'top1_300'),
-        rows,
-        remark,
+        title, 'classification', (224, 224), reference, (*_COSTS, 'top1_300'), rows, remark
     )
 
 
 #: TinyViM-S as the main table has it, which the ablations start from.
 _START = 'tinyvim_s_300e_in1k'
+
+#: Rows of the ablation, and the option of the network.
+_SCANNED = {'all': 'all', 'low only': 'low', 'high only': 'high', 'high and low': 'both'}
 
 FREQUENCY = _ablation(
     'Ablation, TinyViM-S: what is scanned',
@@ -162,12 +147,7 @@ FREQUENCY = _ablation(
             scores=scores(_START, 'top1_300') if key == 'low' else {},
             entries={f'ablation-frequency: {name}': ('top1_300', 'throughput')},
         )
-        for name, key in (
-            ('all', 'all'),
-            ('low only', 'low'),
-            ('high only', 'high'),
-            ('high and low', 'both'),
-        )
+        for name, key in _SCANNED.items()
     ),
     'How the paper builds the variants is not published; those measured here are described in '
     '`LaplaceMixer`. Training them is up to you, with `model.backbone.scan_frequencies`.',
@@ -178,26 +158,17 @@ RAMP = _ablation(
     '0.25, 0.5, 0.5, 0.75',
     (
         _peer('ablation-ramp', '0.5 in every stage', tinyvim('s', split_ratios=[0.5] * 4)),
-        Row(
-            '0.25, 0.5, 0.5, 0.75',
-            tinyvim('s'),
-            scores=scores(_START, 'top1_300'),
-            entries={_START: ('top1_300',)},
-        ),
+        evaluated('0.25, 0.5, 0.5, 0.75', tinyvim('s'), _START, 'top1_300'),
     ),
     'The paper publishes no throughput here.',
 )
 
 
 def _kernel(size: int) -> Row:
-    name = '3' if size == 3 else f'{size}, axial'
-    start = size == 7
-    return Row(
-        name,
-        tinyvim('s', laplacian_kernel=size),
-        scores=scores(_START, 'top1_300') if start else {},
-        entries={_START if start else f'ablation-kernel: {name}': ('top1_300', 'throughput')},
-    )
+    name, network = f'{size}{", axial" * (size > 3)}', tinyvim('s', laplacian_kernel=size)
+    if size == 7:
+        return evaluated(name, network, _START, 'top1_300', also=('throughput',))
+    return Row(name, network, entries={f'ablation-kernel: {name}': ('top1_300', 'throughput')})
 
 
 KERNEL = _ablation(
@@ -207,24 +178,20 @@ KERNEL = _ablation(
     'Training the others is up to you, with `model.backbone.laplacian_kernel`.',
 )
 
+
+def _form(arch: str, form: str) -> Row:
+    name, deployed = f'TinyViM-{arch.upper()}, {form}', form == 'deployed'
+    entries = {f'reparam: {name}': ('top1_gain',)} if deployed and arch != 'b' else {}
+    return Row(name, tinyvim(arch), deployed=deployed, entries=entries)
+
+
 REPARAM = Table(
     'Re-parameterisation',
     'classification',
     (224, 224),
     'TinyViM-S, deployed',
     ('params', 'gmacs', 'throughput', 'error', 'top1_gain'),
-    tuple(
-        Row(
-            f'TinyViM-{arch.upper()}, {form}',
-            tinyvim(arch),
-            deployed=form == 'deployed',
-            entries={f'reparam: TinyViM-{arch.upper()}, {form}': ('top1_gain',)}
-            if form == 'deployed' and arch != 'b'
-            else {},
-        )
-        for arch in 'sbl'
-        for form in ('training form', 'deployed')
-    ),
+    tuple(_form(arch, form) for arch in 'sbl' for form in ('training form', 'deployed')),
     'The training form has two classifiers. Both forms compute the same function; the published '
     'gain is between networks trained with the extra branches and without, and no recipe for the '
     'latter is published.',

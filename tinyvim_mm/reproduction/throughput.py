@@ -2,8 +2,8 @@
 
 import copy
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from itertools import product
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,7 @@ PRECISIONS = ('fp32', 'tf32', 'bf16')
 FORMS = ('eager', 'compiled', 'cuda-graph')
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """The setting under which networks are compared.
 
     Attributes:
@@ -45,7 +44,7 @@ def settings_for(
 
     Args:
         device: Where it is measured.
-        task: The task of the table.
+        task: Of the table.
         batches: Batch sizes; ``None`` takes 1 and 256 on a GPU (1 and 8 for dense tasks), 1
             and 16 on a CPU (1 for dense tasks).
         precisions: Of :data:`PRECISIONS`; ``None`` takes all on a GPU, fp32 on a CPU.
@@ -59,14 +58,9 @@ def settings_for(
     else:
         batches = batches or on_cpu or ([1, 16] if task == 'classification' else [1])
         precisions, forms = precisions or ['fp32'], forms or ['eager']
-    return [
-        Setting(batch, precision, form)
-        for batch in batches
-        for precision in precisions
-        for form in forms
-        # A graph pays where launches are what takes the time.
-        if form != 'cuda-graph' or batch == 1
-    ]
+    every = map(Setting._make, product(batches, precisions, forms))
+    # A graph pays where launches are what takes the time.
+    return [setting for setting in every if setting.form != 'cuda-graph' or setting.batch == 1]
 
 
 def measure(
@@ -75,20 +69,11 @@ def measure(
     setting: Setting,
     device: torch.device,
     rounds: int,
-    report: Callable[[str], None] = lambda line: None,
 ) -> Tuple[Dict[str, Timing], Dict[str, str]]:
-    """Time networks in turns: a busy moment of the machine hits all alike.
+    """Time copies of networks in turns: a busy moment of the machine hits all alike.
 
-    Each runs in the memory format, contiguous or channels-last, in which a first
-    try is faster; in bf16 in channels-last.
-
-    Args:
-        models: Networks by name. They are copied.
-        size: Height and width of the images.
-        setting: See :class:`Setting`.
-        device: Where they run.
-        rounds: How often each has its turn.
-        report: Called with a line of progress.
+    Each runs in the memory format, contiguous or channels-last, in which a first try is faster;
+    in bf16 in channels-last.
 
     Returns:
         Times of one batch by name, and why others could not be measured.
@@ -98,12 +83,12 @@ def measure(
     x = torch.rand(setting.batch, 3, *size, device=device)
     with _tf32(setting.precision == 'tf32'), torch.no_grad():
         for name, model in models.items():
-            report(f'{name}: {setting}')
+            print(f'    {name}: {setting}', flush=True)
             try:
                 contenders[name] = _prepare(model, x, setting)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
                 failed[name] = f'{type(error).__name__}: {str(error).splitlines()[0][:200]}'
-        report(f'timing {len(contenders)} networks, {setting}, {rounds} rounds')
+        print(f'    timing {len(contenders)} networks, {setting}, {rounds} rounds', flush=True)
         times = time_in_turns(contenders, device, rounds, 0.3) if contenders else {}
     return times, failed
 
