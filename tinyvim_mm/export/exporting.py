@@ -78,7 +78,12 @@ def export(
     out = Path(out)
     file_format = _check_file(out, format, dynamic_size, int8)
     pictures = _check_calibration(int8, calibration)
-    _check_numbers(batch, rounds, input_size, dynamic_size)
+    if batch < 1 or rounds < 0:
+        raise UsageError('--batch must be at least 1 and --rounds at least 0')
+    smallest = 64 if dynamic_size else 32
+    if input_size and min(input_size) < smallest:
+        got = ' '.join(map(str, input_size))
+        raise UsageError(f'--input-size must be at least {smallest} {smallest}, got {got}')
 
     apply_compat()
     install_safe_loader(trust=trust_checkpoint)
@@ -158,17 +163,6 @@ def _check_calibration(int8: Optional[str], folder: Union[str, Path, None]) -> L
         kinds = ', '.join(_PICTURES)
         raise UsageError(f'--calibration: no pictures ({kinds}) in the folder {folder}')
     return pictures
-
-
-def _check_numbers(
-    batch: int, rounds: int, input_size: Optional[Sequence[int]], dynamic_size: bool
-) -> None:
-    if batch < 1 or rounds < 0:
-        raise UsageError('--batch must be at least 1 and --rounds at least 0')
-    smallest = 64 if dynamic_size else 32
-    if input_size and min(input_size) < smallest:
-        got = ' '.join(map(str, input_size))
-        raise UsageError(f'--input-size must be at least {smallest} {smallest}, got {got}')
 
 
 def _choose(part: Optional[str], output: Optional[str], scope: str) -> Tuple[str, str]:

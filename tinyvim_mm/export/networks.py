@@ -161,11 +161,7 @@ def describe(
     classes: Sequence[str],
     checkpoint: Optional[str],
 ) -> Metadata:
-    """Collect what a runner has to know.
-
-    Raises:
-        UsageError: The config does not say how images are normalised.
-    """
+    """Collect what a runner has to know."""
     preprocessor = preprocessor_of(cfg, name)
     pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
     steps = {step['type'].rpartition('.')[2]: step for step in pipeline}

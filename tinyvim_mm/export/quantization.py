@@ -60,13 +60,8 @@ def quantize(path: Path, target: Path, calibration: Optional[Sequence[np.ndarray
     """Write the 8-bit form of an ONNX file.
 
     Args:
-        path: The float32 file.
-        target: The file to write.
         calibration: Normalised images, ``(1, 3, H, W)`` each, whose activations give the
             ranges (static); ``None`` takes the ranges of each input as it comes (dynamic).
-
-    Raises:
-        MissingPackageError: onnxruntime is missing.
     """
     require('onnx', 'onnxruntime', purpose='--int8')
     from onnxruntime import quantization

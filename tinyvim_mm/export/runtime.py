@@ -23,7 +23,6 @@ from .metadata import Metadata
 ImageLike = Union[str, Path, Image.Image, np.ndarray]
 
 _CPU = ('CPUExecutionProvider',)
-_RESAMPLING = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
 
 
 class Runner:
@@ -113,10 +112,9 @@ class Runner:
         return self.metadata.classes[label] if self.metadata.classes else str(label)
 
     def preprocess(self, image: ImageLike) -> np.ndarray:
-        """Resize, crop or pad, and normalise a picture, as the config does it in its tests.
+        """A picture resized, cropped or padded, and normalised, as in the config's tests.
 
-        Returns:
-            ``(1, 3, H, W)``, float32.
+        It is ``(1, 3, H, W)``, float32.
         """
         picture = open_image(image)
         if self.metadata.part != 'classifier':
@@ -132,32 +130,27 @@ class Runner:
         return self._normalise(picture.crop((left, upper, left + width, upper + height)))
 
     def _fit(self, picture: Image.Image) -> Tuple[Tuple[int, int], np.ndarray]:
-        """Resize with kept ratio, fill up a fixed size with zeros.
+        """Height and width that the picture takes of the input, and the input.
 
-        Returns:
-            Height and width that the picture takes of the input, and the input.
+        The picture is resized with kept ratio; a fixed size is filled up with zeros.
         """
         meta = self.metadata
         if meta.dynamic_size:
             long, short = meta.resize if meta.resize else (2048, 512)
-            sides = picture.size
-            factor = min(long / max(sides), short / min(sides))
-            size = [max(1, int(side * factor + 0.5)) for side in sides]
-            # Up, as mmseg's ResizeToMultiple.
-            size = [-(-side // meta.divisor) * meta.divisor for side in size]
-            inputs = self._normalise(picture.resize(size, _RESAMPLING[meta.interpolation]))
+            factor = min(long / max(picture.size), short / min(picture.size))
+            inputs = self._normalise(self._resize(picture, factor, meta.divisor))
             return inputs.shape[2:], inputs
         height, width = meta.input_size
         resized = self._resize(picture, min(height / picture.height, width / picture.width))
-        inputs = self._normalise(resized.crop((0, 0, min(resized.width, width), resized.height)))
-        inputs = inputs[:, :, :height]
-        rows, columns = inputs.shape[2:]
+        columns, rows = min(resized.width, width), min(resized.height, height)
+        inputs = self._normalise(resized.crop((0, 0, columns, rows)))
         padding = ((0, 0), (0, 0), (0, height - rows), (0, width - columns))
         return (rows, columns), np.pad(inputs, padding)
 
-    def _resize(self, picture: Image.Image, factor: float) -> Image.Image:
+    def _resize(self, picture: Image.Image, factor: float, divisor: int = 1) -> Image.Image:
         size = [max(1, int(side * factor + 0.5)) for side in picture.size]
-        return picture.resize(size, _RESAMPLING[self.metadata.interpolation])
+        size = [-(-side // divisor) * divisor for side in size]  # up, as mmseg's ResizeToMultiple
+        return picture.resize(size, Image.Resampling[self.metadata.interpolation.upper()])
 
     def _normalise(self, picture: Image.Image) -> np.ndarray:
         values = np.asarray(picture, np.float32)

@@ -45,7 +45,7 @@ class ExportedPredictor:
         self.name: str = meta.config
         self.classes: Tuple[str, ...] = tuple(name.strip() for name in meta.classes)
         self._top = top_k
-
+        #: Options that decide what is in the results.
         self.settings = {'top_k': top_k} if self.task == 'classification' else {}
 
     def predict(self, image: np.ndarray) -> Any:
@@ -108,6 +108,6 @@ def _write(image: np.ndarray, text: str, place: Tuple[int, int]) -> None:
     """White letters with a dark rim, in place."""
     import cv2
 
+    font = cv2.FONT_HERSHEY_SIMPLEX
     for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        font = cv2.FONT_HERSHEY_SIMPLEX
         cv2.putText(image, text, place, font, 0.6, colour, thickness, cv2.LINE_AA)

@@ -1,15 +1,17 @@
 """Write pictures, videos and the predictions."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+
+import numpy as np
 
 from ..core.errors import UsageError
 from .sources import is_video
 
 if TYPE_CHECKING:
     import cv2
-    import numpy as np
 
 PREDICTIONS = 'predictions.json'
 LABEL_MAPS = 'label_maps'
@@ -21,11 +23,7 @@ _DEFAULT_RATE = 25.0
 
 
 class Outputs:
-    """The folder that the demo writes to.
-
-    Args:
-        folder: Made if it does not exist.
-        sources: What will be read; nothing of it is overwritten.
+    """The folder that the demo writes to, made if it does not exist; no source is overwritten.
 
     Attributes:
         facts: Of the run; written before the predictions.
@@ -39,7 +37,7 @@ class Outputs:
         self.folder = folder
         self.facts: Dict[str, Any] = {}
         self.predictions: List[Dict[str, Any]] = []
-        self._pictures = self._maps = self._videos = 0
+        self._written = Counter()
         self._video: Optional[cv2.VideoWriter] = None
         self._video_source: Optional[Path] = None
         if folder.exists() and not folder.is_dir():
@@ -56,9 +54,9 @@ class Outputs:
         self,
         source: Path,
         frame: Optional[int],
-        drawn: 'np.ndarray',
+        drawn: np.ndarray,
         prediction: Dict[str, Any],
-        label_map: Optional['np.ndarray'] = None,
+        label_map: Optional[np.ndarray] = None,
     ) -> None:
         """Take what belongs to one picture or frame.
 
@@ -78,10 +76,10 @@ class Outputs:
             self._add_frame(source, drawn)
             return
         self._write(self._target(source), drawn)
-        self._pictures += 1
+        self._written['picture'] += 1
         if label_map is not None:
             self._write(self.folder / LABEL_MAPS / f'{source.name}.png', label_map)
-            self._maps += 1
+            self._written['label map'] += 1
 
     def close(self) -> None:
         """End the video, and write the predictions."""
@@ -91,8 +89,8 @@ class Outputs:
 
     def summary(self) -> str:
         """What was written, in words."""
-        kinds = [(self._pictures, 'picture'), (self._videos, 'video'), (self._maps, 'label map')]
-        counts = [f'{n} {name}{"s" if n > 1 else ""}' for n, name in kinds if n]
+        kinds = [(self._written[kind], kind) for kind in ('picture', 'video', 'label map')]
+        counts = [f'{n} {kind}{"s" if n > 1 else ""}' for n, kind in kinds if n]
         objects = [len(found['objects']) for found in self.predictions if 'objects' in found]
         if objects:  # pictures without a box would look like a fault
             least = self.facts.get('score_threshold')
@@ -102,7 +100,7 @@ class Outputs:
     def _target(self, source: Path) -> Path:
         return self.folder / (f'{source.stem}.mp4' if is_video(source) else source.name)
 
-    def _write(self, path: Path, image: 'np.ndarray') -> None:
+    def _write(self, path: Path, image: np.ndarray) -> None:
         import cv2
 
         try:
@@ -113,7 +111,7 @@ class Outputs:
         if not written:
             raise UsageError(f'{path} cannot be written: is the disk full, the folder writable?')
 
-    def _add_frame(self, source: Path, image: 'np.ndarray') -> None:
+    def _add_frame(self, source: Path, image: np.ndarray) -> None:
         import cv2
 
         if self._video_source != source:
@@ -131,7 +129,7 @@ class Outputs:
                     'folder is not writable'
                 )
             self._video_source = source
-            self._videos += 1
+            self._written['video'] += 1
         self._video.write(image)
 
     def _end_video(self) -> None:

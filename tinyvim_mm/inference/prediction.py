@@ -5,6 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
+import numpy as np
+
 from ..core.errors import UsageError
 from ..core.paths import shown
 from ..recipes.configs import find_config, load_config, merge_options
@@ -14,8 +16,6 @@ from .outputs import Outputs
 from .sources import UnreadableError, count_frames, find_sources, read_frames
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..toolboxes.predictor import Predictor
 
 
@@ -143,7 +143,7 @@ def _load(
 
 def _frames(
     sources: List[Path], failures: Dict[Path, str]
-) -> Iterator[Tuple[Path, Optional[int], 'np.ndarray']]:
+) -> Iterator[Tuple[Path, Optional[int], np.ndarray]]:
     """All frames of all sources, with a bar of progress if there are several."""
     total = sum(map(count_frames, sources))
     bar = None

@@ -2,12 +2,11 @@
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
+
+import numpy as np
 
 from ..core.errors import UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -24,10 +23,7 @@ def is_video(file: Path) -> bool:
 
 
 def find_sources(path: Path) -> List[Path]:
-    """The pictures and videos that the user means, sorted.
-
-    Args:
-        path: One file, or a folder, whose subfolders are not entered.
+    """The pictures and videos of a file or a folder, sorted; subfolders are not entered.
 
     Raises:
         UsageError: There is no such path, or nothing of the kind in it.
@@ -56,12 +52,10 @@ def count_frames(source: Path) -> int:
     return max(int(cv2.VideoCapture(str(source)).get(cv2.CAP_PROP_FRAME_COUNT)), 0)
 
 
-def read_frames(source: Path) -> Iterator[Tuple[Optional[int], 'np.ndarray']]:
-    """Read what a file holds.
+def read_frames(source: Path) -> Iterator[Tuple[Optional[int], np.ndarray]]:
+    """Yield numbers of frames, ``None`` for a picture, and images.
 
-    Yields:
-        Number of the frame, ``None`` for a picture, and the image, ``(H, W, 3)``,
-        uint8, in OpenCV's order of channels.
+    They are ``(H, W, 3)``, uint8, in OpenCV's order of channels.
 
     Raises:
         UnreadableError: It holds nothing that can be read.
