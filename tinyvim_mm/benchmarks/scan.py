@@ -18,7 +18,6 @@ from ..export.scan import exportable_scan
 from ..measuring.timing import provenance, time_in_turns
 from ..models import TinyViM
 from ..ops import ss2d
-from ..visualization.figure import new_figure, save_figure
 from .contenders import Case, cases, contenders
 
 #: Relative L2 error above which a contender is not timed.
@@ -187,6 +186,8 @@ def table(rows: List[Dict[str, Any]], what: str) -> str:
 
 def plot(report: Dict[str, Any], path: Path) -> None:
     """Bars: times faster than the sequential reference, forward and backward."""
+    from ..visualization.figure import new_figure, save_figure  # loads matplotlib
+
     rows = [row for row in report['cases'] if 'reference' in row['results']]
     names = [n for n in rows[0]['results'] if n != 'reference'] if rows else []
     facts = report['provenance']

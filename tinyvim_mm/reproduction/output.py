@@ -33,16 +33,11 @@ def columns_of(table: Table, settings: Sequence[object]) -> List[str]:
 
     Settings may be words, too: ``'batch 1, fp32, eager'``.
     """
+    single = [setting for setting in settings if str(setting).startswith('batch 1,')]
     names: List[str] = []
     for metric in table.metrics:
-        if METRICS[metric].timed:
-            names += [
-                f'{metric}: {setting}'
-                for setting in settings
-                if metric != 'latency' or str(setting).startswith('batch 1,')
-            ]
-        else:
-            names.append(metric)
+        chosen = single if metric == 'latency' else settings
+        names += [f'{metric}: {s}' for s in chosen] if METRICS[metric].timed else [metric]
     return names
 
 

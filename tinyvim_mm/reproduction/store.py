@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from ..core.errors import UsageError
+from .output import Cells
 from .schema import Row
 
 
@@ -18,8 +19,7 @@ class Store:
             are the same.
 
     Attributes:
-        cells: By names of row and column: ``{'measured': float}``, or ``{'reason': str}`` of
-            one that could not be measured.
+        cells: See :data:`.output.Cells`.
         facts: Those of the run that measured the cells in the file; once this run measures,
             its own, with both commands.
     """
@@ -27,7 +27,7 @@ class Store:
     def __init__(self, path: Path, facts: Dict[str, Any], resume: bool) -> None:
         self.path = path
         self.facts = self._now = facts
-        self.cells: Dict[str, Dict[str, Dict[str, Any]]] = {}
+        self.cells: Cells = {}
         if resume and path.is_file():
             try:
                 found = json.loads(path.read_text(encoding='utf-8'))

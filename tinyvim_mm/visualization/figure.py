@@ -6,9 +6,7 @@ from typing import Optional, Tuple, Union
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_TITLE_SIZE = 11
-_POINTS_PER_INCH = 72
-#: Of bold ones on average, as a share of their size.
+#: Of bold letters on average, as a share of their size.
 _LETTER_WIDTH = 0.7
 
 
@@ -32,7 +30,7 @@ def new_figure(size: Tuple[float, float], title: str, warning: Optional[str] = N
 def _fitting(text: str, width: float) -> float:
     """Size of letters, in points, at which no line is wider than so many inches."""
     longest = max(map(len, text.splitlines()))
-    return min(_TITLE_SIZE, 0.96 * width * _POINTS_PER_INCH / (_LETTER_WIDTH * longest))
+    return min(11, 0.96 * width * 72 / (_LETTER_WIDTH * longest))
 
 
 def save_figure(figure: Figure, out_file: Union[str, Path], dpi: int = 110) -> Path:
