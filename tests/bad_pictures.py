@@ -55,7 +55,7 @@ BROKEN = {
 }
 #: Content that is read as a picture of SIZE in three channels.
 UNUSUAL = {
-    'grey': _saved(photograph().convert('L')),
+    'gray': _saved(photograph().convert('L')),
     'rgba': _saved(photograph().convert('RGBA'), 'PNG'),
     '16-bit': _saved(
         Image.fromarray(np.asarray(photograph().convert('L')).astype(np.uint16) * 257), 'PNG'

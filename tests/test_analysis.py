@@ -189,7 +189,7 @@ def test_outputs_of_stages_are_those_of_the_backbone():
 # -- pictures and networks -----------------------------------------------------------
 
 
-def test_pictures_are_scaled_to_cover_and_cropped_at_the_centre(tmp_path):
+def test_pictures_are_scaled_to_cover_and_cropped_at_the_center(tmp_path):
     image = np.zeros((40, 120, 3), np.uint8)
     image[:, 40:80] = (200, 100, 50)  # BGR
     cv2.imwrite(str(tmp_path / 'a.png'), image)
@@ -200,7 +200,7 @@ def test_pictures_are_scaled_to_cover_and_cropped_at_the_centre(tmp_path):
     assert picture.min() == 50  # nothing of the black sides
 
 
-def test_networks_get_the_colours_that_they_take():
+def test_networks_get_the_colors_that_they_take():
     network = analysis_networks.Network(
         'x', nn.Conv2d(3, 3, 1), None, list, mean=(1, 2, 3), std=(1, 1, 2), rgb=False
     )
@@ -251,7 +251,7 @@ def message(capsys, *argv):
 
 
 def warns(path):
-    """Whether a figure has letters in the colour of the warning above its title."""
+    """Whether a figure has letters in the color of the warning above its title."""
     image = cv2.imread(str(path)).astype(int)
     assert image.std() > 10
     crimson = np.abs(image[:40] - (60, 20, 220)).max(-1) < 40

@@ -158,7 +158,7 @@ def test_a_picture_without_objects_is_said_to_be_one(picture, tmp_path, capsys):
 
 def test_segmentation(picture, tmp_path):
     pytest.importorskip('mmseg')
-    weights = save(build('mmseg'), tmp_path / 'x.pth')  # names come from the data set then
+    weights = save(build('mmseg'), tmp_path / 'x.pth')  # names come from the dataset then
     out, found = predict('mmseg', picture, weights)
     assert found['classes'][:3] == ['wall', 'building', 'sky']
     (entry,) = found['predictions']
@@ -341,7 +341,7 @@ def test_a_checkpoint_with_a_key_too_few_or_too_many(failing, checkpoint):
 def test_a_deployed_checkpoint(failing, checkpoint):
     model = build('mmpretrain', NAMES)
     state = reparameterize(model).state_dict()
-    assert 're-parameterised, and this model is in its training form' in failing(state)
+    assert 'reparameterized, and this model is in its training form' in failing(state)
 
 
 def test_a_checkpoint_with_code(failing):

@@ -197,7 +197,7 @@ def test_a_config_is_found_by_name():
     assert cfg.model.backbone.arch == 'b'
 
 
-def test_a_misspelt_name_suggests_the_nearest():
+def test_a_misspelled_name_suggests_the_nearest():
     with pytest.raises(UsageError, match=rf'did you mean \S*{NAME}\.py'):
         tinyvim_mm.get_config(NAME + 'o')
 

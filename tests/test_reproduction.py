@@ -133,7 +133,7 @@ class Shared(nn.Module):
 
 def test_only_norms_alone_behind_a_convolution_are_folded():
     torch.manual_seed(0)
-    model = networks.randomise_statistics(Shared()).eval()
+    model = networks.randomize_statistics(Shared()).eval()
     x = torch.rand(2, 3, 5, 6)
     with torch.no_grad():
         expected = model(x)

@@ -49,7 +49,7 @@ def test_it_has_a_public_name_and_is_registered():
         assert isinstance(model, cls)
 
 
-def test_weights_are_saved_loaded_and_recognised(tmp_path):
+def test_weights_are_saved_loaded_and_recognized(tmp_path):
     source, path = lively(build_network('toynet_a')), str(tmp_path / 'a.pth')
     torch.save({'state_dict': source.state_dict()}, path)
     model = build_network('toynet_a', init_cfg=dict(type='Pretrained', checkpoint=path))
@@ -93,7 +93,7 @@ def test_the_deployed_form_computes_the_same():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in deployed.modules())
     for out, expected in zip(deployed(IMAGES), model(IMAGES), strict=True):
         torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(CheckpointError, match='holds ToyNet re-parameterised'):
+    with pytest.raises(CheckpointError, match='holds ToyNet reparameterized'):
         model.load_state_dict(deployed.state_dict())
 
 

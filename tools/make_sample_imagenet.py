@@ -2,7 +2,7 @@
 """Make ``data/sample/imagenet`` from ``data/sample/coco``: crops around annotated objects.
 
 The result is laid out as ImageNet (``train/CLASS/*.jpg``, ``val/CLASS/*.jpg``), with an
-``ATTRIBUTION.csv`` that carries the author's page and the licence of each photograph on to its
+``ATTRIBUTION.csv`` that carries the author's page and the license of each photograph on to its
 crops.
 """
 

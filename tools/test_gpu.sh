@@ -35,7 +35,7 @@ suites=(tests/test_ops)
 if "$PYTHON" -c 'import mmengine' 2> /dev/null; then
     suites+=(tests/test_models tests/test_optim)
 else
-    echo '== mmengine is not installed: the GPU tests of models and optimisers were not run'
+    echo '== mmengine is not installed: the GPU tests of models and optimizers were not run'
 fi
 step tests "$PYTHON" -m pytest "${suites[@]}" -m gpu -p no:cacheprovider
 

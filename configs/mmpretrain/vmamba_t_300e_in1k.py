@@ -3,7 +3,7 @@
 _base_ = [
     './_base_/models/classifier.py',
     # RandAugment m9 mstd0.5 inc1, random erasing 0.25, bicubic; tests crop 224 of 256.
-    # timm has no colour jitter beside RandAugment, whatever its flag says, and neither has this.
+    # timm has no color jitter beside RandAugment, whatever its flag says, and neither has this.
     'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
     './_base_/schedules/adamw_300e.py',
 ]

@@ -64,7 +64,7 @@ def _options(*pairs):
 
 
 class Data:
-    """A data set of two or three pictures in one toolbox's layout; the second is `victim`."""
+    """A dataset of two or three pictures in one toolbox's layout; the second is `victim`."""
 
     def __init__(self, scope, cfg, folder):
         self.scope, self.cfg, self.folder = scope, cfg, folder
@@ -188,7 +188,7 @@ def test_an_unusual_picture_is_read_in_three_channels(data, case):
     usual, unusual = (dataset[n]['inputs'].float() for n in (0, 1))
     assert usual.shape == unusual.shape
     assert usual.shape[0] == 3
-    # Light and dark are where they were, whatever became of the colours.
+    # Light and dark are where they were, whatever became of the colors.
     pair = torch.stack([usual.mean(0).flatten(), unusual.mean(0).flatten()])
     assert torch.corrcoef(pair)[0, 1] > 0.9
 
@@ -302,7 +302,7 @@ def test_a_file_whose_categories_are_all_unknown_is_refused(detection, wrapped):
     runner = ToolRunner.__new__(ToolRunner)
     words = (
         'CocoDataset has no sample: annotations/instances_train2017.json lists none, or its '
-        "filter_cfg leaves none. Annotations whose category is not one of the data set's classes"
+        "filter_cfg leaves none. Annotations whose category is not one of the dataset's classes"
     )
     with (
         DefaultScope.overwrite_default_scope('mmdet'),
@@ -331,15 +331,15 @@ def test_an_object_without_a_mask_is_named(detection):
 # ----------------------------------------------------------------------------
 
 
-def grey(size=SIZE, value=3, bits=8):
+def gray(size=SIZE, value=3, bits=8):
     return Image.fromarray(np.full(size[::-1], value, np.uint16 if bits == 16 else np.uint8))
 
 
 BAD_MAPS = {
-    'size': (grey((64, 96)), 'the label map has 64x96 pixels, and the picture has 128x96'),
-    'class': (grey(value=151), 'the label map holds class 150, counted from 0, and there are 150'),
-    'colours': (Image.new('RGB', SIZE), 'the label map has 3 channels'),
-    '16-bit': (grey(value=3, bits=16), 'the label map has 16 bits'),
+    'size': (gray((64, 96)), 'the label map has 64x96 pixels, and the picture has 128x96'),
+    'class': (gray(value=151), 'the label map holds class 150, counted from 0, and there are 150'),
+    'colors': (Image.new('RGB', SIZE), 'the label map has 3 channels'),
+    '16-bit': (gray(value=3, bits=16), 'the label map has 16 bits'),
 }
 
 
@@ -367,8 +367,8 @@ def test_a_broken_label_map_is_named(segmentation, split, keep, words):
     assert f'{path}: {words}' in refused(segmentation.build(split))
 
 
-def test_a_picture_with_nothing_labelled_is_used(segmentation):
-    segmentation.write_map(grey(value=0), 'train')
+def test_a_picture_with_nothing_labeled_is_used(segmentation):
+    segmentation.write_map(gray(value=0), 'train')
     labels = segmentation.build('train')[1]['data_samples'].gt_sem_seg.data
     assert (labels == 255).all()
 
@@ -506,4 +506,4 @@ def test_an_evaluation_refuses_to_skip(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         test_tool.main([CONFIGS['mmpretrain'], 'x.pth', '--on-bad-sample', 'skip'])
-    assert 'scores over fewer pictures than the data set has' in capsys.readouterr().err
+    assert 'scores over fewer pictures than the dataset has' in capsys.readouterr().err

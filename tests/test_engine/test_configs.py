@@ -30,7 +30,7 @@ def test_a_file_of_the_user_comes_first(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'name', ['mask_rcnn_tinyvim_b_1x_cocoo', f'configs/mmdet/{NAME.replace("rcnn", "rcn")}.py']
 )
-def test_a_misspelt_name_suggests_the_nearest(name):
+def test_a_misspelled_name_suggests_the_nearest(name):
     with pytest.raises(UsageError, match=rf"no config '{name}'.*did you mean \S*{NAME}\.py\?"):
         find_config(name)
 

@@ -217,7 +217,7 @@ def test_what_a_foreign_file_holds_is_said(state, words, load):
 
 def test_the_deployed_form_is_told_from_the_training_form(load):
     model = Detector()
-    with pytest.raises(CheckpointError, match=r'x\.pth holds .* re-parameterised') as caught:
+    with pytest.raises(CheckpointError, match=r'x\.pth holds .* reparameterized') as caught:
         load(Detector(), saved(reparameterize(model)))
     assert 'take the checkpoint that it was made from' in str(caught.value)
 

@@ -99,13 +99,13 @@ def test_curves_are_drawn(tmp_path):
 
 
 def test_a_sheet_shows_all_pictures(tmp_path):
-    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200), (200, 0, 200)]
-    tiles = [np.full((40, 60, 3), colour, np.uint8) for colour in colours]
+    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200), (200, 0, 200)]
+    tiles = [np.full((40, 60, 3), color, np.uint8) for color in colors]
     rows = [Row(tiles[i], tiles[i + 1], 'truth', 'prediction') for i in (0, 2, 4)]
     file = save_sheet(rows, tmp_path / 'sheet.png', 'a title', columns=2)
     picture = (matplotlib.image.imread(file)[..., :3] * 255).round().astype(int)
-    for colour in colours:
-        assert (picture == colour).all(-1).sum() > 1000
+    for color in colors:
+        assert (picture == color).all(-1).sum() > 1000
 
 
 def test_an_empty_sheet_is_an_error(tmp_path):

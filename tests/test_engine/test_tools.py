@@ -47,7 +47,7 @@ def test_without_coco_the_tools_point_to_the_sample(tool, arguments, capsys, tmp
     assert error.rstrip().endswith(f'python tools/{tool}.py {NAME}{arguments} --sample')
 
 
-def test_a_misspelt_config_suggests_the_nearest(capsys):
+def test_a_misspelled_config_suggests_the_nearest(capsys):
     error = message(train_tool.main, capsys, 'mask_rcnn_tinyvim_s_1x_cocoo')
     assert f'{NAME}.py?' in error
 
@@ -67,7 +67,7 @@ def test_auto_scale_lr_without_a_base_batch_size(capsys):
 
 
 @pytest.mark.parametrize('files', [(), ('epoch_12.pth', 'epoch_11.pth')], ids=['empty', 'others'])
-def test_a_missing_checkpoint_lists_its_neighbours(files, capsys, tmp_path):
+def test_a_missing_checkpoint_lists_its_neighbors(files, capsys, tmp_path):
     for file in files:
         (tmp_path / file).touch()
     error = message(test_tool.main, capsys, NAME, 'epoch_13.pth', '--sample')

@@ -148,10 +148,10 @@ def test_preprocessing_is_that_of_the_config(classifier):
         ]
     )
     packed = steps(dict(img_path=str(PHOTO)))
-    normalise = ClsDataPreprocessor(
+    normalize = ClsDataPreprocessor(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
     )
-    expected = normalise({'inputs': packed['inputs'][None]})['inputs'].numpy()
+    expected = normalize({'inputs': packed['inputs'][None]})['inputs'].numpy()
     actual = runtime.Runner(classifier).preprocess(PHOTO)
     assert actual.shape == expected.shape
     # Both round when they resize and crop, not always to the same side.
@@ -212,7 +212,7 @@ def test_a_file_of_another_origin():
         (['--out', 'x.onnx', '--input-size', '16', '64'], 'must be at least 32 32, got 16 64'),
         (['--out', 'x.onnx', '--checkpoint', 'gone.pth'], 'there is no file gone.pth'),
         (['--out', 'x.pt2', '--dynamic-size'], 'a .pt2 has one height and width'),
-        (['--out', 'x.pt2', '--int8', 'dynamic'], '--int8 quantises ONNX files'),
+        (['--out', 'x.pt2', '--int8', 'dynamic'], '--int8 quantizes ONNX files'),
     ],
 )
 def test_errors_that_a_user_can_cure(options, words, capsys, tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_pictures_to_draw_are_chosen_by_class():
     assert toolbox.pick_photographs(Dataset(), 5) == [0, 3, 5, 1, 4]
 
 
-def test_every_crop_is_attributed_and_no_licence_forbids_it():
+def test_every_crop_is_attributed_and_no_license_forbids_it():
     folder = SAMPLE_IMAGENET
     with open(folder / 'ATTRIBUTION.csv', encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))

@@ -100,7 +100,7 @@ def test_a_checkpoint_is_evaluated(work_dirs, capsys):
     words = output.out + output.err
     assert '2 photographs the network was trained on (training): mIoU' in words
     assert '2 photographs the network has not seen (validation): mIoU' in words
-    assert 'of the labelled pixels right' in words
+    assert 'of the labeled pixels right' in words
     assert (folder / 'predictions.png').is_file()
     names = {path.name.split('.')[0] for path in shown.rglob('test_*.png')}
     assert names >= {'test_000000119828', 'test_000000160012'}

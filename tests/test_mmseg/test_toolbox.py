@@ -145,17 +145,17 @@ def test_photographs_are_picked_by_their_labels(cfg):
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     picked = toolbox.pick_photographs(dataset, 2)
     names = [dataset.get_data_info(index)['img_path'].rpartition('/')[2] for index in picked]
-    # 83 % and 38 % of their pixels are labelled.
+    # 83 % and 38 % of their pixels are labeled.
     assert names == ['000000160012.jpg', '000000119828.jpg']
 
 
 def test_scores_in_words():
     line = toolbox.score_line({'mIoU': 12.345, 'aAcc': 67.89, 'mAcc': 1.0})
     assert line.startswith('mIoU 12.3 over the classes that occur')
-    assert line.endswith('67.9 % of the labelled pixels right')
+    assert line.endswith('67.9 % of the labeled pixels right')
 
 
-def test_a_row_shows_the_prediction_on_the_labelled_pixels():
+def test_a_row_shows_the_prediction_on_the_labeled_pixels():
     from mmseg.structures import SegDataSample
     from mmseg.visualization import SegLocalVisualizer
 
@@ -178,7 +178,7 @@ def test_a_row_shows_the_prediction_on_the_labelled_pixels():
     assert tuple(row.prediction[195, 395]) == palette[20]
     assert not np.any(row.prediction[250:])
     assert 'person;' in row.truth_caption
-    assert row.prediction_caption.startswith('50 % of the labelled pixels right')
+    assert row.prediction_caption.startswith('50 % of the labeled pixels right')
     assert torch.equal(sample.pred_sem_seg.data, prediction)
 
 

@@ -26,7 +26,7 @@ halves = pytest.mark.parametrize(
 
 
 def build(family, device='cpu'):
-    """A small network none of whose branches is switched off by its initialisation."""
+    """A small network none of whose branches is switched off by its initialization."""
     torch.manual_seed(0)
     cls = BACKBONES[family]
     stages = len(next(iter(cls.arch_settings.values())).depths)

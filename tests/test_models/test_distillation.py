@@ -247,7 +247,7 @@ def test_a_step_leaves_the_teacher_as_it_is(checkpoint):
         STUDENT_NORM,
     ],
 )
-def test_the_teacher_sees_the_images_normalised_in_its_own_way(norm, checkpoint):
+def test_the_teacher_sees_the_images_normalized_in_its_own_way(norm, checkpoint):
     cfg = {**TEACHER, 'data_preprocessor': norm}
     model = build(hard(checkpoint, teacher=cfg))
     seen = []

@@ -24,7 +24,7 @@ def released():
 
 
 @pytest.fixture(autouse=True)
-def _no_dump_of_the_initialisation(monkeypatch):
+def _no_dump_of_the_initialization(monkeypatch):
     # mmengine prints four lines for each of 500 parameters.
     monkeypatch.setattr(TinyViM, '_dump_init_info', lambda self: None)
 
@@ -121,7 +121,7 @@ def test_released_keys_load_inside_a_detector(released):
     assert torch.equal(own, released[KEY])
 
 
-def test_initialisation_is_recorded_as_pretrained(released, tmp_path, monkeypatch):
+def test_initialization_is_recorded_as_pretrained(released, tmp_path, monkeypatch):
     path, seen = save(released, tmp_path), {}
     monkeypatch.setattr(
         TinyViM,
@@ -183,7 +183,7 @@ def test_foreign_network(tmp_path):
     assert '2 unknown to the model: conv1.weight, layer1.0.bn1.bias' in str(error.value)
 
 
-def test_incomplete_file_is_no_silent_random_initialisation(released, tmp_path):
+def test_incomplete_file_is_no_silent_random_initialization(released, tmp_path):
     state = {key: value for key, value in released.items() if key != KEY}
     with pytest.raises(
         CheckpointError, match=r'1 missing in the file: stages\.0\.blocks\.0\.mlp\.fc1'

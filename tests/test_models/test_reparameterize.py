@@ -26,7 +26,7 @@ IMAGE = (2, 3, 72, 100)
 
 
 @torch.no_grad()
-def randomise(model):
+def randomize(model):
     """Fill with values at which no fold is trivial, and the features keep their size."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -77,7 +77,7 @@ def count(model):
 
 @pytest.mark.parametrize('arch', ['s', 'b', 'l'])
 def test_the_released_networks_stay_the_same_and_shrink(arch):
-    model = randomise(Whole(arch))
+    model = randomize(Whole(arch))
     deployed = reparameterize(model)
     assert norms(deployed) == []
     layer_scales = sum(p.numel() for n, p in model.named_parameters() if n.endswith('layer_scale'))
@@ -106,7 +106,7 @@ VARIANTS = {
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=['float32', 'float64'])
 @pytest.mark.parametrize('options', VARIANTS.values(), ids=VARIANTS)
 def test_every_variant_stays_the_same(options, dtype):
-    model = randomise(TinyViM(**{'arch': TINY, **options}).to(dtype))
+    model = randomize(TinyViM(**{'arch': TINY, **options}).to(dtype))
     deployed = reparameterize(model)
     assert {name.split('.')[0] for name in norms(deployed)} == {'out_norms'}
     assert_same(model, deployed, torch.randn(IMAGE, dtype=dtype))
@@ -124,7 +124,7 @@ def test_every_variant_stays_the_same(options, dtype):
     ids=repr,
 )
 def test_a_group_is_one_biased_convolution(layer):
-    layer = randomise(layer.double())
+    layer = randomize(layer.double())
     fused = layer.fuse()
     assert type(fused) is nn.Conv2d
     x = torch.randn(2, 6, 9, 10, dtype=torch.float64)
@@ -142,7 +142,7 @@ def test_an_axial_group_is_two_convolutions():
 
 @pytest.mark.parametrize('distillation', [True, False])
 def test_a_classifier_is_one_linear_layer(distillation):
-    model = randomise(DistillationClassifier(12, 7, distillation).double())
+    model = randomize(DistillationClassifier(12, 7, distillation).double())
     deployed = reparameterize(model)
     assert set(deployed.state_dict()) == {'head.weight', 'head.bias'}
     x = torch.randn(3, 12, 5, 4, dtype=torch.float64)
@@ -150,14 +150,14 @@ def test_a_classifier_is_one_linear_layer(distillation):
 
 
 def test_values_are_rounded_once():
-    model = randomise(TinyViM(TINY))
+    model = randomize(TinyViM(TINY))
     exact = reparameterize(copy.deepcopy(model).double()).state_dict()
     for key, value in reparameterize(model).state_dict().items():
         assert torch.equal(value, exact[key].to(value.dtype)), key
 
 
 def test_channels_last_is_kept():
-    model = randomise(TinyViM(TINY)).to(memory_format=torch.channels_last)
+    model = randomize(TinyViM(TINY)).to(memory_format=torch.channels_last)
     deployed = reparameterize(model)
     for name, p in deployed.named_parameters():
         if p.dim() == 4:
@@ -206,16 +206,16 @@ def test_in_place_and_twice():
 
 
 def test_a_training_model_is_folded_with_its_running_statistics():
-    model = randomise(TinyViM(TINY)).train()
+    model = randomize(TinyViM(TINY)).train()
     deployed = reparameterize(model)
     assert_same(model.eval(), deployed, torch.randn(IMAGE))
 
 
 def test_a_deployed_model_cannot_be_trained():
     model = reparameterize(Whole(TINY))
-    with pytest.raises(RuntimeError, match=r'TinyViM is re-parameterised.*cannot be trained'):
+    with pytest.raises(RuntimeError, match=r'TinyViM is reparameterized.*cannot be trained'):
         model.train()
-    with pytest.raises(RuntimeError, match='DistillationClassifier is re-parameterised'):
+    with pytest.raises(RuntimeError, match='DistillationClassifier is reparameterized'):
         model.head.train()
     assert not any(p.requires_grad for p in model.parameters())
     model.eval()
@@ -246,7 +246,7 @@ def test_keys_of_the_deployed_form():
 
 
 def test_a_deployed_state_dict_loads_into_a_deployed_model():
-    source = reparameterize(randomise(Whole(TINY)))
+    source = reparameterize(randomize(Whole(TINY)))
     target = reparameterize(Whole(TINY))
     target.load_state_dict(source.state_dict())
     assert_same(source, target, torch.randn(IMAGE))
@@ -273,20 +273,20 @@ def test_the_other_form_does_not_load(load, part):
     ]
     with pytest.raises(CheckpointError, match=r'training form.*Load first.*reparameterize'):
         load(deployed, states[0])
-    with pytest.raises(CheckpointError, match=r're-parameterised, and this model is in its train'):
+    with pytest.raises(CheckpointError, match=r'reparameterized, and this model is in its train'):
         load(training, states[1])
 
 
 def test_released_weights_and_files_do_not_load_into_a_deployed_model(tmp_path):
     deployed = reparameterize(TinyViM('s'))
-    with pytest.raises(CheckpointError, match='Load first, then re-parameterise'):
+    with pytest.raises(CheckpointError, match='Load first, then reparameterize'):
         deployed.load_state_dict(golden.released_state_dict('s'), strict=False)
     file = tmp_path / 'weights.pth'
     torch.save(TinyViM(TINY).state_dict(), file)
     with pytest.raises(CheckpointError, match=rf'{file} holds TinyViM in its training form'):
         reparameterize(TinyViM(TINY)).load_pretrained(str(file))
     torch.save(reparameterize(TinyViM(TINY)).state_dict(), file)
-    with pytest.raises(CheckpointError, match=rf'{file} holds TinyViM re-parameterised'):
+    with pytest.raises(CheckpointError, match=rf'{file} holds TinyViM reparameterized'):
         TinyViM(TINY).load_pretrained(str(file))
 
 
@@ -295,14 +295,14 @@ def test_released_weights_and_files_do_not_load_into_a_deployed_model(tmp_path):
 
 @needs_tracing
 def test_the_deployed_form_compiles_without_a_break():
-    model = reparameterize(randomise(TinyViM(TINY)))
+    model = reparameterize(randomize(TinyViM(TINY)))
     compiled = torch.compile(model, fullgraph=True, backend='eager')
     assert_same(model, compiled, torch.randn(1, 3, 64, 64))
 
 
 @needs_export
 def test_the_deployed_form_exports():
-    model, x = reparameterize(randomise(TinyViM(TINY))), torch.randn(1, 3, 64, 64)
+    model, x = reparameterize(randomize(TinyViM(TINY))), torch.randn(1, 3, 64, 64)
     program = torch.export.export(model, (x,))
     assert_same(model, program.module(), x)
     targets = {str(node.target) for node in program.graph.nodes}
@@ -334,7 +334,7 @@ def build(config, **options):
 @pytest.mark.parametrize('inplace', [False, True])
 def test_models_of_the_toolboxes(toolbox, config, inplace):
     pytest.importorskip(f'{toolbox}.models')
-    model = randomise(build(config))
+    model = randomize(build(config))
     x = torch.randn(1, 3, 64, 64)
 
     @torch.no_grad()
@@ -350,7 +350,7 @@ def test_models_of_the_toolboxes(toolbox, config, inplace):
     assert model.backbone.deployed == inplace
     for i, (a, b) in enumerate(zip(tensors(got), tensors(expected), strict=True)):
         golden.assert_close(f'output {i}', a, b, LIMITS[torch.float32])
-    with pytest.raises(RuntimeError, match='is re-parameterised'):
+    with pytest.raises(RuntimeError, match='is reparameterized'):
         deployed.train()
 
 
@@ -373,7 +373,7 @@ def test_the_classifier_forgets_its_teacher():
 
 def test_fusion_of_mmcv_is_right_before_and_after():
     fuse_conv_bn = pytest.importorskip('mmcv.cnn').fuse_conv_bn
-    model, x = randomise(TinyViM(TINY)), torch.randn(IMAGE)
+    model, x = randomize(TinyViM(TINY)), torch.randn(IMAGE)
     assert_same(model, fuse_conv_bn(reparameterize(model)), x)
     fused = fuse_conv_bn(copy.deepcopy(model))
     assert_same(model, fused, x)
@@ -399,14 +399,14 @@ def test_the_test_tool_deploys_after_loading(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     classes = len(list((SAMPLE_IMAGENET / 'train').iterdir()))
     head = {'model.head.num_classes': classes, 'model.distillation': None}
-    weights = randomise(build(config, **head)).state_dict()
+    weights = randomize(build(config, **head)).state_dict()
     torch.save({'state_dict': weights, 'meta': {}}, 'weights.pth')
     found = {}
     for name, flags in (('plain', []), ('deployed', ['--deploy'])):
         arguments = ['weights.pth', '--work-dir', name, '--out', f'{name}.pkl', *flags]
         run_sample(test_tool.main, config, *arguments, options=options)
         output = capsys.readouterr()
-        assert ('re-parameterised: ' in output.out + output.err) == bool(flags)
+        assert ('reparameterized: ' in output.out + output.err) == bool(flags)
         with open(f'{name}.pkl', 'rb') as file:
             scores = torch.stack([sample['pred_score'] for sample in pickle.load(file)])
         found[name] = scores, json.loads((tmp_path / name / 'metrics.json').read_text())

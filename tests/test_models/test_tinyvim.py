@@ -124,7 +124,7 @@ def test_bad_out_indices(out_indices, message):
         ),
         ({'pool_sizes': (2.5, 4, 2, 1)}, r'pool_sizes\[0\] must be an integer, got 2\.5'),
         ({'norm_cfg': 'BN'}, r"norm_cfg must be a dict such as dict\(type='BN'\), got 'BN'"),
-        ({'norm_cfg': {'type': 'GN'}}, "norm_cfg type 'GN' is no batch normalisation"),
+        ({'norm_cfg': {'type': 'GN'}}, "norm_cfg type 'GN' is no batch normalization"),
         ({'ssm_backend': 'fast'}, "ssm_backend must be None or one of .* got 'fast'"),
     ],
 )
@@ -147,7 +147,7 @@ def test_out_indices_select_and_stages_after_them_are_not_built():
     assert TinyViM(TINY, out_indices=2).out_indices == (2,)
 
 
-def test_outputs_are_normalised_only_when_asked():
+def test_outputs_are_normalized_only_when_asked():
     x = torch.randn(4, 3, 64, 64)
     for out in TinyViM(TINY).train()(x):
         assert out.mean((0, 2, 3)).abs().max() < 1e-4

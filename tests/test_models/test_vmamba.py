@@ -218,7 +218,7 @@ def test_names_of_older_releases_load(tmp_path):
     )
 
 
-def test_a_checkpoint_of_another_form_is_recognised(tmp_path):
+def test_a_checkpoint_of_another_form_is_recognized(tmp_path):
     state = released_state('vmamba_t')
     torch.save({'model': state}, tmp_path / 'w.pth')
     with pytest.raises(CheckpointError, match="It holds VMamba-T: build with arch='t'"):
@@ -286,7 +286,7 @@ def test_initial_values(cls):
     assert scan.x_proj_weight.std().item() == pytest.approx((3 * width) ** -0.5, rel=0.05)
     assert mixer.in_proj.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert scan.dt_projs_weight.shape[-1] == math.ceil(model.embed_dims[0] / 16)
-    assert model.stem[0].bias.abs().max() > 0  # as PyTorch initialises convolutions
+    assert model.stem[0].bias.abs().max() > 0  # as PyTorch initializes convolutions
 
 
 @both

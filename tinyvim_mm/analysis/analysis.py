@@ -59,7 +59,7 @@ def analyze(
         seed: Of random weights.
         device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
         dpi: Dots per inch of the figures.
-        deploy: Re-parameterise the networks before they run.
+        deploy: Reparameterize the networks before they run.
         options: Settings of the configs to change: dotted keys to values.
         stage: Of receptive fields: of which stage, from 1, or -1 for the last.
         peers: Of receptive fields: networks of timm to draw beside, ``NAME`` with random

@@ -58,11 +58,11 @@ def _maps(features: Tensor) -> StageMaps:
     scores, shares = principal_components(features)
     # Percentiles, so that a few outliers do not take all the contrast.
     low, high = np.percentile(scores.numpy(), (1, 99), axis=(0, 1))
-    colours = (scores.numpy() - low) / np.maximum(high - low, 1e-12)
+    colors = (scores.numpy() - low) / np.maximum(high - low, 1e-12)
     return StageMaps(
         shape=tuple(features.shape),
         mean=features.mean(0).numpy(),
-        components=np.clip(colours, 0, 1),
+        components=np.clip(colors, 0, 1),
         explained=tuple(shares.tolist()),
         std=float(features.std()),
     )

@@ -37,9 +37,9 @@ class Network:
         name: What titles and reports call it.
         backbone: In evaluation mode, without gradients of parameters.
         weights: Name of the file, ``None`` if the weights are random.
-        outputs: From normalised images ``(batch, 3, H, W)`` to a map
+        outputs: From normalized images ``(batch, 3, H, W)`` to a map
             ``(batch, channels, h, w)`` of each stage.
-        mean: Means of the colours, 0 to 255, that the input is normalised with.
+        mean: Means of the colors, 0 to 255, that the input is normalized with.
         std: Their standard deviations.
         rgb: Whether the network takes RGB, else BGR.
     """
@@ -178,9 +178,9 @@ def _from_config(name: str, options: Optional[Mapping[str, Any]]) -> Network:
     backbone_cfg['init_cfg'] = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         backbone = MODELS.build(backbone_cfg)
-    colours = preprocessor_of(cfg, name)
-    rgb = bool(colours.get('to_rgb') or colours.get('bgr_to_rgb'))
-    return _network(path.stem, backbone, mean=colours['mean'], std=colours['std'], rgb=rgb)
+    colors = preprocessor_of(cfg, name)
+    rgb = bool(colors.get('to_rgb') or colors.get('bgr_to_rgb'))
+    return _network(path.stem, backbone, mean=colors['mean'], std=colors['std'], rgb=rgb)
 
 
 def _from_arch(arch: str) -> Network:
@@ -192,5 +192,5 @@ def _from_arch(arch: str) -> Network:
     return _network(backbone.describe(), backbone)
 
 
-def _network(name: str, backbone: nn.Module, **colours: Any) -> Network:
-    return Network(name, backbone, None, lambda images: stage_outputs(backbone, images), **colours)
+def _network(name: str, backbone: nn.Module, **colors: Any) -> Network:
+    return Network(name, backbone, None, lambda images: stage_outputs(backbone, images), **colors)

@@ -12,7 +12,7 @@ from ..inference.sources import UnreadableError, find_sources, is_video, read_fr
 def load_pictures(
     paths: Sequence[Union[str, Path]], size: Tuple[int, int], limit: int
 ) -> Tuple[List[str], List[np.ndarray]]:
-    """Read the first pictures, scale them to cover a size, and crop their centres.
+    """Read the first pictures, scale them to cover a size, and crop their centers.
 
     Returns:
         Names of the files, and RGB images ``(H, W, 3)``, uint8.

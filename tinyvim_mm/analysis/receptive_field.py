@@ -24,10 +24,10 @@ class NoFieldError(UsageError):
 def effective_receptive_field(
     outputs: Callable[[Tensor], Tensor], images: Sequence[Tensor]
 ) -> np.ndarray:
-    """How much each pixel matters to the centre of the output.
+    """How much each pixel matters to the center of the output.
 
-    The channels of the output's centre are summed up, as the paper does, and the absolute
-    gradient of the sum is averaged over images and colours.
+    The channels of the output's center are summed up, as the paper does, and the absolute
+    gradient of the sum is averaged over images and colors.
 
     Args:
         outputs: From an image ``(1, channels, H, W)`` to a map ``(1, c, h, w)``.
@@ -43,13 +43,13 @@ def effective_receptive_field(
     for image in images:
         image = image.detach().requires_grad_()
         output = outputs(image)
-        centre = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
-        (gradient,) = torch.autograd.grad(centre, image)
+        center = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
+        (gradient,) = torch.autograd.grad(center, image)
         total = total + gradient[0].double().abs().mean(0)
     field = total.cpu().numpy()
     if not np.isfinite(field).all() or not field.any():
         raise NoFieldError(
-            'the gradient of the centre is zero or not finite: no receptive field can be told. Are '
+            'the gradient of the center is zero or not finite: no receptive field can be told. Are '
             'the weights damaged?'
         )
     return field / field.sum()

@@ -15,7 +15,7 @@ from ..core import tables
 from ..export.check import load_runner, relative_error
 from ..export.networks import ExportedNetwork
 from ..export.writer import write_onnx
-from ..measuring.statistics import randomise_statistics
+from ..measuring.statistics import randomize_statistics
 from ..measuring.timing import compile_whole, provenance, time_in_turns
 from ..models import reparameterize
 from ..models.catalogue import build_network
@@ -89,7 +89,7 @@ def runs_of(
     is for the exported files.
     """
     torch.manual_seed(0)
-    model = randomise_statistics(build_network(name)).eval()
+    model = randomize_statistics(build_network(name)).eval()
     image = torch.rand(1, 3, *size)
     deployed = reparameterize(model)
     with torch.no_grad():

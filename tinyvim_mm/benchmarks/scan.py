@@ -206,7 +206,7 @@ def plot(report: Dict[str, Any], path: Path) -> None:
         axis.barh([i + j * height for i in range(len(rows))], ratios, height, label=name)
     axis.set_yticks([i + 0.4 for i in range(len(rows))], [row['case'] for row in rows])
     axis.set_xscale('log')
-    axis.axvline(1, color='grey', linewidth=0.8)
+    axis.axvline(1, color='gray', linewidth=0.8)
     axis.set_xlabel('times faster than the sequential reference, forward and backward')
     axis.invert_yaxis()
     axis.legend(loc='lower right', fontsize=8)

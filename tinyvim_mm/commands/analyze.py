@@ -10,7 +10,7 @@ from .run import run_command
 
 _DESCRIPTION = """\
 Look inside a backbone while it sees pictures. Writes figures (.png), and the numbers behind them
-with how they came about (.json), to a folder. Any config of the project serves, without a data set.
+with how they came about (.json), to a folder. Any config of the project serves, without a dataset.
 """
 
 _ANALYSES = {
@@ -94,7 +94,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add('--seed', type=int, default=0, help='of random weights (default: 0)')
     add('--device', help='cpu, cuda, cuda:1 ... (default: what is there)')
     add('--dpi', type=int, default=110, help='of the figures (default: 110)')
-    add('--deploy', action='store_true', help='re-parameterise the networks before they run')
+    add('--deploy', action='store_true', help='reparameterize the networks before they run')
     add_cfg_options(parser, 'change settings of the configs')
 
 

@@ -60,7 +60,7 @@ def latency_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
         description='Verify, then time, backbones on a CPU: the form that trains, '
-        're-parameterised, compiled, and in ONNX Runtime. Ratios are to the deployed form.',
+        'reparameterized, compiled, and in ONNX Runtime. Ratios are to the deployed form.',
     )
     parser.add_argument(
         '--models',

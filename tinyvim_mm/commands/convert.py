@@ -26,19 +26,19 @@ def build_parser(prog: str = 'tools/convert_checkpoint.py') -> argparse.Argument
         '--to',
         choices=['project', 'released'],
         default='project',
-        help='layout of the output (default: %(default)s); that of the input is recognised',
+        help='layout of the output (default: %(default)s); that of the input is recognized',
     )
     parser.add_argument(
         '--arch',
         default='auto',
-        help="architecture, such as 's' (default: recognised by its widths); 'custom' renames keys "
+        help="architecture, such as 's' (default: recognized by its widths); 'custom' renames keys "
         'without looking at shapes, for networks that differ from the released ones',
     )
     parser.add_argument(
         '--task',
         choices=['auto', 'classification', 'detection', 'segmentation'],
         default='auto',
-        help='what the network does (default: recognised by its heads)',
+        help='what the network does (default: recognized by its heads)',
     )
     parser.add_argument(
         '--keep-unknown',

@@ -50,7 +50,7 @@ def build_parser(prog: str = 'tools/demo.py') -> argparse.ArgumentParser:
         help='how many classes a classifier names (default: %(default)s)',
     )
     parser.add_argument(
-        '--deploy', action='store_true', help='re-parameterise the network before it runs'
+        '--deploy', action='store_true', help='reparameterize the network before it runs'
     )
     add_cfg_options(parser, 'change settings of the config: model.test_cfg.rcnn.max_per_img=10')
     add_trust_option(parser)

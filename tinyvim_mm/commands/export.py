@@ -11,7 +11,7 @@ from .run import run_command
 
 _DESCRIPTION = """\
 Write the network of a config to a file that runs without OpenMMLab: ONNX of standard operators, or
-a torch.export program. Classifiers and segmentors are written end to end, from the normalised
+a torch.export program. Classifiers and segmentors are written end to end, from the normalized
 image; of detectors backbone and neck, or the backbone alone. The file is run and compared with
 PyTorch on two batch sizes before the tool ends; both latencies are printed."""
 
@@ -65,7 +65,7 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
         '--no-deploy',
         dest='deploy',
         action='store_false',
-        help='keep the training form: no re-parameterisation',
+        help='keep the training form: no reparameterization',
     )
     add('--rounds', type=int, default=9, help='measurements of each latency; 0 measures none')
     add_cfg_options(parser, 'change settings of the config')

@@ -15,7 +15,7 @@ def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
     parser.add_argument(
         '--deploy',
         action='store_true',
-        help='re-parameterise the model once its weights are loaded, and evaluate that: the '
+        help='reparameterize the model once its weights are loaded, and evaluate that: the '
         'scores should be the same',
     )
     parser.add_argument(

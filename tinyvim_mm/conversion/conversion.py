@@ -24,13 +24,13 @@ def convert_checkpoint(
     """Convert a released checkpoint into one of this project, or back; print what becomes of it.
 
     Args:
-        input: ``.pth`` or ``.safetensors`` file; its layout is recognised.
+        input: ``.pth`` or ``.safetensors`` file; its layout is recognized.
         output: File to write; its name chooses the format.
         to: Layout of the output, ``'project'`` or ``'released'``.
-        arch: Architecture, such as ``'s'``; ``'auto'`` recognises it by its widths, and
+        arch: Architecture, such as ``'s'``; ``'auto'`` recognizes it by its widths, and
             ``'custom'`` renames keys without looking at shapes.
         task: ``'classification'``, ``'detection'`` or ``'segmentation'``; ``'auto'``
-            recognises it by the heads.
+            recognizes it by the heads.
         keep_unknown: Keep keys of no known part; without it they are an error.
         dry_run: Write nothing.
         overwrite: Replace ``output`` if it exists.

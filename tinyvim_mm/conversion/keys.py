@@ -34,7 +34,7 @@ def backbone_part(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
     return {key[len(BACKBONE) :]: v for key, v in state.items() if key.startswith(BACKBONE)}
 
 
-def recognise(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> str:
+def recognize(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> str:
     """A sentence that says what a ``state`` that does not fit may be; empty if nothing tells."""
     own = getattr(model, 'backbone', None)
     if not isinstance(own, StagedBackbone):
@@ -48,7 +48,7 @@ def recognise(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport)
     if not isinstance(own, other):
         arch = other.find_arch(part)
         return f' It holds a {other.title(arch) if arch else other.__name__}.'
-    sentence = own.recognise(part)
+    sentence = own.recognize(part)
     if sentence:
         return sentence.split(': build with')[0].rstrip('.') + ': choose the config of its size.'
     if not backbone:

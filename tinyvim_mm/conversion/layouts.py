@@ -162,7 +162,7 @@ def _account_other_entries(checkpoint: Any, conversion: Conversion) -> None:
 
 
 def _class_names(meta: Mapping[str, Any], to: str) -> Dict[str, Any]:
-    """Names and colours of the classes, for the toolboxes' inference."""
+    """Names and colors of the classes, for the toolboxes' inference."""
     found = {key: value for key, value in data_set({'meta': meta}).items() if _plain(value)}
     if found and to == 'project':
         return {'dataset_meta': found}

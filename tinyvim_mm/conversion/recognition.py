@@ -104,7 +104,7 @@ def check_backbone(
     with torch.device('meta'):  # names and shapes are wanted, not values
         if cls().is_deployed_form(state):
             raise CheckpointError(
-                f'{origin} holds a re-parameterised {cls.__name__}, for which there is one layout '
+                f'{origin} holds a reparameterized {cls.__name__}, for which there is one layout '
                 'only; convert the checkpoint that it was made from'
             )
         if arch == 'custom':

@@ -18,7 +18,7 @@ class MachineError(UsageError):
 
 
 class BadSampleError(UsageError):
-    """One sample of a data set cannot be used."""
+    """One sample of a dataset cannot be used."""
 
     def __init__(self, message: str) -> None:
         # torch's data loader raises an error of a worker process again, under the same

@@ -15,7 +15,7 @@ from .runtime import make_session
 #: Largest relative error of an exported file.
 TOLERANCE = 1e-4
 
-#: Normalised images to outputs, as numpy arrays.
+#: Normalized images to outputs, as numpy arrays.
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 

@@ -56,7 +56,7 @@ def export(
         opset: Version of the ONNX operators; ``None`` takes :data:`.writer.OPSET`.
         int8: ``'dynamic'`` or ``'static'`` writes an 8-bit ONNX file, too.
         calibration: Folder of pictures from which static ranges are taken.
-        deploy: Re-parameterise the network.
+        deploy: Reparameterize the network.
         rounds: Measurements of each latency; 0 measures none.
         options: Settings of the config to change: dotted keys to values.
         trust_checkpoint: Let the checkpoint execute code.
@@ -140,10 +140,10 @@ def _check_file(out: Path, file_format: Optional[str], dynamic_size: bool, int8:
     if found == 'onnx':
         require('onnx', 'onnxruntime', purpose='tools/export.py')
     elif int8:
-        raise UsageError('--int8 quantises ONNX files; choose an --out that ends in .onnx')
+        raise UsageError('--int8 quantizes ONNX files; choose an --out that ends in .onnx')
     if dynamic_size and found == 'torch-export':
         raise UsageError(
-            'a .pt2 has one height and width: torch.export specialises the scan to it. Leave out '
+            'a .pt2 has one height and width: torch.export specializes the scan to it. Leave out '
             '--dynamic-size and export one file for each --input-size, or export to .onnx'
         )
     return found

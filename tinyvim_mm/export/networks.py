@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..conversion.keys import recognise
+from ..conversion.keys import recognize
 from ..core.errors import UsageError
 from ..models.backbones.base import StagedBackbone
 from ..ops.backends.exportable import MAX_POSITIONS
@@ -41,7 +41,7 @@ INPUT_SIZES = {'mmpretrain': (224, 224), 'mmseg': (512, 512), 'mmdet': (800, 134
 
 
 class ExportedNetwork(nn.Module):
-    """A part of a model, from normalised images to its outputs.
+    """A part of a model, from normalized images to its outputs.
 
     Args:
         model: The whole model, or the backbone for ``part='backbone'``.
@@ -56,7 +56,7 @@ class ExportedNetwork(nn.Module):
         self.output = output
 
     def forward(self, images: Tensor) -> Tuple[Tensor, ...]:
-        """Normalised images, ``(batch, 3, H, W)``, to feature maps or one other tensor.
+        """Normalized images, ``(batch, 3, H, W)``, to feature maps or one other tensor.
 
         That is logits or probabilities ``(batch, classes)``, with ``(..., H, W)`` for a
         segmentor, or labels without the axis of the classes.
@@ -132,7 +132,7 @@ def build(
         content = load_file(checkpoint, trust=trust)
         policy = Policy(
             name='the model of the config',
-            recognise=partial(recognise, model),
+            recognize=partial(recognize, model),
             cure='Name the config that it was trained with',
         )
         load_into(model, content, policy)
@@ -196,7 +196,7 @@ def describe(
 
 
 def preprocessor_of(cfg: 'Config', name: str) -> Mapping[str, Any]:
-    """How images are normalised for the network of a config that the user calls so.
+    """How images are normalized for the network of a config that the user calls so.
 
     Raises:
         UsageError: The config does not say.
@@ -244,5 +244,5 @@ def exportable_upsampling(model: nn.Module) -> Iterator[None]:
 
 
 def random_images(batch: int, size: Tuple[int, int], seed: int = 0) -> Tensor:
-    """Images with the statistics of normalised ones: ``(batch, 3, *size)``."""
+    """Images with the statistics of normalized ones: ``(batch, 3, *size)``."""
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(seed))

@@ -23,8 +23,8 @@ def write_int8(path: Path, target: Path, pictures: Sequence[Path], meta: Metadat
     Args:
         path: The float32 file.
         target: The file to write.
-        pictures: Give the ranges of the activations (static quantisation); without any,
-            each input gives its own (dynamic quantisation).
+        pictures: Give the ranges of the activations (static quantization); without any,
+            each input gives its own (dynamic quantization).
         meta: Of the file; goes into the new one, too.
 
     Returns:
@@ -60,7 +60,7 @@ def quantize(path: Path, target: Path, calibration: Optional[Sequence[np.ndarray
     """Write the 8-bit form of an ONNX file.
 
     Args:
-        calibration: Normalised images, ``(1, 3, H, W)`` each, whose activations give the
+        calibration: Normalized images, ``(1, 3, H, W)`` each, whose activations give the
             ranges (static); ``None`` takes the ranges of each input as it comes (dynamic).
     """
     require('onnx', 'onnxruntime', purpose='--int8')
@@ -68,7 +68,7 @@ def quantize(path: Path, target: Path, calibration: Optional[Sequence[np.ndarray
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        # Folds what stands between constants and the operators that are quantised.
+        # Folds what stands between constants and the operators that are quantized.
         prepared, written = str(Path(folder) / path.name), str(target)
         quant_pre_process(str(path), prepared, skip_symbolic_shape=True)
         if calibration is None:

@@ -56,7 +56,7 @@ class Runner:
         self._input = self.session.get_inputs()[0].name
 
     def __call__(self, images: np.ndarray) -> List[np.ndarray]:
-        """The outputs of the network for normalised images, ``(batch, 3, H, W)``, float32.
+        """The outputs of the network for normalized images, ``(batch, 3, H, W)``, float32.
 
         Raises:
             ValueError: The file was exported for another size.
@@ -112,7 +112,7 @@ class Runner:
         return self.metadata.classes[label] if self.metadata.classes else str(label)
 
     def preprocess(self, image: ImageLike) -> np.ndarray:
-        """A picture resized, cropped or padded, and normalised, as in the config's tests.
+        """A picture resized, cropped or padded, and normalized, as in the config's tests.
 
         It is ``(1, 3, H, W)``, float32.
         """
@@ -127,7 +127,7 @@ class Runner:
             factor = max(factor, height / picture.height, width / picture.width)
         picture = self._resize(picture, factor)
         left, upper = (picture.width - width) // 2, (picture.height - height) // 2
-        return self._normalise(picture.crop((left, upper, left + width, upper + height)))
+        return self._normalize(picture.crop((left, upper, left + width, upper + height)))
 
     def _fit(self, picture: Image.Image) -> Tuple[Tuple[int, int], np.ndarray]:
         """Height and width that the picture takes of the input, and the input.
@@ -138,12 +138,12 @@ class Runner:
         if meta.dynamic_size:
             long, short = meta.resize if meta.resize else (2048, 512)
             factor = min(long / max(picture.size), short / min(picture.size))
-            inputs = self._normalise(self._resize(picture, factor, meta.divisor))
+            inputs = self._normalize(self._resize(picture, factor, meta.divisor))
             return inputs.shape[2:], inputs
         height, width = meta.input_size
         resized = self._resize(picture, min(height / picture.height, width / picture.width))
         columns, rows = min(resized.width, width), min(resized.height, height)
-        inputs = self._normalise(resized.crop((0, 0, columns, rows)))
+        inputs = self._normalize(resized.crop((0, 0, columns, rows)))
         padding = ((0, 0), (0, 0), (0, height - rows), (0, width - columns))
         return (rows, columns), np.pad(inputs, padding)
 
@@ -152,7 +152,7 @@ class Runner:
         size = [-(-side // divisor) * divisor for side in size]  # up, as mmseg's ResizeToMultiple
         return picture.resize(size, Image.Resampling[self.metadata.interpolation.upper()])
 
-    def _normalise(self, picture: Image.Image) -> np.ndarray:
+    def _normalize(self, picture: Image.Image) -> np.ndarray:
         values = np.asarray(picture, np.float32)
         values = (values - np.float32(self.metadata.mean)) / np.float32(self.metadata.std)
         return np.ascontiguousarray(values.transpose(2, 0, 1)[None])

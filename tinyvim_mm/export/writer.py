@@ -64,7 +64,7 @@ def write_onnx(
 def write_program(network: ExportedNetwork, images: Tensor, path: Path) -> None:
     """Write a ``torch.export`` program (``.pt2``) without custom operators, with a dynamic batch.
 
-    Height and width are fixed: ``torch.export`` specialises the scan to them. Arguments and
+    Height and width are fixed: ``torch.export`` specializes the scan to them. Arguments and
     errors are those of :func:`write_onnx`; ``images`` are more than one.
     """
     with _exportable(network, False):

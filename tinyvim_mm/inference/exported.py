@@ -109,5 +109,5 @@ def _write(image: np.ndarray, text: str, place: Tuple[int, int]) -> None:
     import cv2
 
     font = cv2.FONT_HERSHEY_SIMPLEX
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(image, text, place, font, 0.6, colour, thickness, cv2.LINE_AA)
+    for color, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(image, text, place, font, 0.6, color, thickness, cv2.LINE_AA)

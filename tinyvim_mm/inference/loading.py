@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from mmengine.registry import init_default_scope
 
-from ..conversion.keys import recognise
+from ..conversion.keys import recognize
 from ..core.devices import find_device
 from ..models import reparameterize
 from ..toolboxes import toolbox_of
@@ -59,7 +59,7 @@ def load_predictor(
         predictor = predictor_class(cfg, device, score_thr=score_thr, top_k=top_k)
     if checkpoint:
         model = predictor.model
-        load_into(model, content, Policy(name=name, recognise=partial(recognise, model)))
+        load_into(model, content, Policy(name=name, recognize=partial(recognize, model)))
     predictor.name_classes(names)
     if deploy:
         reparameterize(predictor.model, inplace=True)

@@ -46,7 +46,7 @@ def predict(
         device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
         score_thr: Least score of a detected object, 0 to 1.
         top_k: How many classes a classifier names.
-        deploy: Re-parameterise the network before it runs.
+        deploy: Reparameterize the network before it runs.
         options: Settings of the config to change: dotted keys to values.
         trust_checkpoint: Let the checkpoint execute code.
 

@@ -73,7 +73,7 @@ class BackboneClassifier(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Map of the last stage, ``(batch, num_features, h, w)``.
 
-        It is normalised, unless the classifier's norm comes after the pooling.
+        It is normalized, unless the classifier's norm comes after the pooling.
         """
         x = self.backbone(x)[-1]
         return x if self.head.norm_after_pool else self.head.norm(x)
@@ -118,7 +118,7 @@ class BackboneClassifier(nn.Module):
         Args:
             x: Images.
             indices: Stages; an integer means the last so many, ``None`` all.
-            norm: Whether the last stage's map is normalised.
+            norm: Whether the last stage's map is normalized.
             stop_early: No effect; :meth:`prune_intermediate_layers` saves the work.
             output_fmt: ``'NCHW'``; another is a ValueError.
             intermediates_only: See above.
@@ -208,7 +208,7 @@ class BackboneClassifier(nn.Module):
             whole=strict,
             aside=aside,
             finite=False,  # of files it was searched for
-            recognise=lambda state, _: self.backbone.recognise(backbone_part(state)),
+            recognize=lambda state, _: self.backbone.recognize(backbone_part(state)),
         )
         report = load_into(self, translate(state), policy, assign)
         return _IncompatibleKeys(report.missing, report.unknown)

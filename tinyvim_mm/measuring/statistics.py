@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 
-def randomise_statistics(model: nn.Module) -> nn.Module:
+def randomize_statistics(model: nn.Module) -> nn.Module:
     """Give batch norms statistics that are not the identity's, whose folding proves nothing."""
     generator = torch.Generator().manual_seed(1)
     for module in model.modules():

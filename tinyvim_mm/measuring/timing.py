@@ -39,7 +39,7 @@ def time_in_turns(
 
     Args:
         contenders: Name to function without arguments.
-        device: Where they compute; CUDA devices are synchronised around turns.
+        device: Where they compute; CUDA devices are synchronized around turns.
         rounds: Turns of each contender.
         seconds_per_turn: A turn repeats a fast function until about this long.
 
@@ -74,7 +74,7 @@ def compile_whole(model: nn.Module) -> nn.Module:
 
 
 def seconds_per_call(function: Callable[[], Any], repeats: int, device: torch.device) -> float:
-    """Mean time of a call over ``repeats`` calls, with the device synchronised around them."""
+    """Mean time of a call over ``repeats`` calls, with the device synchronized around them."""
     wait = partial(torch.cuda.synchronize, device) if device.type == 'cuda' else lambda: None
     wait()
     start = time.perf_counter()

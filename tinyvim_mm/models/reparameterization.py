@@ -1,4 +1,4 @@
-"""Re-parameterisation: from the form that trains to an equal one that is smaller and faster.
+"""Reparameterization: from the form that trains to an equal one that is smaller and faster.
 
 What a batch norm does in inference is affine, and so are the branches of a
 depthwise group and the factors of a layer scale. They fold into the
@@ -72,8 +72,8 @@ class Deployable(nn.Module):
         """Set the mode; training of the deployed form is a RuntimeError."""
         if mode and self.deployed:
             raise RuntimeError(
-                f'{type(self).__name__} is re-parameterised: its batch norms are folded, so it '
-                'cannot be trained. Train a model as it was built, and re-parameterise a copy of '
+                f'{type(self).__name__} is reparameterized: its batch norms are folded, so it '
+                'cannot be trained. Train a model as it was built, and reparameterize a copy of '
                 'it: reparameterize(model)'
             )
         return super().train(mode)
@@ -85,12 +85,12 @@ class Deployable(nn.Module):
         if found is False and self.deployed:
             raise CheckpointError(
                 f'the checkpoint holds {name} in its training form, and this model is '
-                're-parameterised already. Load first, then re-parameterise: build the model '
+                'reparameterized already. Load first, then reparameterize: build the model '
                 'anew, load the checkpoint, and call reparameterize(model)'
             )
         if found and not self.deployed:
             raise CheckpointError(
-                f'the checkpoint holds {name} re-parameterised, and this model is in its training '
+                f'the checkpoint holds {name} reparameterized, and this model is in its training '
                 'form. To train it, or to use a tool, take the checkpoint that it was made from; '
                 'to load it nevertheless, call reparameterize(model, inplace=True) first'
             )
@@ -124,7 +124,7 @@ def reparameterize(model: Model, inplace: bool = False) -> Model:
     if not any(isinstance(module, Deployable) for module in model.modules()):
         raise ValueError(
             f'{type(model).__name__} contains no model of tinyvim_mm, so there is nothing to '
-            're-parameterise; it takes a backbone such as tinyvim_mm.TinyViM, or a model with one'
+            'reparameterize; it takes a backbone such as tinyvim_mm.TinyViM, or a model with one'
         )
     if not inplace:
         model = copy.deepcopy(model)

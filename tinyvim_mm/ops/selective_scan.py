@@ -39,7 +39,7 @@ def selective_scan(
         A: ``(dim, N)``, real.
         B: ``(batch, groups, N, L)``, or ``(batch, N, L)`` for one group, or
             ``(dim, N)`` when it does not depend on the input. ``dim`` must be a
-            multiple of ``groups``; neighbouring channels share a group.
+            multiple of ``groups``; neighboring channels share a group.
         C: Like ``B``.
         D: ``(dim,)``, the skip connection.
         z: ``(batch, dim, L)``; the result is multiplied by ``silu(z)``.

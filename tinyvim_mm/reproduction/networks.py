@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from ..core import compat, environment
-from ..measuring.statistics import randomise_statistics
+from ..measuring.statistics import randomize_statistics
 from ..models.reparameterization import Deployable, reparameterize
 from ..recipes.zoo import get_config
 from .schema import Row, Table
@@ -25,7 +25,7 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
 
     Returns:
         The network in evaluation mode, which takes ``(batch, 3, H, W)``; and the relative error
-        of its deployed form against the one that trains, ``None`` if it was not re-parameterised.
+        of its deployed form against the one that trains, ``None`` if it was not reparameterized.
 
     Raises:
         UnavailableError: A package or a backbone is missing.
@@ -39,7 +39,7 @@ def build(table: Table, row: Row) -> Tuple[nn.Module, Optional[float]]:
         model = _recipe(table.task, row.network)
     else:
         model = _dense(table, row.network)
-    model = randomise_statistics(model).eval()
+    model = randomize_statistics(model).eval()
     if not row.deployed:
         return model, None
     example = torch.rand(1, 3, *(table.size if table.task == 'classification' else (128, 160)))
@@ -195,14 +195,14 @@ def _difference(model: nn.Module, reference: nn.Module, example: Tensor) -> floa
 
 
 def _core(model: nn.Module) -> nn.Module:
-    """What re-parameterisation changes: of a dense network its backbone."""
+    """What reparameterization changes: of a dense network its backbone."""
     return model.model.backbone if isinstance(model, _Maps) else model
 
 
 def _fuse_adjacent(model: nn.Module, example: Tensor) -> None:
     """Fold batch norms into the convolutions right before them, in place.
 
-    timm folds the branches of its re-parameterisable networks and leaves other batch norms as
+    timm folds the branches of its reparameterizable networks and leaves other batch norms as
     they are. Which convolution's output a norm takes, and that nothing else does, is seen by
     running the network once.
     """

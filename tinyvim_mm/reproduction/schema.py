@@ -49,7 +49,7 @@ class Score:
     Attributes:
         config: Name of the config to evaluate a checkpoint with.
         key: In what the toolbox returns.
-        scale: From there to per cent.
+        scale: From there to percent.
     """
 
     config: str
@@ -79,7 +79,7 @@ class Row:
             recipe, where ``options`` are changes of its model, ``{'backbone.arch': 's'}``.
         figures: Metric to published figure, for rows whose figures no metafile has.
         scores: Metric to where its measured value comes from.
-        deployed: Whether it is re-parameterised.
+        deployed: Whether it is reparameterized.
         size: Height and width of the images whose multiply-adds are counted; ``None`` for
             the table's.
         entries: Entry of a metafile to the metrics whose figures are taken from it.

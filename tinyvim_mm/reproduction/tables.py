@@ -186,7 +186,7 @@ def _form(arch: str, form: str) -> Row:
 
 
 REPARAM = Table(
-    'Re-parameterisation',
+    'Reparameterization',
     'classification',
     (224, 224),
     'TinyViM-S, deployed',

@@ -26,7 +26,7 @@ class Toolbox(Protocol):
     #: Type of a dataset to a description of how its files are laid out, with
     #: the placeholder ``{root}``.
     LAYOUTS: Dict[str, str]
-    #: Type of a dataset to the public data set that the recipes read with it.
+    #: Type of a dataset to the public dataset that the recipes read with it.
     FULL_DATA: Dict[str, FullData]
     #: The figures of a validation; the first says which was the best.
     SCORES: Tuple[Score, ...]

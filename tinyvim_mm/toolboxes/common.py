@@ -48,7 +48,7 @@ class Score(NamedTuple):
 
 
 class FullData(NamedTuple):
-    """A public data set that a recipe is trained on: its name in metafiles, images an epoch."""
+    """A public dataset that a recipe is trained on: its name in metafiles, images an epoch."""
 
     name: str
     train_images: int

@@ -82,7 +82,7 @@ def score_line(found: Dict[str, Any]) -> str:
     """The mean IoU and the part of the pixels that are right; mmseg gives them in percent."""
     return (
         f'mIoU {found["mIoU"]:.1f} over the classes that occur in ground truth or prediction, '
-        f'{found["aAcc"]:.1f} % of the labelled pixels right'
+        f'{found["aAcc"]:.1f} % of the labeled pixels right'
     )
 
 
@@ -90,14 +90,14 @@ dump_metric = common.dump_metric
 
 
 def pick_photographs(dataset: 'Dataset', number: int) -> List[int]:
-    """Those with the most labelled pixels, relative to their size."""
+    """Those with the most labeled pixels, relative to their size."""
     from mmcv import imread
 
-    def labelled(index: int) -> float:
+    def labeled(index: int) -> float:
         labels = imread(dataset.get_data_info(index)['seg_map_path'], flag='unchanged')
         return float((labels > 0).mean())
 
-    return sorted(range(len(dataset)), key=labelled, reverse=True)[:number]
+    return sorted(range(len(dataset)), key=labeled, reverse=True)[:number]
 
 
 def draw_row(runner: 'Runner', sample: 'SegDataSample', label: str) -> 'Row':
@@ -108,16 +108,16 @@ def draw_row(runner: 'Runner', sample: 'SegDataSample', label: str) -> 'Row':
     sample = sample.cpu()
     ignored = runner.model.decode_head.ignore_index
     truth, prediction = sample.gt_sem_seg.data, sample.pred_sem_seg.data
-    labelled = truth != ignored
-    right = (prediction == truth)[labelled].float().mean().item() if labelled.any() else 0.0
-    sample.pred_sem_seg.data = prediction.where(labelled, prediction.new_tensor(ignored))
+    labeled = truth != ignored
+    right = (prediction == truth)[labeled].float().mean().item() if labeled.any() else 0.0
+    sample.pred_sem_seg.data = prediction.where(labeled, prediction.new_tensor(ignored))
     classes = runner.visualizer.dataset_meta['classes']
-    names = ', '.join(classes[number].strip() for number in truth[labelled].unique().tolist())
+    names = ', '.join(classes[number].strip() for number in truth[labeled].unique().tolist())
     return common.draw_row(
         runner,
         sample,
-        f'{names or "nothing labelled"};\none of the {label}',
-        f'{100 * right:.0f} % of the labelled pixels right;\n'
+        f'{names or "nothing labeled"};\none of the {label}',
+        f'{100 * right:.0f} % of the labeled pixels right;\n'
         'the other pixels are neither trained nor scored',
     )
 
@@ -146,8 +146,8 @@ class Segmentor(Predictor):
         return self.model.decode_head.num_classes
 
     def use_names(self, palette: Optional[Sequence[tuple]]) -> None:
-        colours = list(palette or make_palette(len(self.classes)))
-        meta = {'classes': self.classes, 'palette': colours}
+        colors = list(palette or make_palette(len(self.classes)))
+        meta = {'classes': self.classes, 'palette': colors}
         self.model.dataset_meta = self.inferencer.visualizer.dataset_meta = meta
         self.inferencer.visualizer.alpha = OPACITY
 

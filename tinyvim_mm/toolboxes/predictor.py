@@ -44,7 +44,7 @@ def pack_labels(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
 
 def make_palette(number: int) -> List[Tuple[int, int, int]]:
-    """Colours for classes that have none, the same each time."""
+    """Colors for classes that have none, the same each time."""
     return [tuple(map(int, c)) for c in np.random.RandomState(0).randint(0, 256, (number, 3))]
 
 
@@ -52,7 +52,7 @@ class Predictor(ABC):
     """An inferencer of a toolbox, with drawing and plain results.
 
     Args:
-        cfg: The config; its test data set tells names and colours of classes.
+        cfg: The config; its test dataset tells names and colors of classes.
         device: Where it runs.
         score_thr: Least score of a detected object.
         top_k: How many classes a classifier names.
@@ -93,7 +93,7 @@ class Predictor(ABC):
         return {}
 
     def name_classes(self, meta: Mapping[str, Any]) -> None:
-        """Take ``classes`` and ``palette`` from a checkpoint, else from the config's data set."""
+        """Take ``classes`` and ``palette`` from a checkpoint, else from the config's dataset."""
         known = {**self._dataset_meta, **meta}
         number = self.num_classes()
         classes = known.get('classes') or ()
@@ -108,7 +108,7 @@ class Predictor(ABC):
         self.classes = tuple(str(name).strip() for name in classes)
         palette = known.get('palette')
         enough = isinstance(palette, (list, tuple)) and len(palette) >= len(self.classes)
-        self.use_names([tuple(colour) for colour in palette] if enough else None)
+        self.use_names([tuple(color) for color in palette] if enough else None)
 
     @abstractmethod
     def num_classes(self) -> Optional[int]:
@@ -116,7 +116,7 @@ class Predictor(ABC):
 
     @abstractmethod
     def use_names(self, palette: Optional[Sequence[tuple]]) -> None:
-        """Let the visualizer know :attr:`classes`, and the colours if there are any."""
+        """Let the visualizer know :attr:`classes`, and the colors if there are any."""
 
     @abstractmethod
     def predict(self, image: np.ndarray) -> Any:

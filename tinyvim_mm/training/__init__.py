@@ -1,4 +1,4 @@
-"""Training and evaluation with the toolboxes' networks, data sets and metrics.
+"""Training and evaluation with the toolboxes' networks, datasets and metrics.
 
 mmengine's Runner, which the two functions stand on, needs packages that the networks do
 without; so it loads when they are asked for.

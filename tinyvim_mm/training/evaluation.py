@@ -46,7 +46,7 @@ def evaluate(
         checkpoint: File with the weights of the whole model.
         work_dir: Folder for the log.
         sample: Evaluate on the photographs shipped with the project.
-        deploy: Re-parameterise the model once its weights are loaded.
+        deploy: Reparameterize the model once its weights are loaded.
         on_bad_sample: ``'stop'``; ``'skip'`` is refused, because scores over fewer
             pictures compare with no others.
         out: File that ends in ``.pkl``, for the predictions.
@@ -69,7 +69,7 @@ def evaluate(
         raise UsageError(f'--out writes a pickle: {out} must end in .pkl or .pickle')
     if on_bad_sample == 'skip':
         raise UsageError(
-            '--on-bad-sample skip is for training: scores over fewer pictures than the data set '
+            '--on-bad-sample skip is for training: scores over fewer pictures than the dataset '
             'has compare with no others. To leave pictures out, take them out of the annotation '
             'file or folder'
         )
@@ -93,7 +93,7 @@ def evaluate(
 
 
 class _DeployHook(Hook):
-    """Re-parameterises the model after the runner has loaded its weights."""
+    """Reparameterizes the model after the runner has loaded its weights."""
 
     def before_test(self, runner: Runner) -> None:
         before = sum(p.numel() for p in runner.model.parameters())
@@ -101,7 +101,7 @@ class _DeployHook(Hook):
         after = sum(p.numel() for p in runner.model.parameters())
         if after < before:
             runner.logger.info(
-                f're-parameterised: {after:,} parameters of {before:,} in the training form'
+                f'reparameterized: {after:,} parameters of {before:,} in the training form'
             )
         for hook in runner.hooks:
             # It exchanges the model's parameters with those of its average one by one.

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..conversion.keys import recognise
+from ..conversion.keys import recognize
 from ..core.errors import CheckpointError
 from ..weights.files import Checkpoint, refuse_not_finite
 from ..weights.keys import extract_state_dict
@@ -86,7 +86,7 @@ def _check_fit(
         f'--cfg-options load_from={file}, without --resume',
         'start': f'Nothing of it can be loaded. {_OTHER_CONFIG}; {_BACKBONE_ONLY}',
     }
-    hint = recognise(target, extract_state_dict(checkpoint, file), report)
+    hint = recognize(target, extract_state_dict(checkpoint, file), report)
     purpose = 'resume' if resume else 'start' if start else 'test'
     raise CheckpointError(
         f'{file} does not fit the model of the config ({type(target).__name__}), of which it '

@@ -55,11 +55,11 @@ class ToolRunner(Runner):
         seed: Optional[int] = None,
         diff_rank_seed: bool = False,
     ) -> DataLoader:
-        """Build it around a data set that is looked at, see :func:`guard_samples`."""
+        """Build it around a dataset that is looked at, see :func:`guard_samples`."""
         try:
             loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
-            # What mmengine's data set makes of an empty list.
+            # What mmengine's dataset makes of an empty list.
             if 'need at least one array to concatenate' not in str(error):
                 raise
             part = next(datasets_of(dataloader['dataset']))

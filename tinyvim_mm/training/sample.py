@@ -1,7 +1,7 @@
 """``--sample``: the same config on the photographs shipped with the project.
 
 The run keeps the network, the losses, the optimizer and the kind of schedule of the config. A few
-photographs and a laptop stand in for a data set and eight GPUs; what has to change for that is in
+photographs and a laptop stand in for a dataset and eight GPUs; what has to change for that is in
 ``toolboxes/*.py``, each change with its reason. The run prints all of them when it starts.
 """
 
@@ -20,7 +20,7 @@ def apply_sample(cfg: Config, config_path: Path) -> None:
     Prints what it changes.
 
     Raises:
-        UsageError: There are no photographs for this data set, or not where a clone has them.
+        UsageError: There are no photographs for this dataset, or not where a clone has them.
     """
     heading = f'--sample changes these settings of {shown(config_path)}:'
     for change in toolbox_of(cfg).sample_changes(cfg, config_path):

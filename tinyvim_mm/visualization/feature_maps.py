@@ -12,7 +12,7 @@ _LEGEND = """above: mean over
 the channels
 
 here: three principal
-components as colours;
+components as colors;
 in brackets the share of
 the variance in them"""
 
@@ -25,7 +25,7 @@ class StageMaps:
         shape: Channels, height, width.
         mean: ``(h, w)``, mean over the channels.
         components: ``(h, w, 3)`` in 0..1, the three principal components over the
-            positions of this map, as colours.
+            positions of this map, as colors.
         explained: Share of the variance in each of the three.
         std: Standard deviation of all values.
     """

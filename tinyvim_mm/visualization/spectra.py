@@ -117,9 +117,9 @@ def draw_branches(found: Sequence[MixerSpectra], title: str, warning: Optional[s
     return figure
 
 
-def _draw_mixer(axes: 'Axes', spectra: MixerSpectra, colour: str, scan_colour: str) -> None:
-    pairs = [(spectra.mixer, {'color': colour})]
-    pairs += [(pair, {'color': scan_colour, **_SCAN}) for pair in spectra.scans.values()]
+def _draw_mixer(axes: 'Axes', spectra: MixerSpectra, color: str, scan_color: str) -> None:
+    pairs = [(spectra.mixer, {'color': color})]
+    pairs += [(pair, {'color': scan_color, **_SCAN}) for pair in spectra.scans.values()]
     for pair, style in pairs:
         for spectrum, line in zip(pair, (_BEFORE, _AFTER), strict=True):
             frequencies, amplitudes = spectrum.log_profile()
@@ -128,10 +128,10 @@ def _draw_mixer(axes: 'Axes', spectra: MixerSpectra, colour: str, scan_colour: s
             axes.plot(frequencies * share, amplitudes, **style, **line)
 
 
-def _show(axes: 'Axes', values: np.ndarray, colours: str, low: float, high: float) -> object:
+def _show(axes: 'Axes', values: np.ndarray, colors: str, low: float, high: float) -> object:
     axes.set_xticks([])
     axes.set_yticks([])
-    return axes.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation='nearest')
+    return axes.imshow(values, cmap=colors, vmin=low, vmax=high, interpolation='nearest')
 
 
 def _caption(spectra: MixerSpectra) -> str:

@@ -178,7 +178,7 @@ def load_from_hub(filename: str, map_location: Any = None) -> Any:
     return load_file(filename, map_location)
 
 
-# For the parts of a model that mmengine initialises, in processes without the tools too.
+# For the parts of a model that mmengine initializes, in processes without the tools too.
 if CheckpointLoader is not None:
     CheckpointLoader.register_scheme(hub.SCHEME, load_from_hub, force=True)
 

@@ -55,7 +55,7 @@ def extract_state_dict(checkpoint: Any, origin: str) -> Dict[str, Tensor]:
 
 
 def data_set(checkpoint: Any) -> Dict[str, Any]:
-    """What a checkpoint says of its data set: ``classes`` and ``palette``, where it has them."""
+    """What a checkpoint says of its dataset: ``classes`` and ``palette``, where it has them."""
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
     if not isinstance(meta, Mapping):
         return {}

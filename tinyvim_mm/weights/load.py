@@ -20,7 +20,7 @@ _NAMELESS = 'the checkpoint'
 _WRAPPED_BY_FSDP = '_fsdp_wrapped_module.'
 # Of no use to any model: what older versions stored beside the weights.
 _NO_WEIGHTS = (
-    (r'data_preprocessor\.', 'normalisation of the images, which the config gives'),
+    (r'data_preprocessor\.', 'normalization of the images, which the config gives'),
     (r'ema_', 'moving average of versions before mmengine, whose weights are the average'),
 )
 # Of a batch norm; no output depends on it, and torch itself makes up for its absence.
@@ -44,7 +44,7 @@ class Policy:
         finite: Refuse weights that are NaN or infinite.
         trust: Let a file execute code, see :func:`~.files.load_file`.
         fill: Fill the model; else only the report is made, and the caller fills it.
-        recognise: Says what a checkpoint that does not fit may be, from its tensors and the
+        recognize: Says what a checkpoint that does not fit may be, from its tensors and the
             report; a sentence with a space before it, or nothing.
         cure: What to do if it does not fit; ends the error.
     """
@@ -58,7 +58,7 @@ class Policy:
     finite: bool = True
     trust: bool = False
     fill: bool = True
-    recognise: Callable[[Dict[str, Tensor], LoadReport], str] = lambda state, report: ''
+    recognize: Callable[[Dict[str, Tensor], LoadReport], str] = lambda state, report: ''
     cure: str = ''
 
 
@@ -112,7 +112,7 @@ def load_into(
     if others:
         report.aside[policy.outside].extend(others)
     if (policy.whole and not report.fits) or (policy.fill and report.mismatched):
-        hint = policy.recognise(state, report)
+        hint = policy.recognize(state, report)
         message = f'{origin} does not fit {policy.name}.{hint}\n{report.complaint()}\n{policy.cure}'
         raise CheckpointError(message.rstrip())
     if policy.fill:

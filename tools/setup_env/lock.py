@@ -61,7 +61,7 @@ def end_orphan(record: Dict) -> bool:
         record: Content of the lock's file.
 
     Returns:
-        Whether there was one. Without ``/proc`` none is recognised.
+        Whether there was one. Without ``/proc`` none is recognized.
     """
     child = record.get('child', 0)
     alone = command_line(record.get('holder', 0)) != record.get('started_as')

@@ -42,7 +42,7 @@ class StagedBackbone(ReleasedWeights):
             again in the backward pass instead of being kept.
         normalize_outputs: Whether each output goes through a norm of its own, as dense
             prediction wants it. A classifier takes the raw output, and has a norm.
-        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained',
+        init_cfg: mmengine's initialization config. ``dict(type='Pretrained',
             checkpoint=...)`` loads released weights and weights of this project
             alike, safely, and fails unless every key is accounted for.
         norm_cfg: How batch norms are built, ``dict(type='BN')`` or ``dict(type='SyncBN')``
@@ -98,7 +98,7 @@ class StagedBackbone(ReleasedWeights):
         num_stages = len(self.embed_dims)
         check_integer('in_channels', in_channels, 1)
         indices = range(num_stages) if out_indices is None else out_indices
-        self.out_indices = _normalise_indices(indices, num_stages)
+        self.out_indices = _normalize_indices(indices, num_stages)
         flags = {'norm_eval': norm_eval, 'with_cp': with_cp, 'normalize_outputs': normalize_outputs}
         for name, flag in flags.items():
             if not isinstance(flag, bool):
@@ -138,18 +138,18 @@ class StagedBackbone(ReleasedWeights):
     def complete(
         self,
         out_norm: Callable[[int], nn.Module],
-        initialise: Optional[Callable[[nn.Module], None]] = None,
+        initialize: Optional[Callable[[nn.Module], None]] = None,
     ) -> None:
         """Finish a backbone that has its stem and its stages.
 
-        ``out_norm`` makes the norm of an output from its channels; ``initialise`` is applied
+        ``out_norm`` makes the norm of an output from its channels; ``initialize`` is applied
         to every module.
         """
         self.out_norms = nn.ModuleDict()
         for i in self.out_indices if self.normalize_outputs else ():
             self.out_norms[str(i)] = out_norm(self.embed_dims[i])
-        if initialise is not None:
-            self.apply(initialise)
+        if initialize is not None:
+            self.apply(initialize)
         self.with_cp = self.with_cp  # of the stages too
         self.freeze_stages()
 
@@ -250,7 +250,7 @@ class StagedBackbone(ReleasedWeights):
         return True if any(f'{name}.bias' in keys for name in groups) else None
 
 
-def _normalise_indices(out_indices: Sequence[int], num_stages: int) -> Tuple[int, ...]:
+def _normalize_indices(out_indices: Sequence[int], num_stages: int) -> Tuple[int, ...]:
     allowed = f'{-num_stages}..{num_stages - 1}'
     if isinstance(out_indices, int):
         out_indices = (out_indices,)

@@ -84,7 +84,7 @@ class ReleasedWeights(Deployable, BaseModule):
             arch in settings and other in settings and settings[arch] == settings[other]
         )
 
-    def recognise(self, state: Mapping[str, Tensor]) -> str:
+    def recognize(self, state: Mapping[str, Tensor]) -> str:
         """A sentence that says what a checkpoint that does not fit may be."""
         arch = self.find_arch(state)
         if arch is not None and self.arch_settings[arch] != self.spec:
@@ -94,7 +94,7 @@ class ReleasedWeights(Deployable, BaseModule):
     # -- loading -------------------------------------------------------------------
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; errors are those of :meth:`load_pretrained`."""
+        """Initialize as ``init_cfg`` says; errors are those of :meth:`load_pretrained`."""
         configured = self.init_cfg
         cfgs = [configured] if isinstance(configured, dict) else list(configured or [])
         pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
@@ -120,7 +120,7 @@ class ReleasedWeights(Deployable, BaseModule):
             may_be_fresh=self.keys_that_may_be_fresh,
             prefixes=prefixes,
             outside='not of the backbone',
-            recognise=lambda state, _: self.recognise(self.translate(state)),
+            recognize=lambda state, _: self.recognize(self.translate(state)),
         )
         try:
             report = load_into(self, path, policy)
@@ -138,7 +138,7 @@ class ReleasedWeights(Deployable, BaseModule):
         heads = '|'.join(re.escape(released) for released, _ in self.released_head_pairs)
         aside = [(heads, 'classifier')] if heads else []
         if not self.out_norms:
-            aside.append((r'out_norms\.', 'outputs are not normalised here'))
+            aside.append((r'out_norms\.', 'outputs are not normalized here'))
         unused = [str(i) for i in range(len(self.embed_dims)) if i not in self.out_indices]
         if unused:
             aside.append((rf'out_norms\.({"|".join(unused)})\.', 'stage not in out_indices'))

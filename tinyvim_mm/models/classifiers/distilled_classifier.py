@@ -69,7 +69,7 @@ class DistilledClassifier(Deployable, ImageClassifier):
             self.teacher = Teacher(settings['teacher'], *files)
 
     def init_weights(self) -> None:
-        """Initialise, and load the teacher; see :meth:`Teacher.load` for its errors.
+        """Initialize, and load the teacher; see :meth:`Teacher.load` for its errors.
 
         mmengine calls it at the start of a training, so that a teacher without
         weights is an error before the first step.
@@ -79,7 +79,7 @@ class DistilledClassifier(Deployable, ImageClassifier):
         super().init_weights()
 
     def loss(self, inputs: Tensor, data_samples: List[DataSample]) -> Dict[str, Tensor]:
-        """Losses of a training step with images ``(batch, channels, H, W)``, normalised and mixed.
+        """Losses of a training step with images ``(batch, channels, H, W)``, normalized and mixed.
 
         See :meth:`DistillationHead.loss` and :meth:`DistillationHead.soft_loss`.
         """

@@ -30,7 +30,7 @@ class Teacher:
         model: Config of a classifier, such as ``dict(type='ImageClassifier',
             ...)`` or, for the models of timm, ``dict(type='TimmClassifier',
             model_name='regnety_160')``. Without a ``data_preprocessor`` it takes
-            images normalised as the student's.
+            images normalized as the student's.
         checkpoint: File with its weights.
         image_size: Side in pixels of the squares that it gets, if the student's
             images have another size; ``None`` leaves them as they are.
@@ -78,11 +78,11 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, inputs: Tensor, student: nn.Module, num_classes: int) -> Tensor:
-        """The teacher's judgement, ``(batch, num_classes)``.
+        """The teacher's judgment, ``(batch, num_classes)``.
 
         Args:
             inputs: ``(batch, channels, H, W)``, as the student takes them.
-            student: Its data preprocessor tells how they were normalised.
+            student: Its data preprocessor tells how they were normalized.
             num_classes: Classes of the student.
 
         Raises:
@@ -91,7 +91,7 @@ class Teacher:
         self.load()
         if next(self.model.parameters()).device != inputs.device:
             self.model.to(inputs.device)
-        images = self._resize(self._normalise(inputs, student.data_preprocessor))
+        images = self._resize(self._normalize(inputs, student.data_preprocessor))
         logits = self.model(images)
         if logits.shape[1] != num_classes:
             raise ValueError(
@@ -107,11 +107,11 @@ class Teacher:
             return images
         return F.interpolate(images, size=(side, side), mode='bilinear', antialias=True)
 
-    def _normalise(self, inputs: Tensor, given: nn.Module) -> Tensor:
+    def _normalize(self, inputs: Tensor, given: nn.Module) -> Tensor:
         if self.cfg.get('data_preprocessor') is None:
             return inputs
         wanted = self.model.data_preprocessor
-        if _normalisation(given) == _normalisation(wanted):
+        if _normalization(given) == _normalization(wanted):
             return inputs
         if hasattr(given, 'mean'):
             inputs = inputs * given.std + given.mean
@@ -139,6 +139,6 @@ class Teacher:
         return str(self.cfg.get('model_name') or self.cfg['type'])
 
 
-def _normalisation(preprocessor: nn.Module) -> Any:
+def _normalization(preprocessor: nn.Module) -> Any:
     values = [getattr(preprocessor, name, None) for name in ('mean', 'std')]
     return preprocessor.to_rgb, [None if v is None else v.flatten().tolist() for v in values]

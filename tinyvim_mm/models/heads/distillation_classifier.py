@@ -17,15 +17,15 @@ Features = Union[Tensor, Sequence[Tensor]]
 
 @MODELS.register_module()
 class DistillationClassifier(Deployable, BaseModule):
-    """Batch normalisation, global average pooling and one or two linear layers.
+    """Batch normalization, global average pooling and one or two linear layers.
 
-    With fixed statistics the order of normalisation and pooling makes no
+    With fixed statistics the order of normalization and pooling makes no
     difference; in training it does, since a batch of means varies less than a
-    batch of pixels. TinyViM normalises first, MobileMamba pools first.
+    batch of pixels. TinyViM normalizes first, MobileMamba pools first.
 
     Takes the raw output of the last stage, that is of a backbone built with
     ``normalize_outputs=False``. The deployed form pools and has one linear layer,
-    the mean of both with the normalisation in it.
+    the mean of both with the normalization in it.
 
     Args:
         in_channels: Channels of the last stage.
@@ -60,7 +60,7 @@ class DistillationClassifier(Deployable, BaseModule):
                 nn.init.zeros_(linear.bias)
 
     def pre_logits(self, feats: Features) -> Tensor:
-        """Normalise, if that is to be done before, and pool: ``(batch, in_channels)``."""
+        """Normalize, if that is to be done before, and pool: ``(batch, in_channels)``."""
         x = feats if isinstance(feats, Tensor) else feats[-1]
         if not self.norm_after_pool:
             x = run_part(self, 'norm', self.norm, x)
@@ -68,13 +68,13 @@ class DistillationClassifier(Deployable, BaseModule):
 
     def label_logits(self, pooled: Tensor) -> Tensor:
         """Logits of the first layer, from what :meth:`pre_logits` gives."""
-        return self.head(self._normalise(pooled, 'norm'))
+        return self.head(self._normalize(pooled, 'norm'))
 
     def teacher_logits(self, pooled: Tensor) -> Tensor:
         """Logits of the second layer, from what :meth:`pre_logits` gives."""
-        return self.dist_head(self._normalise(pooled, 'dist_norm'))
+        return self.dist_head(self._normalize(pooled, 'dist_norm'))
 
-    def _normalise(self, pooled: Tensor, name: str) -> Tensor:
+    def _normalize(self, pooled: Tensor, name: str) -> Tensor:
         if not self.norm_after_pool:
             return pooled
         return run_part(self, name, getattr(self, name), pooled[..., None, None]).flatten(1)

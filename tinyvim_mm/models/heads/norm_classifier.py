@@ -12,7 +12,7 @@ from .distillation_classifier import Features
 
 @MODELS.register_module()
 class NormClassifier(BaseModule):
-    """Layer normalisation of each pixel, global average pooling and a linear layer.
+    """Layer normalization of each pixel, global average pooling and a linear layer.
 
     Takes the raw output of the last stage, that is of a backbone built with
     ``normalize_outputs=False``.
@@ -33,7 +33,7 @@ class NormClassifier(BaseModule):
         init_linear(self.head)
 
     def pre_logits(self, feats: Features) -> Tensor:
-        """Normalise and pool: ``(batch, in_channels)``."""
+        """Normalize and pool: ``(batch, in_channels)``."""
         x = feats if isinstance(feats, Tensor) else feats[-1]
         return self.norm(x).mean((2, 3))
 

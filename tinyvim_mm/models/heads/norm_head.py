@@ -1,4 +1,4 @@
-"""Head of mmpretrain that normalises each pixel."""
+"""Head of mmpretrain that normalizes each pixel."""
 
 from typing import Any, Optional
 

@@ -12,7 +12,7 @@ from ...ops.skip_scan import pad_to_even
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each pixel."""
+    """Layer normalization over the channels of each pixel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-5)
@@ -31,7 +31,7 @@ class Pointwise(nn.Linear):
 
 
 class PatchMerging(nn.Module):
-    """Halves the resolution: concatenates the pixels of each 2x2 cell, normalises and projects.
+    """Halves the resolution: concatenates the pixels of each 2x2 cell, normalizes and projects.
 
     As in Swin Transformer (Sec. 3.1), sides of odd length are padded with zeros on the right
     and below.
@@ -52,7 +52,7 @@ class PatchMerging(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """Initialise a linear layer as VMamba does; other modules stay as they are."""
+    """Initialize a linear layer as VMamba does; other modules stay as they are."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Convolutions with batch normalisation, and their re-parameterisable groups."""
+"""Convolutions with batch normalization, and their reparameterizable groups."""
 
 from typing import Optional, Tuple, Union
 
@@ -12,7 +12,7 @@ KernelSize = Union[int, Tuple[int, int]]
 
 
 class ConvBN(nn.Module):
-    """A convolution followed by batch normalisation.
+    """A convolution followed by batch normalization.
 
     Args:
         in_channels: Channels of the input.

@@ -1,4 +1,4 @@
-"""Arithmetic of re-parameterisation: a batch norm with fixed statistics is affine, so it folds.
+"""Arithmetic of reparameterization: a batch norm with fixed statistics is affine, so it folds.
 
 Everything is folded in float64 and rounded once at the end.
 """

@@ -1,4 +1,4 @@
-"""Batch normalisation: chosen by ``norm_cfg``, and with too small a batch."""
+"""Batch normalization: chosen by ``norm_cfg``, and with too small a batch."""
 
 from typing import Optional, Type
 
@@ -17,7 +17,7 @@ _KNOWN = {'BN': nn.BatchNorm2d, 'BN2d': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNo
 def build_batch_norm(norm_cfg: NormCfg, num_features: int) -> nn.Module:
     """Build a batch norm.
 
-    Only this kind of normalisation folds into the convolution before it.
+    Only this kind of normalization folds into the convolution before it.
 
     Args:
         norm_cfg: ``type`` (``'BN'``, ``'SyncBN'``, or a batch norm known to
@@ -27,7 +27,7 @@ def build_batch_norm(norm_cfg: NormCfg, num_features: int) -> nn.Module:
         num_features: Channels.
 
     Raises:
-        ValueError: It is no dict, its type is unknown or no batch normalisation, or
+        ValueError: It is no dict, its type is unknown or no batch normalization, or
             an argument of the layer is wrong.
     """
     if norm_cfg is not None and not isinstance(norm_cfg, dict):
@@ -38,7 +38,7 @@ def build_batch_norm(norm_cfg: NormCfg, num_features: int) -> nn.Module:
     layer_class = _find(kind)
     if layer_class is None:
         raise ValueError(
-            f'norm_cfg type {kind!r} is no batch normalisation; use one of {", ".join(_KNOWN)}'
+            f'norm_cfg type {kind!r} is no batch normalization; use one of {", ".join(_KNOWN)}'
         )
     _check(cfg)
     try:

@@ -44,7 +44,7 @@ class ScanMixer(nn.Module):
         # As released, the rank follows from the width of the block, not of the scan.
         dt_rank = math.ceil(channels / 16)
         self.ss2d = scan(width, d_state=d_state, dt_rank=dt_rank, backend=ssm_backend)
-        # Released networks initialise it as PyTorch does a linear layer, unlike Mamba.
+        # Released networks initialize it as PyTorch does a linear layer, unlike Mamba.
         nn.init.uniform_(self.ss2d.x_proj_weight, -(width**-0.5), width**-0.5)
         self.out_proj = Pointwise(width, channels, bias=False)
 

@@ -22,7 +22,7 @@ class _ScanNorm(nn.LayerNorm):
 
 
 class SS2D(nn.Module):
-    """2-D selective scan followed by layer normalisation (TinyViM, Sec. 3).
+    """2-D selective scan followed by layer normalization (TinyViM, Sec. 3).
 
     Args:
         channels: ``d``.
@@ -60,7 +60,7 @@ class SS2D(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, dt_min: float = 1e-3, dt_max: float = 0.1) -> None:
-        """Initialise as Mamba does: step sizes log-uniform between the limits, ``A = -1..-N``."""
+        """Initialize as Mamba does: step sizes log-uniform between the limits, ``A = -1..-N``."""
         for weight in self.x_proj_weight:
             nn.init.trunc_normal_(weight, std=0.02)
         dt_rank = self.dt_projs_weight.shape[-1]
@@ -98,7 +98,7 @@ class SS2D(nn.Module):
 
 
 class SkipSS2D(SS2D):
-    """Skip-sampled 2-D selective scan and layer normalisation (EfficientVMamba, Sec. 3.2).
+    """Skip-sampled 2-D selective scan and layer normalization (EfficientVMamba, Sec. 3.2).
 
     Four disjoint grids with a step of 2 are scanned, each with parameters of its
     own, see :func:`tinyvim_mm.ops.scan_skipping`.

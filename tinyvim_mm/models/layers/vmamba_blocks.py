@@ -46,7 +46,7 @@ class VSSBlock(nn.Module):
 
 
 class NormGate(nn.Module):
-    """Squeeze-and-excitation that sees the normalised map and scales the map itself."""
+    """Squeeze-and-excitation that sees the normalized map and scales the map itself."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

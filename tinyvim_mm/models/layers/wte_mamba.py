@@ -67,7 +67,7 @@ class WTEMamba(nn.Module):
     """``base_scale * Mamba(x) + WaveletConv(x)`` (MobileMamba, "WTE-Mamba").
 
     The Mamba: Conv-BN to ``2 * d`` channels, a depthwise convolution and SiLU on
-    the first half, the scan, layer normalisation, the gate ``SiLU`` of the second
+    the first half, the scan, layer normalization, the gate ``SiLU`` of the second
     half, and Conv-BN back.
 
     Args:
@@ -97,7 +97,7 @@ class WTEMamba(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Initialise the scan as published: step sizes near ``softplus(0)``."""
+        """Initialize the scan as published: step sizes near ``softplus(0)``."""
         scan = self.ss2d
         d = scan.x_proj_weight.shape[-1]
         nn.init.uniform_(scan.x_proj_weight, -(d**-0.5), d**-0.5)

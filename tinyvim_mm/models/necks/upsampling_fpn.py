@@ -25,7 +25,7 @@ class UpsamplingFPN(BaseModule):
         out_channels: Channels of all outputs.
         finer_levels: Levels before the first input's.
         coarser_levels: Levels after the last input's.
-        init_cfg: As mmengine has it; ``None`` initialises convolutions Xavier-uniform.
+        init_cfg: As mmengine has it; ``None`` initializes convolutions Xavier-uniform.
 
     Raises:
         ValueError: There are no inputs, or a number of levels is negative.

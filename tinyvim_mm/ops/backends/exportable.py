@@ -193,7 +193,7 @@ def _delay(x: Tensor, steps: int) -> Tensor:
 
 
 def _softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(x))`` of operators that runtimes vectorise, which they do not do for it."""
+    """``log(1 + exp(x))`` of operators that runtimes vectorize, which they do not do for it."""
     return x.clamp_min(0) + torch.log(torch.exp(-x.abs()) + 1)
 
 

@@ -1,4 +1,4 @@
-"""The scan in plain PyTorch, vectorised over everything but the recurrence.
+"""The scan in plain PyTorch, vectorized over everything but the recurrence.
 
 The recurrence ``h_t = a_t * h_{t-1} + b_t`` has two forms. On a CPU one fused
 multiply-add per position, written in place, is fastest. On an accelerator, and

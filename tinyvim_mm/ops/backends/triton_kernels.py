@@ -9,7 +9,7 @@ sum over states that gives ``y`` stays within a thread.
 Time is walked in groups of four steps, written out: a group's loads do not wait
 for the recurrence or for each other, and its four states fit into registers.
 
-Integers are no compile-time constants and Triton does not specialise on them: a
+Integers are no compile-time constants and Triton does not specialize on them: a
 new image size, batch or number of channels compiles nothing.
 """
 
@@ -42,7 +42,7 @@ GRADIENT_INTEGERS = [
 
 @triton.jit
 def _task(paths, channels, BLOCK_D: tl.constexpr):
-    """Sample, path and channel tile of this program; neighbours share B and C."""
+    """Sample, path and channel tile of this program; neighbors share B and C."""
     tiles = tl.cdiv(channels, BLOCK_D)
     program = tl.program_id(0)
     row = program // tiles

@@ -125,7 +125,7 @@ def fault_of_label_map(info: Dict[str, Any], dataset: Dataset) -> str:
 
 
 def fault_of_label(info: Dict[str, Any], dataset: Dataset) -> str:
-    """Look at ``gt_label``, a class number or several, of a sample as its data set describes it."""
+    """Look at ``gt_label``, a class number or several, of a sample as its dataset describes it."""
     labels, classes = info.get('gt_label'), dataset.metainfo.get('classes')
     if labels is None or not classes:
         return ''

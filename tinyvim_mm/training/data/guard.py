@@ -17,7 +17,7 @@ MOST_IN_A_ROW = 10
 #: In the work dir: one line a file, and behind a tabulator what is wrong with it.
 SKIPPED_FILES = 'skipped_samples.txt'
 
-_CURES = 'Mend the file, or take it out of the data set'
+_CURES = 'Mend the file, or take it out of the dataset'
 
 
 class SkipLog:
@@ -47,7 +47,7 @@ class SkipLog:
 
 
 class CheckedPipeline:
-    """Does what a data set's ``Compose`` does, and names the file of a sample with a fault."""
+    """Does what a dataset's ``Compose`` does, and names the file of a sample with a fault."""
 
     def __init__(self, pipeline: Any, dataset: Dataset) -> None:
         self.transforms = pipeline.transforms
@@ -73,7 +73,7 @@ class CheckedPipeline:
 
 
 class SampleGuard:
-    """Replaces the ``prepare_data`` of one of mmengine's data sets; see :func:`guard_samples`."""
+    """Replaces the ``prepare_data`` of one of mmengine's datasets; see :func:`guard_samples`."""
 
     def __init__(self, dataset: BaseDataset, training: bool, log: Optional[SkipLog]) -> None:
         self.dataset = dataset
@@ -120,7 +120,7 @@ class SampleGuard:
 
 
 def guard_samples(dataset: Dataset, training: bool, log: Optional[SkipLog] = None) -> None:
-    """Let a data set name the files of samples that cannot be used, and skip them on request.
+    """Let a dataset name the files of samples that cannot be used, and skip them on request.
 
     Args:
         dataset: Changed in place, through all wrappers.
@@ -129,7 +129,7 @@ def guard_samples(dataset: Dataset, training: bool, log: Optional[SkipLog] = Non
         log: Skipped samples are noted there; ``None`` skips none.
 
     Raises:
-        UsageError: The data set is empty.
+        UsageError: The dataset is empty.
     """
     for part in _plain_datasets(dataset):
         if len(part) == 0:
@@ -138,12 +138,12 @@ def guard_samples(dataset: Dataset, training: bool, log: Optional[SkipLog] = Non
 
 
 def empty_dataset(name: str, ann_file: str) -> str:
-    """What to tell about a data set without a sample."""
+    """What to tell about a dataset without a sample."""
     return (
         f'{name} has no sample'
         + (f': {ann_file} lists none' if ann_file else '')
         + ', or its filter_cfg leaves none. Annotations whose category is not one of the '
-        "data set's classes do not count: compare metainfo['classes'] with the names in the file"
+        "dataset's classes do not count: compare metainfo['classes'] with the names in the file"
     )
 
 

@@ -1,7 +1,7 @@
 """ImageNet-1K for MobileMamba, in all sizes of its images.
 
 RandAugment m9 mstd0.5 inc1, random erasing 0.25, bilinear or bicubic resizing by chance; tests crop
-0.875 of the shorter side. timm has no colour jitter beside RandAugment, whatever its flag says, and
+0.875 of the shorter side. timm has no color jitter beside RandAugment, whatever its flag says, and
 neither has this. A recipe takes its size out with `pop`, so that the others are not saved with it.
 """
 

@@ -1,4 +1,4 @@
-// The selective scan on a GPU, as programs of one warp: lanes are 32 neighbouring
+// The selective scan on a GPU, as programs of one warp: lanes are 32 neighboring
 // channels, each lane keeps its states in registers and walks along one path.
 //
 // Per channel and state, with dt = softplus(delta + bias):

@@ -31,7 +31,7 @@ TINYVIM_DEVICE Float exp(Float x) { return ::expf(x); }
 TINYVIM_DEVICE Float log1p(Float x) { return ::log1pf(x); }
 TINYVIM_DEVICE Float load(const float* p, Int i) { return __ldg(p + i); }
 TINYVIM_DEVICE Float load(const float* p, Int i, Mask m) { return m ? __ldg(p + i) : 0.0f; }
-// Four neighbours, the same for all lanes; p + i is 16-byte aligned.
+// Four neighbors, the same for all lanes; p + i is 16-byte aligned.
 TINYVIM_DEVICE void load4(const float* p, int64_t i, Float out[4]) {
   const float4 v = __ldg(reinterpret_cast<const float4*>(p + i));
   out[0] = v.x;

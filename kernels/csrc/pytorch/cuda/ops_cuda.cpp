@@ -1,4 +1,4 @@
-// The operators on a GPU. No synchronisation, no copies between host and device:
+// The operators on a GPU. No synchronization, no copies between host and device:
 // they may be recorded in CUDA graphs.
 #include <c10/core/DeviceGuard.h>
 
