@@ -60,7 +60,7 @@ def recipes():
 
 
 def _options(*pairs):
-    return train.build_parser().parse_args(['x', '--cfg-options', *pairs]).cfg_options
+    return train.build_parser().parse_args(['x', '--cfg-options', *pairs]).options
 
 
 class Data:
