@@ -38,10 +38,11 @@ SMALL = Table(
 
 def only(monkeypatch, **tables):
     """Let the command know these tables alone."""
+    # In the data: asked by name, a table that is a function would be put back as its result.
     for name in list(TABLES):
-        monkeypatch.delitem(TABLES, name)
+        monkeypatch.delitem(TABLES.data, name)
     for name, table in tables.items():
-        monkeypatch.setitem(TABLES, name, table)
+        monkeypatch.setitem(TABLES.data, name, table)
 
 
 @pytest.fixture

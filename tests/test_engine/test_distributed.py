@@ -130,6 +130,7 @@ def test_two_processes_leave_one_record(folder, copied):
 
 
 @on_a_cpu
+@pytest.mark.slow
 def test_sharding_changes_neither_steps_nor_checkpoints(folder, copied):
     words, sharded = train_in_two_processes(folder, 'sharded', '--strategy', 'fsdp')
     assert 'scan backend: ' in words

@@ -145,6 +145,7 @@ def test_a_step_of_training(network):
     torch.testing.assert_close(deployed[0], expected[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('network', SMALLEST)
 def test_training_and_inference_on_the_shipped_pictures(network, tmp_path, monkeypatch):
     from mmpretrain import ImageClassificationInferencer

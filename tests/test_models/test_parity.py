@@ -18,7 +18,8 @@ def released():
     return golden.released_state_dict('s')
 
 
-@pytest.fixture(params=[*RUNNABLE, 'triton'])
+# Triton's interpreter needs two minutes.
+@pytest.fixture(params=[*RUNNABLE, pytest.param('triton', marks=pytest.mark.slow)])
 def backbone(released, request):
     obstacle = available_backends('cpu')[request.param]
     if obstacle is not None:  # Triton where it is not installed
