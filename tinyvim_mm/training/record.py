@@ -114,7 +114,7 @@ class RunRecordHook(Hook):
     @master_only
     def _write(self, runner: Runner) -> None:
         self._written = time.monotonic()
-        self.record.seconds = round(self._written - self._started, 1)
+        self.record.seconds = round(self._written - self._started, 3)
         try:
             self.record.write(Path(runner.work_dir) / runner.timestamp)
         except OSError as error:  # no reason to lose a training
