@@ -13,12 +13,12 @@ import torch
 from scan_cases import ss2d_arguments
 
 from tinyvim_mm.ops import CROSS_SCAN, Obstacle, ss2d
-from tinyvim_mm.ops.backends import BACKENDS, Backend, choose_backend, triton_scan
+from tinyvim_mm.ops.backends import BACKENDS, Backend, choose_backend, triton_support
 
-OBSTACLE = triton_scan.obstacle(torch.device('cpu'), torch.float32)
+OBSTACLE = triton_support.obstacle(torch.device('cpu'), torch.float32)
 needs_interpreter = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
 needs_triton = pytest.mark.skipif(
-    not triton_scan._is_installed() or 'too old' in str(OBSTACLE), reason=str(OBSTACLE)
+    not triton_support._is_installed() or 'too old' in str(OBSTACLE), reason=str(OBSTACLE)
 )
 
 
@@ -53,26 +53,26 @@ def test_importing_the_operators_does_not_import_triton():
 def test_obstacles_name_the_cure(monkeypatch):
     cpu, cuda = torch.device('cpu'), torch.device('cuda')
     assert 'computes on CUDA devices' in str(
-        triton_scan.obstacle(torch.device('mps'), torch.float32)
+        triton_support.obstacle(torch.device('mps'), torch.float32)
     )
-    assert "choose 'parallel'" in triton_scan.obstacle(cuda, torch.float64).cure
-    monkeypatch.setattr(triton_scan, '_is_installed', lambda: False)
-    assert triton_scan.obstacle(cuda, torch.float32).cure == 'pip install triton'
-    monkeypatch.setattr(triton_scan, '_is_installed', lambda: True)
+    assert "choose 'parallel'" in triton_support.obstacle(cuda, torch.float64).cure
+    monkeypatch.setattr(triton_support, '_is_installed', lambda: False)
+    assert triton_support.obstacle(cuda, torch.float32).cure == 'pip install triton'
+    monkeypatch.setattr(triton_support, '_is_installed', lambda: True)
     monkeypatch.delenv('TRITON_INTERPRET', raising=False)
-    assert 'set TRITON_INTERPRET=1 before' in triton_scan.obstacle(cpu, torch.float32).cure
+    assert 'set TRITON_INTERPRET=1 before' in triton_support.obstacle(cpu, torch.float32).cure
 
 
 def test_missing_tools_for_the_launcher_are_named(monkeypatch):
 
     def launch_obstacle(device):
-        return str(triton_scan._launch_obstacle.__wrapped__(device))
+        return str(triton_support._launch_obstacle.__wrapped__(device))
 
-    monkeypatch.setattr(triton_scan.shutil, 'which', lambda name: None)
+    monkeypatch.setattr(triton_support.shutil, 'which', lambda name: None)
     monkeypatch.delenv('CC', raising=False)
     assert 'finds none: install one' in launch_obstacle(torch.device('cuda'))
     monkeypatch.setenv('CC', 'gcc')
-    monkeypatch.setattr(triton_scan.sysconfig, 'get_paths', lambda: {'include': '/nowhere'})
+    monkeypatch.setattr(triton_support.sysconfig, 'get_paths', lambda: {'include': '/nowhere'})
     assert '/nowhere/Python.h is missing' in launch_obstacle(torch.device('cuda'))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (6, 1))
@@ -81,7 +81,7 @@ def test_missing_tools_for_the_launcher_are_named(monkeypatch):
 
 @needs_interpreter
 def test_on_a_gpu_the_interpreter_is_an_obstacle():
-    obstacle = triton_scan.obstacle(torch.device('cuda'), torch.float32)
+    obstacle = triton_support.obstacle(torch.device('cuda'), torch.float32)
     assert obstacle.cure.startswith('unset that variable')
 
 
@@ -89,9 +89,9 @@ def test_on_a_gpu_the_interpreter_is_an_obstacle():
 @pytest.mark.parametrize('early', ['triton', 'tinyvim_mm.ops.backends.triton_kernels'])
 def test_choosing_the_interpreter_too_late_is_said(early):
     code = (
-        f'import os, torch, {early}; from tinyvim_mm.ops.backends import triton_scan; '
+        f'import os, torch, {early}; from tinyvim_mm.ops.backends import triton_support; '
         'os.environ["TRITON_INTERPRET"] = "1"; '
-        'print(triton_scan.obstacle(torch.device("cpu"), torch.float32))'
+        'print(triton_support.obstacle(torch.device("cpu"), torch.float32))'
     )
     assert 'start' in run_python(code, TRITON_INTERPRET=None)
 
