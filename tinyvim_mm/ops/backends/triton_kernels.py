@@ -252,32 +252,33 @@ def scan_forward(
         checkpoints += (b * paths + k) * tl.cdiv(length, _CHECKPOINT) * slot + nd
 
     h = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    for t in range(0, length, _GROUP):
-        if checkpoints is not None:  # noqa: SIM102 - this one is decided at compilation
-            if t % _CHECKPOINT == 0:
-                tl.store(checkpoints + slot * (t // _CHECKPOINT), h, mask=inside)
-        (p0, dt0, _, x0, B0, p1, dt1, _, x1, B1, p2, dt2, _, x2, B2, p3, dt3, _, x3, B3) = (
-            load_group(
-                table, code, t, length, width, x, x_p, step, step_p, weight, dt_bias, B, BC_p,
-                in_d, in_r, in_n, RANK, SOFTPLUS,
-            )
-        )  # fmt: skip
-        C0 = load(C + p0 * BC_p, both(in_n, t < length))
-        C1 = load(C + p1 * BC_p, both(in_n, t + 1 < length))
-        C2 = load(C + p2 * BC_p, both(in_n, t + 2 < length))
-        C3 = load(C + p3 * BC_p, both(in_n, t + 3 < length))
+    for first in range(0, length, _CHECKPOINT):
+        if checkpoints is not None:
+            tl.store(checkpoints, h, mask=inside)
+            checkpoints += slot
+        for t in range(first, tl.minimum(first + _CHECKPOINT, length), _GROUP):
+            (p0, dt0, _, x0, B0, p1, dt1, _, x1, B1, p2, dt2, _, x2, B2, p3, dt3, _, x3, B3) = (
+                load_group(
+                    table, code, t, length, width, x, x_p, step, step_p, weight, dt_bias, B, BC_p,
+                    in_d, in_r, in_n, RANK, SOFTPLUS,
+                )
+            )  # fmt: skip
+            C0 = load(C + p0 * BC_p, both(in_n, t < length))
+            C1 = load(C + p1 * BC_p, both(in_n, t + 1 < length))
+            C2 = load(C + p2 * BC_p, both(in_n, t + 2 < length))
+            C3 = load(C + p3 * BC_p, both(in_n, t + 3 < length))
 
-        h, _ = advance(h, A_log2, dt0, x0, B0)
-        y0 = tl.sum(h * C0[:, None], 0) + skip * x0
-        h, _ = advance(h, A_log2, dt1, x1, B1)
-        y1 = tl.sum(h * C1[:, None], 0) + skip * x1
-        h, _ = advance(h, A_log2, dt2, x2, B2)
-        y2 = tl.sum(h * C2[:, None], 0) + skip * x2
-        h, _ = advance(h, A_log2, dt3, x3, B3)
-        y3 = tl.sum(h * C3[:, None], 0) + skip * x3
-        tl.store(y + p0 * channels, y0, mask=both(in_d, t < length))
-        tl.store(y + p1 * channels, y1, mask=both(in_d, t + 1 < length))
-        tl.store(y + p2 * channels, y2, mask=both(in_d, t + 2 < length))
-        tl.store(y + p3 * channels, y3, mask=both(in_d, t + 3 < length))
+            h, _ = advance(h, A_log2, dt0, x0, B0)
+            y0 = tl.sum(h * C0[:, None], 0) + skip * x0
+            h, _ = advance(h, A_log2, dt1, x1, B1)
+            y1 = tl.sum(h * C1[:, None], 0) + skip * x1
+            h, _ = advance(h, A_log2, dt2, x2, B2)
+            y2 = tl.sum(h * C2[:, None], 0) + skip * x2
+            h, _ = advance(h, A_log2, dt3, x3, B3)
+            y3 = tl.sum(h * C3[:, None], 0) + skip * x3
+            tl.store(y + p0 * channels, y0, mask=both(in_d, t < length))
+            tl.store(y + p1 * channels, y1, mask=both(in_d, t + 1 < length))
+            tl.store(y + p2 * channels, y2, mask=both(in_d, t + 2 < length))
+            tl.store(y + p3 * channels, y3, mask=both(in_d, t + 3 < length))
     if last_state is not None:
         tl.store(last_state + (b * paths + k) * slot + nd, h, mask=inside)
