@@ -173,7 +173,9 @@ class _Scan:
         tensors: List[Optional[Tensor]],
         strides: Sequence[int],
     ) -> None:
-        block_n = _power_of_two(self.N)
+        block_n, block_r = _power_of_two(self.N), _power_of_two(self.rank)
+        # The factors of the steps take at most 32 registers of a thread.
+        warps = max(block_d * block_n // elements_per_warp, block_d * block_r // 1024)
         with _current_device(self.x):
             kernel[(self.batch * self.K * -(-self.d // block_d),)](
                 *(self.x, self.step, self.step_weight, self.B, self.C, self.A, self.D, self.bias),
@@ -185,8 +187,8 @@ class _Scan:
                 SOFTPLUS=self.softplus,
                 BLOCK_D=block_d,
                 BLOCK_N=block_n,
-                BLOCK_R=_power_of_two(self.rank),
-                num_warps=max(1, min(block_d * block_n // elements_per_warp, 8)),
+                BLOCK_R=block_r,
+                num_warps=max(1, min(warps, 8)),
                 # Pipelining through shared memory would need loads that run
                 # ahead of the loop; a group's loads already overlap.
                 num_stages=1,
