@@ -1,0 +1,275 @@
+// The gradients of the selective scan. With g_t = dL/dh_t:
+//   g_t = C_t dy_t + exp(dt_{t+1} A) g_{t+1}.
+// States are computed anew from the checkpoints of the forward pass; the recurrence is
+// never inverted.
+#pragma once
+#include "scan_block.cuh"
+
+namespace tinyvim {
+
+template <typename T>
+struct BackwardArgs {
+  CudaScanArgs<T> scan;
+  Division division;
+  const T* grad_y;
+  Strides grad_y_strides;
+  const float* grad_last_state;  // (batch, path, state, channel) or null
+  const float* checkpoints;      // (batch, path, time / kCheckpoint, state, channel)
+  float* chunk_grads;  // (batch, path, chunk, state, channel), if there are chunks, and
+  float* chunk_dt;     // (slice, batch, path, chunk, channel)
+
+  T* grad_x;             // (batch, [path], position, channel), or null:
+  float* grad_x_planes;  // (slice, batch, path, position, channel)
+  float* grad_delta;     // (slice, path, batch, position, channel); before softplus
+  // One plane for each tile of channels:
+  float* grad_B;  // (tile, batch, path, position, state)
+  float* grad_C;
+  // One plane for each image and chunk:
+  float* grad_A;     // (batch, chunk, path, state, channel)
+  float* grad_D;     // (batch, chunk, path, channel)
+  float* grad_bias;  // (slice, batch, chunk, path, channel)
+};
+
+template <typename T, int NS>
+struct BackwardBase : BlockScan<T, NS> {
+  const BackwardArgs<T>& args;
+  const T* grad_y;  // at the lane, for position 0
+
+  TINYVIM_DEVICE BackwardBase(const BackwardArgs<T>& arguments, uint32_t block, int warp,
+                              float* shared)
+      : BlockScan<T, NS>(arguments.scan, arguments.division, block, warp, shared),
+        args(arguments) {
+    grad_y = at_lane(args.grad_y + this->batch * args.grad_y_strides.batch +
+                     this->path * args.grad_y_strides.path + this->channel);
+  }
+  // Lanes that have no channel get zero, so all that is multiplied by it is zero there.
+  template <int G>
+  TINYVIM_DEVICE void fetch_dy(const int position[G], Float dy[G]) const {
+    const int bytes = static_cast<int>(args.grad_y_strides.position * sizeof(T));
+    TINYVIM_UNROLL_ALL
+    for (int g = 0; g < G; ++g) dy[g] = load(row_of(grad_y, position[g], bytes), this->inside);
+  }
+};
+
+// What each chunk, alone, passes to the chunk before it: its dL/dh just before its first
+// time, sum_t C_t dy_t prod_{s <= t} exp(dt_s A), gathered while walking forwards.
+template <typename T, int NS>
+struct BackwardEnds : BackwardBase<T, NS> {
+  using Args = BackwardArgs<T>;
+  using Base = BackwardBase<T, NS>;
+  static constexpr int kMaxThreads = kMaxBackwardWarps * TINYVIM_WARP;
+
+  Float product[NS], gathered[NS], dt_sum;
+
+  TINYVIM_DEVICE BackwardEnds(const Args& arguments, uint32_t block, int warp, float* shared)
+      : Base(arguments, block, warp, shared) {
+    dt_sum = Float(0.0f);
+    for (int n = 0; n < NS; ++n) {
+      product[n] = Float(1.0f);
+      gathered[n] = Float(0.0f);
+    }
+  }
+  TINYVIM_DEVICE int pieces() const { return this->chunk == 0 ? 0 : Base::pieces(); }
+  TINYVIM_DEVICE void walk(int piece) {
+    if (!this->active) return;
+    const int count = this->piece_end(piece) - this->piece_begin(piece);
+    int i = 0;
+    for (; i + kGroup <= count; i += kGroup) group<kGroup>(i);
+    for (; i < count; ++i) group<1>(i);
+  }
+  TINYVIM_DEVICE void finish() {
+    if (!this->active || this->chunk == 0) return;
+    this->leave(this->args.chunk_grads, this->args.chunk_dt, gathered, dt_sum);
+  }
+
+ private:
+  template <int G>
+  TINYVIM_DEVICE void group(int i) {
+    Times<G> t;
+    Float dt[G], dy[G];
+    this->fetch(i, t);
+    this->template fetch_dy<G>(t.position, dy);
+    this->steps(i, t, dt);
+    TINYVIM_UNROLL_ALL
+    for (int g = 0; g < G; ++g) {
+      float c[NS];
+      broadcast<NS>(this->C(i + g), c);
+      dt_sum = dt_sum + dt[g];
+      TINYVIM_UNROLL_ALL
+      for (int n = 0; n < NS; ++n) {
+        product[n] = product[n] * exp2(dt[g] * this->A[n]);
+        gathered[n] = fma(product[n], dy[g] * Float(c[n]), gathered[n]);
+      }
+    }
+  }
+};
+
+template <typename T, int NS>
+struct Backward : BackwardBase<T, NS> {
+  using Args = BackwardArgs<T>;
+  using Base = BackwardBase<T, NS>;
+  static constexpr int kMaxThreads = kMaxBackwardWarps * TINYVIM_WARP;
+
+  Float h[NS], g[NS], dA[NS], dD, dbias;
+  float* saved;  // at the lane: states before each of kGroup times
+  T* grad_x;     // at the lane, for position 0
+  float* grad_x_plane;
+  float* grad_delta;
+  PairOfRows<NS> grad_BC;
+
+  TINYVIM_DEVICE Backward(const Args& arguments, uint32_t block, int warp, float* shared)
+      : Base(arguments, block, warp, shared) {
+    const auto& a = this->a;
+    const auto& args = this->args;
+    saved = at_lane(this->areas + warp * this->d.own_floats);
+    dD = dbias = Float(0.0f);
+    for (int n = 0; n < NS; ++n) dA[n] = Float(0.0f);
+    const int64_t plane = int64_t{this->slice} * a.batch * a.paths;
+    const int64_t map = a.length * a.channels;
+    const int64_t bk = this->batch_path();
+    grad_x = at_lane(args.grad_x + (a.sum_paths ? this->batch : bk) * map + this->channel);
+    grad_x_plane = at_lane(args.grad_x_planes + (plane + bk) * map + this->channel);
+    const int64_t kb = this->path * a.batch + this->batch;
+    grad_delta = at_lane(args.grad_delta + (plane + kb) * map + this->channel);
+    const int64_t BC_row =
+        (this->tile * a.batch * a.paths + bk) * a.length * a.states + this->first_state;
+    grad_BC = PairOfRows<NS>(args.grad_B + BC_row, args.grad_C + BC_row,
+                             a.states - this->first_state);
+    this->load_states(args.grad_last_state, bk, g);
+    if (this->active && this->chunk + 1 < this->d.chunks) {
+      this->carry(this->d.chunks - 1, this->chunk, -1, args.chunk_grads, args.chunk_dt, g);
+    }
+  }
+
+  // From the end to the beginning.
+  TINYVIM_DEVICE void stage_positions(int piece) { Base::stage_positions(reversed(piece)); }
+  TINYVIM_DEVICE void stage_rows(int piece) { Base::stage_rows(reversed(piece)); }
+
+  TINYVIM_DEVICE void walk(int piece) {
+    if (!this->active) return;
+    piece = reversed(piece);
+    const int first = this->piece_begin(piece), count = this->piece_end(piece) - first;
+    for (int i = (count - 1) / kCheckpoint * kCheckpoint; i >= 0; i -= kCheckpoint) {
+      segment(first + i, i, count - i < kCheckpoint ? count - i : kCheckpoint);
+    }
+  }
+
+  TINYVIM_DEVICE void finish() {
+    if (!this->active) return;
+    const auto& a = this->a;
+    const auto& args = this->args;
+    const int64_t row =
+        (int64_t{this->batch} * this->d.chunks + this->chunk) * a.paths + this->path;
+    this->store_states(args.grad_A, row, dA);
+    const int64_t at = row * a.channels + this->channel;
+    if (this->slice == 0) store(at_lane(args.grad_D + at), dD, this->inside);
+    const int64_t plane =
+        this->slice * a.batch * this->d.chunks * a.paths * a.channels;
+    store(at_lane(args.grad_bias + plane + at), dbias, this->inside);
+  }
+
+ private:
+  TINYVIM_DEVICE int reversed(int piece) const { return this->pieces() - 1 - piece; }
+
+  // kCheckpoint times, or what is left of them, from time `t` on, which is i of the piece.
+  TINYVIM_DEVICE void segment(int t, int i, int count) {
+    const auto& a = this->a;
+    const int64_t all = (a.length + kCheckpoint - 1) / kCheckpoint;
+    const int64_t checkpoint = this->batch_path() * all + t / kCheckpoint;
+    this->load_states(this->args.checkpoints, checkpoint, h);
+    if (count > kGroup) {
+      Times<kGroup> times;
+      Float dt[kGroup];
+      this->fetch(i, times);
+      this->steps(i, times, dt);
+      TINYVIM_UNROLL_ALL
+      for (int j = 0; j < kGroup; ++j) this->advance(h, dt[j], times.x[j], i + j);
+      part(i + kGroup, count - kGroup);
+      this->load_states(this->args.checkpoints, checkpoint, h);
+    }
+    part(i, count < kGroup ? count : kGroup);
+  }
+
+  // Up to kGroup times from `h`, the state before them.
+  TINYVIM_DEVICE void part(int i, int count) {
+    if (count == kGroup) {
+      Group<kGroup> group;
+      prepare(i, group);
+      TINYVIM_UNROLL_ALL
+      for (int j = 0; j < kGroup; ++j) save_and_advance(i, j, group.dt[j], group.t.x[j]);
+      TINYVIM_UNROLL_ALL
+      for (int j = kGroup - 1; j >= 0; --j) back(i + j, j, group, j);
+      return;
+    }
+    Group<1> group;
+    for (int j = 0; j < count; ++j) {
+      prepare(i + j, group);
+      save_and_advance(i, j, group.dt[0], group.t.x[0]);
+    }
+    for (int j = count - 1; j >= 0; --j) {
+      if (j + 1 < count) prepare(i + j, group);
+      back(i + j, j, group, 0);
+    }
+  }
+
+  template <int G>
+  struct Group {
+    Times<G> t;
+    Float dt[G], derivative[G], dy[G];
+  };
+  template <int G>
+  TINYVIM_DEVICE void prepare(int i, Group<G>& group) const {
+    this->fetch(i, group.t);
+    this->template fetch_dy<G>(group.t.position, group.dy);
+    this->steps(i, group.t, group.dt, group.derivative);
+  }
+  TINYVIM_DEVICE float* slot(int j, int n) const { return saved + (j * NS + n) * TINYVIM_WARP; }
+  TINYVIM_DEVICE void save_and_advance(int i, int j, const Float& dt, const Float& x) {
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) store_shared(slot(j, n), h[n]);
+    this->advance(h, dt, x, i + j);
+  }
+
+  // One time back: `h` is the state after it, slot j the state before it.
+  template <int G>
+  TINYVIM_DEVICE void back(int i, int j, const Group<G>& group, int k) {
+    const auto& a = this->a;
+    const Float dt = group.dt[k], x = group.t.x[k], dy = group.dy[k];
+    const int position = group.t.position[k];
+    const Float dt_x = dt * x;
+    float b[NS], c[NS];
+    broadcast<NS>(this->B(i), b);
+    broadcast<NS>(this->C(i), c);
+    Float sums[2 * NS];  // of this lane's channel: for B, then for C
+    Float g_B(0.0f), q_A(0.0f);
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) {
+      const Float before = load_shared(slot(j, n));
+      g[n] = fma(dy, Float(c[n]), g[n]);
+      sums[n] = g[n] * dt_x;
+      sums[NS + n] = dy * h[n];
+      g_B = fma(g[n], Float(b[n]), g_B);
+      g[n] = g[n] * exp2(dt * this->A[n]);
+      const Float q = g[n] * before;
+      q_A = fma(q, this->A[n], q_A);
+      dA[n] = fma(q, dt, dA[n]);
+      h[n] = before;
+    }
+    const Float draw = fma(g_B, x, q_A * Float(kLn2)) * group.derivative[k];
+    dbias = dbias + draw;
+    dD = fma(dy, x, dD);
+    const Float dx = fma(dt, g_B, this->D * dy);
+    const int row_bytes = static_cast<int>(a.channels * sizeof(float));
+    if (this->args.grad_x != nullptr) {
+      store(row_of(grad_x, position, static_cast<int>(a.channels * sizeof(T))), dx,
+            this->inside);
+    } else {
+      store(row_of(grad_x_plane, position, row_bytes), dx, this->inside);
+    }
+    store(row_of(grad_delta, position, row_bytes), draw, this->inside);
+    grad_BC.store(position, static_cast<int>(a.states * sizeof(float)),
+                  sum_over_lanes<2 * NS>(sums));
+  }
+};
+
+}  // namespace tinyvim

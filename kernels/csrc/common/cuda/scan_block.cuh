@@ -1,0 +1,273 @@
+// What the scan kernels have in common: which part of the work a warp of a block does, the
+// rows that its block brings into shared memory, and the step sizes.
+//
+// Lanes are 32 neighboring channels; each keeps its states in registers and walks along one
+// path. Nothing is atomic and every sum has a fixed order: results repeat bit by bit.
+#pragma once
+#include "scan_plan.h"
+#include "warp.cuh"
+
+namespace tinyvim {
+
+// NS floats that all lanes share.
+template <int NS>
+TINYVIM_DEVICE void broadcast(const float* p, float out[NS]) {
+  if (NS % 4 == 0) {
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n + 4 <= NS; n += 4) broadcast4(p + n, out + n);
+  } else {
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) out[n] = p[n];
+  }
+}
+
+// Some times of a path, worked on together.
+template <int G>
+struct Times {
+  int position[G];
+  Float x[G], raw[G];  // raw: of the step size, before bias if it was read
+};
+
+// One warp of a block, see Division.
+template <typename T, int NS>
+struct BlockScan {
+  const CudaScanArgs<T>& a;
+  const Division& d;
+  int batch, path, chunk, tile, slice, first_state;
+  int begin, end;     // of the chunk
+  bool active;        // whether there is such a tile
+  int local, member, members;  // path within the block; warp among those of that path
+  Mask inside;        // lanes that have a channel
+  // Shared memory of the block, from the path of this warp on, and of the warp.
+  int32_t* positions;
+  float* rows;
+  float* areas;
+  // At the lane, for position 0.
+  const T* x;
+  const T* delta;
+  const float* weight;
+  int64_t channel;  // of lane 0
+  Float A[NS];      // times log2(e): exp(dt A) = 2^(dt A log2(e))
+  Float bias, D;
+
+  TINYVIM_DEVICE BlockScan(const CudaScanArgs<T>& args, const Division& division, uint32_t block,
+                           int warp, float* shared)
+      : a(args), d(division) {
+    // Neighboring blocks share an image and a path.
+    const uint32_t tile_group = block % d.tile_groups;
+    block /= d.tile_groups;
+    const uint32_t group = block % d.path_groups;
+    block /= d.path_groups;
+    chunk = block % d.chunks;
+    batch = block / d.chunks;
+    members = d.slices * d.tiles;
+    local = warp / members;
+    member = warp % members;
+    slice = member / d.tiles;
+    first_state = slice * NS;
+    tile = tile_group * d.tiles + member % d.tiles;
+    path = group * d.paths + local;
+    active = tile < d.all_tiles;
+    begin = chunk * d.chunk;
+    end = begin + d.chunk < a.length ? begin + d.chunk : static_cast<int>(a.length);
+
+    const int all_rows = d.paths * d.piece;
+    positions = reinterpret_cast<int32_t*>(shared) + local * d.piece;
+    rows = shared + (all_rows + 3) / 4 * 4 + local * d.piece * d.row_floats;
+    areas = shared + (all_rows + 3) / 4 * 4 + all_rows * d.row_floats;
+
+    channel = int64_t{tile} * TINYVIM_WARP;
+    inside = lanes_below(a.channels - channel);
+    x = at_lane(a.x + batch * a.x_strides.batch + path * a.x_strides.path + channel);
+    delta = nullptr;
+    if (a.delta != nullptr) {
+      delta = at_lane(a.delta + batch * a.step_strides.batch + path * a.step_strides.path +
+                      channel);
+    }
+    weight = at_lane(a.dt_weight + path * a.rank * a.channels + channel);
+    const int64_t row = path * a.channels + channel;
+    bias = a.bias != nullptr ? load(at_lane(a.bias + row), inside) : Float(0.0f);
+    // The skip belongs to one slice of states only.
+    D = a.D != nullptr && slice == 0 ? load(at_lane(a.D + row), inside) : Float(0.0f);
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) {
+      A[n] = exists(n) ? load(at_lane(a.A + state_row(path, n)), inside) * Float(kLog2e)
+                       : Float(0.0f);
+    }
+  }
+
+  TINYVIM_DEVICE bool exists(int n) const { return first_state + n < a.states; }
+  // Where state n of this warp's channels is in a tensor (index, state, channel).
+  TINYVIM_DEVICE int64_t state_row(int64_t index, int n) const {
+    return (index * a.states + first_state + n) * a.channels + channel;
+  }
+  TINYVIM_DEVICE int64_t batch_path() const { return batch * a.paths + path; }
+  TINYVIM_DEVICE const float* row(int i) const { return rows + i * d.row_floats; }
+  TINYVIM_DEVICE const float* B(int i) const { return row(i) + d.low_floats + first_state; }
+  TINYVIM_DEVICE const float* C(int i) const { return B(i) + d.state_floats; }
+
+  TINYVIM_DEVICE int pieces() const { return (end - begin + d.piece - 1) / d.piece; }
+  TINYVIM_DEVICE int piece_begin(int piece) const { return begin + piece * d.piece; }
+  TINYVIM_DEVICE int piece_end(int piece) const {
+    const int e = begin + (piece + 1) * d.piece;
+    return e < end ? e : end;
+  }
+
+  // Shared memory gets the positions of a piece of each path, ...
+  TINYVIM_DEVICE void stage_positions(int piece) {
+    const int first = piece_begin(piece), count = piece_end(piece) - first;
+    const int code = a.ordered ? a.codes[path] : 0;
+    each_lane([&](int lane) {
+      for (int i = member * TINYVIM_WARP + lane; i < count; i += members * TINYVIM_WARP) {
+        positions[i] = a.positions != nullptr
+                           ? read_only(a.positions + path * a.length + first + i)
+                           : path_position(code, first + i, a.height, a.width);
+      }
+    });
+  }
+  // ... then, when all warps have done that, the rows in the order of time: a lane copies
+  // one column.
+  TINYVIM_DEVICE void stage_rows(int piece) {
+    const int count = piece_end(piece) - piece_begin(piece);
+    each_lane([&](int lane) {
+      for (int column = lane; column < d.row_floats; column += TINYVIM_WARP) {
+        const float* from = nullptr;
+        int64_t stride = 0;
+        int i = column;
+        if (i < d.low_floats) {
+          if (i < a.rank) from = at(a.dt_low, a.step_strides, i);
+          stride = a.step_strides.position;
+        } else if ((i -= d.low_floats) < d.state_floats) {
+          if (i < a.states) from = at(a.B, a.B_strides, i);
+          stride = a.B_strides.position;
+        } else if ((i -= d.state_floats) < d.state_floats) {
+          if (i < a.states) from = at(a.C, a.C_strides, i);
+          stride = a.C_strides.position;
+        }
+        const int bytes = static_cast<int>(stride * sizeof(float));
+        float* to = rows + column;
+        TINYVIM_UNROLL_4
+        for (int r = member; r < count; r += members) {
+          const float* p = row_of(from, positions[r], bytes);
+          to[r * d.row_floats] = from != nullptr ? read_only(p) : 0.0f;
+        }
+      }
+    });
+  }
+
+  // Begins to read what times i to i + G of the piece need.
+  template <int G>
+  TINYVIM_DEVICE void fetch(int i, Times<G>& t) const {
+    if (G % 4 == 0) {
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g + 4 <= G; g += 4) broadcast4(positions + i + g, t.position + g);
+    } else {
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g < G; ++g) t.position[g] = positions[i + g];
+    }
+    const int bytes = static_cast<int>(a.x_strides.position * sizeof(T));
+    TINYVIM_UNROLL_ALL
+    for (int g = 0; g < G; ++g) t.x[g] = load(row_of(x, t.position[g], bytes), inside);
+    fetch_raw(t);
+  }
+  template <int G>
+  TINYVIM_DEVICE void fetch_raw(Times<G>& t) const {
+    if (delta == nullptr) return;
+    const int bytes = static_cast<int>(a.step_strides.position * sizeof(T));
+    TINYVIM_UNROLL_ALL
+    for (int g = 0; g < G; ++g) t.raw[g] = load(row_of(delta, t.position[g], bytes), inside);
+  }
+  // Their step sizes, and the derivatives by what softplus is taken of.
+  template <int G>
+  TINYVIM_DEVICE void steps(int i, const Times<G>& t, Float dt[G],
+                            Float* derivative = nullptr) const {
+    if (delta != nullptr) {
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g < G; ++g) dt[g] = t.raw[g] + bias;
+    } else {
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g < G; ++g) dt[g] = bias;
+      const float* low_row = row(i);
+      const float* w = weight;
+      for (int r = 0; r < d.low_floats; r += 4) {
+        Float weights[4];
+        TINYVIM_UNROLL_ALL
+        for (int j = 0; j < 4; ++j) {
+          weights[j] = load(w, inside && Mask(r + j < a.rank));
+          w += a.channels;
+        }
+        TINYVIM_UNROLL_ALL
+        for (int g = 0; g < G; ++g) {
+          float low[4];
+          broadcast4(low_row + g * d.row_floats + r, low);
+          TINYVIM_UNROLL_ALL
+          for (int j = 0; j < 4; ++j) dt[g] = fma(Float(low[j]), weights[j], dt[g]);
+        }
+      }
+    }
+    if (a.softplus) {
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g < G; ++g) {
+        dt[g] = softplus(dt[g], derivative == nullptr ? nullptr : derivative + g);
+      }
+    } else if (derivative != nullptr) {
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g < G; ++g) derivative[g] = Float(1.0f);
+    }
+  }
+  // h becomes the state after time i of the piece.
+  TINYVIM_DEVICE void advance(Float h[NS], const Float& dt, const Float& x_t, int i) const {
+    const Float dt_x = dt * x_t;
+    float b[NS];
+    broadcast<NS>(B(i), b);
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) h[n] = fma(exp2(dt * A[n]), h[n], dt_x * Float(b[n]));
+  }
+
+  // What reaches a chunk from the chunks before it (first = 0) or behind it, each of which
+  // left `values` and a sum of step sizes: H = exp(A S_i) H + h_i, in the order of i.
+  TINYVIM_DEVICE void carry(int first, int last, int direction, const float* values,
+                            const float* dt_sums, Float h[NS]) const {
+    const float* s = at_lane(dt_sums + (int64_t{slice} * a.batch * a.paths + batch_path()) *
+                                           d.chunks * a.channels + channel);
+    TINYVIM_UNROLL_4
+    for (int i = first; i != last; i += direction) {
+      const Float sum = load(s + i * a.channels, inside);
+      TINYVIM_UNROLL_ALL
+      for (int n = 0; n < NS; ++n) {
+        if (!exists(n)) continue;
+        const Float value =
+            load(at_lane(values + state_row(batch_path() * d.chunks + i, n)), inside);
+        h[n] = fma(exp2(sum * A[n]), h[n], value);
+      }
+    }
+  }
+  // What this chunk leaves for carry().
+  TINYVIM_DEVICE void leave(float* values, float* dt_sums, const Float h[NS],
+                            const Float& dt_sum) const {
+    store_states(values, batch_path() * d.chunks + chunk, h);
+    float* s = dt_sums + ((int64_t{slice} * a.batch * a.paths + batch_path()) * d.chunks +
+                          chunk) * a.channels + channel;
+    store(at_lane(s), dt_sum, inside);
+  }
+  TINYVIM_DEVICE void store_states(float* to, int64_t index, const Float h[NS]) const {
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) {
+      if (exists(n)) store(at_lane(to + state_row(index, n)), h[n], inside);
+    }
+  }
+  TINYVIM_DEVICE void load_states(const float* from, int64_t index, Float h[NS]) const {
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) {
+      h[n] = from != nullptr && exists(n) ? load(at_lane(from + state_row(index, n)), inside)
+                                          : Float(0.0f);
+    }
+  }
+
+ private:
+  TINYVIM_DEVICE const float* at(const float* p, const Strides& s, int column) const {
+    return p + batch * s.batch + path * s.path + column;
+  }
+};
+
+}  // namespace tinyvim

@@ -1,0 +1,161 @@
+// The selective scan, forward. Per channel and state, with dt = softplus(raw step + bias):
+//   h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t,   y_t = sum_n C_t h_t + D x_t.
+#pragma once
+#include "scan_block.cuh"
+
+namespace tinyvim {
+
+template <typename T>
+struct ForwardArgs {
+  CudaScanArgs<T> scan;
+  Division division;
+  T* y;           // (batch, [path], position, channel), or null:
+  float* planes;  // (slice, batch, path, position, channel)
+  float* last_state;    // (batch, path, state, channel) or null
+  float* checkpoints;   // (batch, path, time / kCheckpoint, state, channel) or null
+  float* chunk_states;  // (batch, path, chunk, state, channel), if there are chunks, and
+  float* chunk_dt;      // (slice, batch, path, chunk, channel): where chunks end that begin
+                        // with zero
+};
+
+// What a forward kernel makes of a walk.
+enum class Output {
+  kFused,    // y, all paths of a block summed in shared memory
+  kPlanes,   // y of each path and slice
+  kDirect,   // y, where there is but one plane
+  kNothing,  // checkpoints alone
+  kEnds,     // the state at the end of each chunk that begins with zero
+};
+
+// Blocks run: for each piece stage_positions, stage_rows, walk, then finish, and all warps
+// of a block have done one before any does the next.
+template <typename T, int NS, Output kOutput>
+struct Forward : BlockScan<T, NS> {
+  using Args = ForwardArgs<T>;
+  using Base = BlockScan<T, NS>;
+  static constexpr int kMaxThreads =
+      (kOutput == Output::kFused ? kMaxWarps : kMaxWarps / 2) * TINYVIM_WARP;
+
+  const Args& args;
+  Float h[NS], dt_sum;
+  float* plane;  // at the lane, of the warp in shared memory or in planes
+  T* y;
+
+  TINYVIM_DEVICE Forward(const Args& arguments, uint32_t block, int warp, float* shared)
+      : Base(arguments.scan, arguments.division, block, warp, shared), args(arguments) {
+    const auto& a = this->a;
+    this->load_states(nullptr, 0, h);
+    dt_sum = Float(0.0f);
+    plane = nullptr;
+    y = nullptr;
+    if (kOutput == Output::kFused) {
+      plane = at_lane(this->areas + warp * this->d.own_floats);
+    } else if (kOutput == Output::kPlanes) {
+      plane = at_lane(args.planes +
+                      (int64_t{this->slice} * a.batch * a.paths + this->batch_path()) *
+                          a.length * a.channels + this->channel);
+    } else if (kOutput == Output::kDirect) {
+      const int64_t index = a.sum_paths ? this->batch : this->batch_path();
+      y = at_lane(args.y + index * a.length * a.channels + this->channel);
+    }
+    if (kOutput != Output::kEnds && this->active && this->chunk > 0) {
+      this->carry(0, this->chunk, 1, args.chunk_states, args.chunk_dt, h);
+    }
+  }
+
+  // Nobody starts from where the last chunk ends.
+  TINYVIM_DEVICE int pieces() const {
+    return kOutput == Output::kEnds && this->chunk + 1 == this->d.chunks ? 0 : Base::pieces();
+  }
+
+  TINYVIM_DEVICE void walk(int piece) {
+    if (!this->active) return;
+    const int first = this->piece_begin(piece), count = this->piece_end(piece) - first;
+    int i = 0;
+    if (count >= kGroup) {
+      Times<kGroup> now, next;
+      this->fetch(0, next);
+      for (; i + kGroup <= count; i += kGroup) {
+        now = next;
+        // The last group reads itself once more, which costs less than a branch.
+        this->fetch(i + 2 * kGroup <= count ? i + kGroup : i, next);
+        group(first, i, now);
+      }
+    }
+    for (; i < count; ++i) {
+      Times<1> now;
+      this->fetch(i, now);
+      group(first, i, now);
+    }
+  }
+
+  TINYVIM_DEVICE void finish() {
+    if (!this->active) return;
+    const auto& a = this->a;
+    if (kOutput == Output::kEnds) {
+      if (this->chunk + 1 < this->d.chunks) {
+        this->leave(args.chunk_states, args.chunk_dt, h, dt_sum);
+      }
+      return;
+    }
+    if (args.last_state != nullptr && this->chunk + 1 == this->d.chunks) {
+      this->store_states(args.last_state, this->batch_path(), h);
+    }
+    if (kOutput == Output::kFused) merge();
+  }
+
+ private:
+  template <int G>
+  TINYVIM_DEVICE void group(int first, int i, const Times<G>& t) {
+    const auto& a = this->a;
+    if (kOutput != Output::kEnds && args.checkpoints != nullptr &&
+        (first + i) % kCheckpoint == 0) {
+      const int64_t all = (a.length + kCheckpoint - 1) / kCheckpoint;
+      this->store_states(args.checkpoints, this->batch_path() * all + (first + i) / kCheckpoint,
+                         h);
+    }
+    const int row_bytes = static_cast<int>(a.channels * sizeof(float));
+    Float dt[G];
+    this->steps(i, t, dt);
+    TINYVIM_UNROLL_ALL
+    for (int g = 0; g < G; ++g) {
+      this->advance(h, dt[g], t.x[g], i + g);
+      if (kOutput == Output::kEnds) {
+        dt_sum = dt_sum + dt[g];
+        continue;
+      }
+      if (kOutput == Output::kNothing) continue;
+      float c[NS];
+      broadcast<NS>(this->C(i + g), c);
+      Float sum = this->D * t.x[g];
+      TINYVIM_UNROLL_ALL
+      for (int n = 0; n < NS; ++n) sum = fma(h[n], Float(c[n]), sum);
+      if (kOutput == Output::kFused) {
+        store_shared(plane + t.position[g] * TINYVIM_WARP, sum);
+      } else if (kOutput == Output::kPlanes) {
+        store(row_of(plane, t.position[g], row_bytes), sum, this->inside);
+      } else {
+        store(row_of(y, t.position[g], static_cast<int>(a.channels * sizeof(T))), sum,
+              this->inside);
+      }
+    }
+  }
+
+  // The planes of a tile, which its warps divide, are summed in order.
+  TINYVIM_DEVICE void merge() {
+    const auto& a = this->a;
+    const auto& d = this->d;
+    const int planes = d.paths * d.slices, mine = this->local * d.slices + this->slice;
+    const float* from = at_lane(this->areas + this->member % d.tiles * d.own_floats);
+    T* to = at_lane(args.y + this->batch * a.length * a.channels + this->channel);
+    for (int p = mine; p < a.length; p += planes) {
+      Float sum = load_shared(from + p * TINYVIM_WARP);
+      for (int k = 1; k < planes; ++k) {
+        sum = sum + load_shared(from + k * d.tiles * d.own_floats + p * TINYVIM_WARP);
+      }
+      store(to + p * a.channels, sum, this->inside);
+    }
+  }
+};
+
+}  // namespace tinyvim

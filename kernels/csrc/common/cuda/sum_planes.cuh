@@ -1,0 +1,51 @@
+// Sums of partial results, always in the same order.
+#pragma once
+#include "warp.cuh"
+
+namespace tinyvim {
+
+// out[o, i] = sum over p, then over q, of in[o * outer_stride + p * p_stride + q * q_stride + i].
+template <typename Out>
+struct SumArgs {
+  const float* in;
+  Out* out;
+  int64_t outer, inner, outer_stride;
+  int64_t p_count, p_stride, q_count, q_stride;
+};
+
+constexpr int kSumWarps = 8;  // of a block
+constexpr int kSumLanes = 32;
+
+template <typename Out>
+struct SumPlanes {
+  using Args = SumArgs<Out>;
+  static constexpr int kMaxThreads = kSumWarps * TINYVIM_WARP;
+
+  const Args& a;
+  int64_t index;  // of 32 neighboring elements
+
+  TINYVIM_DEVICE SumPlanes(const Args& args, uint32_t block, int warp, float*)
+      : a(args), index(int64_t{block} * kSumWarps + warp) {}
+
+  TINYVIM_DEVICE int pieces() const { return 0; }
+  TINYVIM_DEVICE void stage_positions(int) {}
+  TINYVIM_DEVICE void stage_rows(int) {}
+  TINYVIM_DEVICE void walk(int) {}
+  TINYVIM_DEVICE void finish() {
+    const int64_t tiles = (a.inner + TINYVIM_WARP - 1) / TINYVIM_WARP;
+    const int64_t o = index / tiles, i = index % tiles * TINYVIM_WARP;
+    if (o >= a.outer) return;
+    const Mask inside = lanes_below(a.inner - i);
+    const float* in = at_lane(a.in + o * a.outer_stride + i);
+    Float sum(0.0f);
+    for (int64_t p = 0; p < a.p_count; ++p) {
+      TINYVIM_UNROLL_4
+      for (int64_t q = 0; q < a.q_count; ++q) {
+        sum = sum + load(in + p * a.p_stride + q * a.q_stride, inside);
+      }
+    }
+    store(at_lane(a.out + o * a.inner + i), sum, inside);
+  }
+};
+
+}  // namespace tinyvim
