@@ -7,29 +7,6 @@
 
 namespace tinyvim {
 
-template <typename T>
-struct BackwardArgs {
-  CudaScanArgs<T> scan;
-  Division division;
-  const T* grad_y;
-  Strides grad_y_strides;
-  const float* grad_last_state;  // (batch, path, state, channel) or null
-  const float* checkpoints;      // (batch, path, time / kCheckpoint, state, channel)
-  float* chunk_grads;  // (batch, path, chunk, state, channel), if there are chunks, and
-  float* chunk_dt;     // (slice, batch, path, chunk, channel)
-
-  T* grad_x;             // (batch, [path], position, channel), or null:
-  float* grad_x_planes;  // (slice, batch, path, position, channel)
-  float* grad_delta;     // (slice, path, batch, position, channel); before softplus
-  // One plane for each tile of channels:
-  float* grad_B;  // (tile, batch, path, position, state)
-  float* grad_C;
-  // One plane for each image and chunk:
-  float* grad_A;     // (batch, chunk, path, state, channel)
-  float* grad_D;     // (batch, chunk, path, channel)
-  float* grad_bias;  // (slice, batch, chunk, path, channel)
-};
-
 template <typename T, int NS>
 struct BackwardBase : BlockScan<T, NS> {
   const BackwardArgs<T>& args;
@@ -58,6 +35,7 @@ struct BackwardEnds : BackwardBase<T, NS> {
   using Args = BackwardArgs<T>;
   using Base = BackwardBase<T, NS>;
   static constexpr int kMaxThreads = kMaxBackwardWarps * TINYVIM_WARP;
+  static constexpr bool kMeets = false;  // of all warps before finish()
 
   Float product[NS], gathered[NS], dt_sum;
 
@@ -109,6 +87,7 @@ struct Backward : BackwardBase<T, NS> {
   using Args = BackwardArgs<T>;
   using Base = BackwardBase<T, NS>;
   static constexpr int kMaxThreads = kMaxBackwardWarps * TINYVIM_WARP;
+  static constexpr bool kMeets = false;  // of all warps before finish()
 
   Float h[NS], g[NS], dA[NS], dD, dbias;
   float* saved;  // at the lane: states before each of kGroup times

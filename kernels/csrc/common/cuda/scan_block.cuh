@@ -4,6 +4,7 @@
 // Lanes are 32 neighboring channels; each keeps its states in registers and walks along one
 // path. Nothing is atomic and every sum has a fixed order: results repeat bit by bit.
 #pragma once
+#include "../scan_path.h"
 #include "scan_plan.h"
 #include "warp.cuh"
 
@@ -119,9 +120,16 @@ struct BlockScan {
     const int code = a.ordered ? a.codes[path] : 0;
     each_lane([&](int lane) {
       for (int i = member * TINYVIM_WARP + lane; i < count; i += members * TINYVIM_WARP) {
-        positions[i] = a.positions != nullptr
-                           ? read_only(a.positions + path * a.length + first + i)
-                           : path_position(code, first + i, a.height, a.width);
+        int p;
+        if (a.positions != nullptr) {
+          p = read_only(a.positions + path * a.length + first + i);
+          // Nobody has looked into the table: the results of a wrong one are wrong, but
+          // nothing outside of the map is touched.
+          if (p < 0 || p >= a.length) p = 0;
+        } else {
+          p = path_position(code, first + i, a.height, a.width);
+        }
+        positions[i] = p;
       }
     });
   }

@@ -5,26 +5,12 @@
 
 namespace tinyvim {
 
-template <typename T>
-struct ForwardArgs {
-  CudaScanArgs<T> scan;
-  Division division;
-  T* y;           // (batch, [path], position, channel), or null:
-  float* planes;  // (slice, batch, path, position, channel)
-  float* last_state;    // (batch, path, state, channel) or null
-  float* checkpoints;   // (batch, path, time / kCheckpoint, state, channel) or null
-  float* chunk_states;  // (batch, path, chunk, state, channel), if there are chunks, and
-  float* chunk_dt;      // (slice, batch, path, chunk, channel): where chunks end that begin
-                        // with zero
-};
-
 // What a forward kernel makes of a walk.
 enum class Output {
   kFused,    // y, all paths of a block summed in shared memory
   kPlanes,   // y of each path and slice
   kDirect,   // y, where there is but one plane
-  kNothing,  // checkpoints alone
-  kEnds,     // the state at the end of each chunk that begins with zero
+  kState,    // no y: where chunks end, or checkpoints alone
 };
 
 // Blocks run: for each piece stage_positions, stage_rows, walk, then finish, and all warps
@@ -35,6 +21,7 @@ struct Forward : BlockScan<T, NS> {
   using Base = BlockScan<T, NS>;
   static constexpr int kMaxThreads =
       (kOutput == Output::kFused ? kMaxWarps : kMaxWarps / 2) * TINYVIM_WARP;
+  static constexpr bool kMeets = kOutput == Output::kFused;
 
   const Args& args;
   Float h[NS], dt_sum;
@@ -58,14 +45,14 @@ struct Forward : BlockScan<T, NS> {
       const int64_t index = a.sum_paths ? this->batch : this->batch_path();
       y = at_lane(args.y + index * a.length * a.channels + this->channel);
     }
-    if (kOutput != Output::kEnds && this->active && this->chunk > 0) {
+    if (!ends() && this->active && this->chunk > 0) {
       this->carry(0, this->chunk, 1, args.chunk_states, args.chunk_dt, h);
     }
   }
 
   // Nobody starts from where the last chunk ends.
   TINYVIM_DEVICE int pieces() const {
-    return kOutput == Output::kEnds && this->chunk + 1 == this->d.chunks ? 0 : Base::pieces();
+    return ends() && this->chunk + 1 == this->d.chunks ? 0 : Base::pieces();
   }
 
   TINYVIM_DEVICE void walk(int piece) {
@@ -92,7 +79,7 @@ struct Forward : BlockScan<T, NS> {
   TINYVIM_DEVICE void finish() {
     if (!this->active) return;
     const auto& a = this->a;
-    if (kOutput == Output::kEnds) {
+    if (ends()) {
       if (this->chunk + 1 < this->d.chunks) {
         this->leave(args.chunk_states, args.chunk_dt, h, dt_sum);
       }
@@ -105,10 +92,12 @@ struct Forward : BlockScan<T, NS> {
   }
 
  private:
+  TINYVIM_DEVICE bool ends() const { return kOutput == Output::kState && args.ends; }
+
   template <int G>
   TINYVIM_DEVICE void group(int first, int i, const Times<G>& t) {
     const auto& a = this->a;
-    if (kOutput != Output::kEnds && args.checkpoints != nullptr &&
+    if (!ends() && args.checkpoints != nullptr &&
         (first + i) % kCheckpoint == 0) {
       const int64_t all = (a.length + kCheckpoint - 1) / kCheckpoint;
       this->store_states(args.checkpoints, this->batch_path() * all + (first + i) / kCheckpoint,
@@ -120,11 +109,10 @@ struct Forward : BlockScan<T, NS> {
     TINYVIM_UNROLL_ALL
     for (int g = 0; g < G; ++g) {
       this->advance(h, dt[g], t.x[g], i + g);
-      if (kOutput == Output::kEnds) {
+      if (kOutput == Output::kState) {
         dt_sum = dt_sum + dt[g];
         continue;
       }
-      if (kOutput == Output::kNothing) continue;
       float c[NS];
       broadcast<NS>(this->C(i + g), c);
       Float sum = this->D * t.x[g];

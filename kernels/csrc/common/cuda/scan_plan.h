@@ -5,48 +5,18 @@
 #include <cmath>
 #include <cstdint>
 
-#include "../scan_args.h"
-#include "../scan_path.h"
+#include "cuda_args.h"
 
 namespace tinyvim {
 
-// Paths whose codes travel with a launch; the order of more of them is a table in memory.
-constexpr int kMaxCodes = 64;
 // Times that are worked on together, so that their loads and exponentials overlap.
 constexpr int kGroup = 8;
 constexpr int kWarpLanes = 32;
-
-template <typename T>
-struct CudaScanArgs : ScanArgs<T> {
-  bool sum_paths;            // all paths read the same map, and their results are summed
-  const int32_t* positions;  // (path, time), or null:
-  bool ordered;              // by `codes` (scan_path.h), else position t at time t
-  int height, width;         // of the map
-  uint8_t codes[kMaxCodes];
-};
 
 // What the plans need to know of a GPU.
 struct Gpu {
   int64_t multiprocessors;
   int64_t shared_bytes;  // that one block may have
-};
-
-// A block has one image, one chunk of the time, `paths` neighboring paths and `tiles`
-// neighboring tiles of 32 channels: a warp for each of its paths, tiles and slices of
-// states. Rows of dt_low, B and C, which all channels need, lie in its shared memory.
-struct Division {
-  int64_t blocks;
-  int warps;             // of a block: paths * slices * tiles
-  int64_t shared_bytes;  // of a block
-  int chunk, chunks;     // times; a chunk is a multiple of kCheckpoint
-  int piece;             // times whose rows are in shared memory at once, likewise
-  int paths, path_groups;
-  int tiles, tile_groups, all_tiles;
-  int slices;        // of states
-  int low_floats;    // of a row: dt_low, padded to four ...
-  int state_floats;  // ... then B, then C, each padded to whole slices ...
-  int row_floats;    // ... and the whole to four
-  int64_t own_floats;  // shared memory of each warp
 };
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

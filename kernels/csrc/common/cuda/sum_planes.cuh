@@ -4,22 +4,13 @@
 
 namespace tinyvim {
 
-// out[o, i] = sum over p, then over q, of in[o * outer_stride + p * p_stride + q * q_stride + i].
-template <typename Out>
-struct SumArgs {
-  const float* in;
-  Out* out;
-  int64_t outer, inner, outer_stride;
-  int64_t p_count, p_stride, q_count, q_stride;
-};
-
 constexpr int kSumWarps = 8;  // of a block
-constexpr int kSumLanes = 32;
 
 template <typename Out>
 struct SumPlanes {
   using Args = SumArgs<Out>;
   static constexpr int kMaxThreads = kSumWarps * TINYVIM_WARP;
+  static constexpr bool kMeets = false;
 
   const Args& a;
   int64_t index;  // of 32 neighboring elements

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cuda_args.h"
+
 #define TINYVIM_WARP 32
 
 #if defined(__CUDACC__)
@@ -28,14 +30,6 @@
 #endif
 
 namespace tinyvim {
-
-// The 16-bit types as they lie in memory.
-struct Half {
-  uint16_t bits;
-};
-struct BFloat16 {
-  uint16_t bits;
-};
 
 // The element that lies `index` rows of `row_bytes` behind `p`: one instruction on a GPU.
 template <typename P>

@@ -1,0 +1,104 @@
+// What the CUDA kernels work on, and how they are launched; free of torch and of CUDA.
+// Pointers are to device memory.
+#pragma once
+#include <cstdint>
+
+#include "../scan_args.h"
+
+namespace tinyvim {
+
+// The 16-bit types as they lie in memory.
+struct Half {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// Paths whose codes travel with a launch; the order of more of them is a table in memory.
+constexpr int kMaxCodes = 64;
+
+template <typename T>
+struct CudaScanArgs : ScanArgs<T> {
+  bool sum_paths;            // all paths read the same map, and their results are summed
+  const int32_t* positions;  // (path, time), or null:
+  bool ordered;              // by `codes` (scan_path.h), else position t at time t
+  int height, width;         // of the map
+  uint8_t codes[kMaxCodes];
+};
+
+// A block has one image, one chunk of the time, `paths` neighboring paths and `tiles`
+// neighboring tiles of 32 channels: a warp for each of its paths, tiles and slices of
+// states. Rows of dt_low, B and C, which all channels need, lie in its shared memory.
+struct Division {
+  int64_t blocks;
+  int warps;             // of a block: paths * slices * tiles
+  int64_t shared_bytes;  // of a block
+  int chunk, chunks;     // times; a chunk is a multiple of kCheckpoint
+  int piece;             // times whose rows are in shared memory at once, likewise
+  int paths, path_groups;
+  int tiles, tile_groups, all_tiles;
+  int slices;        // of states
+  int low_floats;    // of a row: dt_low, padded to four ...
+  int state_floats;  // ... then B, then C, each padded to whole slices ...
+  int row_floats;    // ... and the whole to four
+  int64_t own_floats;  // shared memory of each warp
+};
+
+template <typename T>
+struct ForwardArgs {
+  CudaScanArgs<T> scan;
+  Division division;
+  T* y;           // (batch, [path], position, channel), or null ...
+  float* planes;  // (slice, batch, path, position, channel), or null too
+  bool ends;      // what the launch at hand computes is where chunks end
+  float* last_state;    // (batch, path, state, channel) or null
+  float* checkpoints;   // (batch, path, time / kCheckpoint, state, channel) or null
+  float* chunk_states;  // (batch, path, chunk, state, channel), if there are chunks, and
+  float* chunk_dt;      // (slice, batch, path, chunk, channel): where chunks end that begin
+                        // with zero
+};
+
+template <typename T>
+struct BackwardArgs {
+  CudaScanArgs<T> scan;
+  Division division;
+  const T* grad_y;
+  Strides grad_y_strides;
+  const float* grad_last_state;  // (batch, path, state, channel) or null
+  const float* checkpoints;      // (batch, path, time / kCheckpoint, state, channel)
+  float* chunk_grads;  // (batch, path, chunk, state, channel), if there are chunks, and
+  float* chunk_dt;     // (slice, batch, path, chunk, channel)
+
+  T* grad_x;             // (batch, [path], position, channel), or null:
+  float* grad_x_planes;  // (slice, batch, path, position, channel)
+  float* grad_delta;     // (slice, path, batch, position, channel); before softplus
+  // One plane for each tile of channels:
+  float* grad_B;  // (tile, batch, path, position, state)
+  float* grad_C;
+  // One plane for each image and chunk:
+  float* grad_A;     // (batch, chunk, path, state, channel)
+  float* grad_D;     // (batch, chunk, path, channel)
+  float* grad_bias;  // (slice, batch, chunk, path, channel)
+};
+
+// out[o, i] = sum over p, then over q, of in[o * outer_stride + p * p_stride + q * q_stride + i].
+template <typename Out>
+struct SumArgs {
+  const float* in;
+  Out* out;
+  int64_t outer, inner, outer_stride;
+  int64_t p_count, p_stride, q_count, q_stride;
+};
+
+// On a GPU pytorch/cuda/scan_launch.cuh defines these, without one
+// tests/test_ops/emulation.cpp. T is float, Half or BFloat16.
+struct ForwardPlan;
+template <typename T>
+void launch_forward(const ForwardArgs<T>& args, const ForwardPlan& plan, void* stream);
+template <typename T>
+void launch_backward(const BackwardArgs<T>& args, void* stream);
+template <typename Out>
+void launch_sum(const SumArgs<Out>& args, void* stream);
+
+}  // namespace tinyvim
