@@ -23,7 +23,7 @@ template <typename Program>
 void launch(const typename Program::Args& args, int64_t blocks, int warps, int64_t shared_bytes,
             void*) {
   TORCH_CHECK(0 < blocks && blocks <= INT32_MAX, "a grid of ", blocks, " blocks");
-  TORCH_CHECK(0 < warps && warps * TINYVIM_WARP <= Program::kMaxThreads, warps, " warps");
+  TORCH_CHECK(0 < warps && warps * kWarpLanes <= Program::kMaxThreads, warps, " warps");
   TORCH_CHECK(shared_bytes % 16 == 0 && shared_bytes <= emulated_gpu.shared_bytes, shared_bytes,
               " bytes of shared memory");
   const int64_t floats = shared_bytes / 4, guard = 1024;

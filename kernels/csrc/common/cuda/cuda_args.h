@@ -54,9 +54,7 @@ struct ForwardArgs {
   bool ends;      // what the launch at hand computes is where chunks end
   float* last_state;    // (batch, path, state, channel) or null
   float* checkpoints;   // (batch, path, time / kCheckpoint, state, channel) or null
-  float* chunk_states;  // (batch, path, chunk, state, channel), if there are chunks, and
-  float* chunk_dt;      // (slice, batch, path, chunk, channel): where chunks end that begin
-                        // with zero
+  float* chunk_ends;    // BlockScan::carry, if there are chunks
 };
 
 template <typename T>
@@ -67,8 +65,7 @@ struct BackwardArgs {
   Strides grad_y_strides;
   const float* grad_last_state;  // (batch, path, state, channel) or null
   const float* checkpoints;      // (batch, path, time / kCheckpoint, state, channel)
-  float* chunk_grads;  // (batch, path, chunk, state, channel), if there are chunks, and
-  float* chunk_dt;     // (slice, batch, path, chunk, channel)
+  float* chunk_ends;             // BlockScan::carry, if there are chunks
 
   T* grad_x;             // (batch, [path], position, channel), or null:
   float* grad_x_planes;  // (slice, batch, path, position, channel)

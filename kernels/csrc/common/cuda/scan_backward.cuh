@@ -16,15 +16,17 @@ struct BackwardBase : BlockScan<T, NS> {
                               float* shared)
       : BlockScan<T, NS>(arguments.scan, arguments.division, block, warp, shared),
         args(arguments) {
-    grad_y = at_lane(args.grad_y + this->batch * args.grad_y_strides.batch +
-                     this->path * args.grad_y_strides.path + this->channel);
+    grad_y = this->columns.at(args.grad_y + this->batch * args.grad_y_strides.batch +
+                              this->path * args.grad_y_strides.path + this->channel);
   }
   // Lanes that have no channel get zero, so all that is multiplied by it is zero there.
   template <int G>
   TINYVIM_DEVICE void fetch_dy(const int position[G], Float dy[G]) const {
     const int bytes = static_cast<int>(args.grad_y_strides.position * sizeof(T));
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) dy[g] = load(row_of(grad_y, position[g], bytes), this->inside);
+    for (int g = 0; g < G; ++g) dy[g] = this->columns.load(row_of(grad_y, position[g], bytes));
+    TINYVIM_UNROLL_ALL
+    for (int g = 0; g < G; ++g) dy[g] = select(this->columns.inside, dy[g], Float(0.0f));
   }
 };
 
@@ -57,7 +59,7 @@ struct BackwardEnds : BackwardBase<T, NS> {
   }
   TINYVIM_DEVICE void finish() {
     if (!this->active || this->chunk == 0) return;
-    this->leave(this->args.chunk_grads, this->args.chunk_dt, gathered, dt_sum);
+    this->leave(this->args.chunk_ends, gathered, dt_sum);
   }
 
  private:
@@ -89,6 +91,9 @@ struct Backward : BackwardBase<T, NS> {
   static constexpr int kMaxThreads = kMaxBackwardWarps * TINYVIM_WARP;
   static constexpr bool kMeets = false;  // of all warps before finish()
 
+  // Times that are worked on at once: more of them would not fit into the registers.
+  static constexpr int kTogether = NS < 8 ? kGroup : kGroup / 2;
+
   Float h[NS], g[NS], dA[NS], dD, dbias;
   float* saved;  // at the lane: states before each of kGroup times
   T* grad_x;     // at the lane, for position 0
@@ -106,17 +111,23 @@ struct Backward : BackwardBase<T, NS> {
     const int64_t plane = int64_t{this->slice} * a.batch * a.paths;
     const int64_t map = a.length * a.channels;
     const int64_t bk = this->batch_path();
-    grad_x = at_lane(args.grad_x + (a.sum_paths ? this->batch : bk) * map + this->channel);
-    grad_x_plane = at_lane(args.grad_x_planes + (plane + bk) * map + this->channel);
+    grad_x = this->columns.at(args.grad_x + (a.sum_paths ? this->batch : bk) * map + this->channel);
+    grad_x_plane = this->columns.at(args.grad_x_planes + (plane + bk) * map + this->channel);
     const int64_t kb = this->path * a.batch + this->batch;
-    grad_delta = at_lane(args.grad_delta + (plane + kb) * map + this->channel);
+    grad_delta = this->columns.at(args.grad_delta + (plane + kb) * map + this->channel);
     const int64_t BC_row =
         (this->tile * a.batch * a.paths + bk) * a.length * a.states + this->first_state;
     grad_BC = PairOfRows<NS>(args.grad_B + BC_row, args.grad_C + BC_row,
                              a.states - this->first_state);
-    this->load_states(args.grad_last_state, bk, g);
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) g[n] = Float(0.0f);
+    if (args.grad_last_state != nullptr) {
+      this->load_states(args.grad_last_state, bk, g);
+      TINYVIM_UNROLL_ALL
+      for (int n = 0; n < NS; ++n) g[n] = select(this->columns.inside, g[n], Float(0.0f));
+    }
     if (this->active && this->chunk + 1 < this->d.chunks) {
-      this->carry(this->d.chunks - 1, this->chunk, -1, args.chunk_grads, args.chunk_dt, g);
+      this->carry(args.chunk_ends, this->d.chunks - 1, this->chunk, -1, g);
     }
   }
 
@@ -141,53 +152,53 @@ struct Backward : BackwardBase<T, NS> {
         (int64_t{this->batch} * this->d.chunks + this->chunk) * a.paths + this->path;
     this->store_states(args.grad_A, row, dA);
     const int64_t at = row * a.channels + this->channel;
-    if (this->slice == 0) store(at_lane(args.grad_D + at), dD, this->inside);
+    if (this->slice == 0) this->columns.store(this->columns.at(args.grad_D + at), dD);
     const int64_t plane =
         this->slice * a.batch * this->d.chunks * a.paths * a.channels;
-    store(at_lane(args.grad_bias + plane + at), dbias, this->inside);
+    this->columns.store(this->columns.at(args.grad_bias + plane + at), dbias);
   }
 
  private:
   TINYVIM_DEVICE int reversed(int piece) const { return this->pieces() - 1 - piece; }
 
-  // kCheckpoint times, or what is left of them, from time `t` on, which is i of the piece.
+  // kCheckpoint times, or what is left of them, from time `t` on, which is i of the piece:
+  // in parts, the last one first.
   TINYVIM_DEVICE void segment(int t, int i, int count) {
     const auto& a = this->a;
     const int64_t all = (a.length + kCheckpoint - 1) / kCheckpoint;
     const int64_t checkpoint = this->batch_path() * all + t / kCheckpoint;
-    this->load_states(this->args.checkpoints, checkpoint, h);
-    if (count > kGroup) {
-      Times<kGroup> times;
-      Float dt[kGroup];
-      this->fetch(i, times);
-      this->steps(i, times, dt);
-      TINYVIM_UNROLL_ALL
-      for (int j = 0; j < kGroup; ++j) this->advance(h, dt[j], times.x[j], i + j);
-      part(i + kGroup, count - kGroup);
+    for (int first = (count - 1) / kGroup * kGroup; first >= 0; first -= kGroup) {
       this->load_states(this->args.checkpoints, checkpoint, h);
+      for (int j = 0; j < first; j += kTogether) {
+        Times<kTogether> times;
+        Float dt[kTogether];
+        this->fetch(i + j, times);
+        this->steps(i + j, times, dt);
+        TINYVIM_UNROLL_ALL
+        for (int g = 0; g < kTogether; ++g) this->advance(h, dt[g], times.x[g], i + j + g);
+      }
+      const int size = count - first < kGroup ? count - first : kGroup;
+      if (size == kGroup) {
+        part<kTogether>(i + first, kGroup);
+      } else {
+        part<1>(i + first, size);
+      }
     }
-    part(i, count < kGroup ? count : kGroup);
   }
 
-  // Up to kGroup times from `h`, the state before them.
+  // Up to kGroup times from `h`, the state before them, G at once.
+  template <int G>
   TINYVIM_DEVICE void part(int i, int count) {
-    if (count == kGroup) {
-      Group<kGroup> group;
-      prepare(i, group);
-      TINYVIM_UNROLL_ALL
-      for (int j = 0; j < kGroup; ++j) save_and_advance(i, j, group.dt[j], group.t.x[j]);
-      TINYVIM_UNROLL_ALL
-      for (int j = kGroup - 1; j >= 0; --j) back(i + j, j, group, j);
-      return;
-    }
-    Group<1> group;
-    for (int j = 0; j < count; ++j) {
+    Group<G> group;
+    for (int j = 0; j < count; j += G) {
       prepare(i + j, group);
-      save_and_advance(i, j, group.dt[0], group.t.x[0]);
+      TINYVIM_UNROLL_ALL
+      for (int k = 0; k < G; ++k) save_and_advance(i, j + k, group.dt[k], group.t.x[k]);
     }
-    for (int j = count - 1; j >= 0; --j) {
-      if (j + 1 < count) prepare(i + j, group);
-      back(i + j, j, group, 0);
+    for (int j = count - G; j >= 0; j -= G) {
+      if (j + G < count) prepare(i + j, group);
+      TINYVIM_UNROLL_ALL
+      for (int k = G - 1; k >= 0; --k) back(i + j + k, j + k, group, k);
     }
   }
 
@@ -238,14 +249,14 @@ struct Backward : BackwardBase<T, NS> {
     dbias = dbias + draw;
     dD = fma(dy, x, dD);
     const Float dx = fma(dt, g_B, this->D * dy);
-    const int row_bytes = static_cast<int>(a.channels * sizeof(float));
+    const int row_bytes = this->state_bytes();
     if (this->args.grad_x != nullptr) {
-      store(row_of(grad_x, position, static_cast<int>(a.channels * sizeof(T))), dx,
-            this->inside);
+      const int bytes = static_cast<int>(a.channels * sizeof(T));
+      this->columns.store(row_of(grad_x, position, bytes), dx);
     } else {
-      store(row_of(grad_x_plane, position, row_bytes), dx, this->inside);
+      this->columns.store(row_of(grad_x_plane, position, row_bytes), dx);
     }
-    store(row_of(grad_delta, position, row_bytes), draw, this->inside);
+    this->columns.store(row_of(grad_delta, position, row_bytes), draw);
     grad_BC.store(position, static_cast<int>(a.states * sizeof(float)),
                   sum_over_lanes<2 * NS>(sums));
   }

@@ -38,7 +38,7 @@ struct BlockScan {
   int begin, end;     // of the chunk
   bool active;        // whether there is such a tile
   int local, member, members;  // path within the block; warp among those of that path
-  Mask inside;        // lanes that have a channel
+  Columns columns;
   // Shared memory of the block, from the path of this warp on, and of the warp.
   int32_t* positions;
   float* rows;
@@ -67,8 +67,9 @@ struct BlockScan {
     slice = member / d.tiles;
     first_state = slice * NS;
     tile = tile_group * d.tiles + member % d.tiles;
-    path = group * d.paths + local;
     active = tile < d.all_tiles;
+    if (!active) tile = d.all_tiles - 1;
+    path = group * d.paths + local;
     begin = chunk * d.chunk;
     end = begin + d.chunk < a.length ? begin + d.chunk : static_cast<int>(a.length);
 
@@ -78,30 +79,29 @@ struct BlockScan {
     areas = shared + (all_rows + 3) / 4 * 4 + all_rows * d.row_floats;
 
     channel = int64_t{tile} * TINYVIM_WARP;
-    inside = lanes_below(a.channels - channel);
-    x = at_lane(a.x + batch * a.x_strides.batch + path * a.x_strides.path + channel);
+    columns = Columns(a.channels - channel);
+    x = columns.at(a.x + batch * a.x_strides.batch + path * a.x_strides.path + channel);
     delta = nullptr;
     if (a.delta != nullptr) {
-      delta = at_lane(a.delta + batch * a.step_strides.batch + path * a.step_strides.path +
-                      channel);
+      delta = columns.at(a.delta + batch * a.step_strides.batch + path * a.step_strides.path +
+                         channel);
     }
-    weight = at_lane(a.dt_weight + path * a.rank * a.channels + channel);
+    weight = columns.at(a.dt_weight + path * a.rank * a.channels + channel);
     const int64_t row = path * a.channels + channel;
-    bias = a.bias != nullptr ? load(at_lane(a.bias + row), inside) : Float(0.0f);
+    bias = a.bias != nullptr ? columns.load(columns.at(a.bias + row)) : Float(0.0f);
     // The skip belongs to one slice of states only.
-    D = a.D != nullptr && slice == 0 ? load(at_lane(a.D + row), inside) : Float(0.0f);
+    D = a.D != nullptr && slice == 0 ? columns.load(columns.at(a.D + row)) : Float(0.0f);
+    load_states(a.A, path, A);
     TINYVIM_UNROLL_ALL
-    for (int n = 0; n < NS; ++n) {
-      A[n] = exists(n) ? load(at_lane(a.A + state_row(path, n)), inside) * Float(kLog2e)
-                       : Float(0.0f);
-    }
+    for (int n = 0; n < NS; ++n) A[n] = A[n] * Float(kLog2e);
   }
 
-  TINYVIM_DEVICE bool exists(int n) const { return first_state + n < a.states; }
-  // Where state n of this warp's channels is in a tensor (index, state, channel).
-  TINYVIM_DEVICE int64_t state_row(int64_t index, int n) const {
-    return (index * a.states + first_state + n) * a.channels + channel;
+  // Where this warp's states are in a tensor (index, state, channel), and how far apart.
+  template <typename P>
+  TINYVIM_DEVICE P* states_of(P* p, int64_t index) const {
+    return columns.at(p + (index * a.states + first_state) * a.channels + channel);
   }
+  TINYVIM_DEVICE int state_bytes() const { return static_cast<int>(a.channels * sizeof(float)); }
   TINYVIM_DEVICE int64_t batch_path() const { return batch * a.paths + path; }
   TINYVIM_DEVICE const float* row(int i) const { return rows + i * d.row_floats; }
   TINYVIM_DEVICE const float* B(int i) const { return row(i) + d.low_floats + first_state; }
@@ -175,7 +175,7 @@ struct BlockScan {
     }
     const int bytes = static_cast<int>(a.x_strides.position * sizeof(T));
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) t.x[g] = load(row_of(x, t.position[g], bytes), inside);
+    for (int g = 0; g < G; ++g) t.x[g] = columns.load(row_of(x, t.position[g], bytes));
     fetch_raw(t);
   }
   template <int G>
@@ -183,7 +183,7 @@ struct BlockScan {
     if (delta == nullptr) return;
     const int bytes = static_cast<int>(a.step_strides.position * sizeof(T));
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) t.raw[g] = load(row_of(delta, t.position[g], bytes), inside);
+    for (int g = 0; g < G; ++g) t.raw[g] = columns.load(row_of(delta, t.position[g], bytes));
   }
   // Their step sizes, and the derivatives by what softplus is taken of.
   template <int G>
@@ -196,13 +196,14 @@ struct BlockScan {
       TINYVIM_UNROLL_ALL
       for (int g = 0; g < G; ++g) dt[g] = bias;
       const float* low_row = row(i);
-      const float* w = weight;
       for (int r = 0; r < d.low_floats; r += 4) {
         Float weights[4];
         TINYVIM_UNROLL_ALL
         for (int j = 0; j < 4; ++j) {
-          weights[j] = load(w, inside && Mask(r + j < a.rank));
-          w += a.channels;
+          // Rows of dt_low are filled up with zeros; there is no weight to multiply them by.
+          const bool exists = r + j < a.rank;
+          const Float w = columns.load(row_of(weight, exists ? r + j : 0, state_bytes()));
+          weights[j] = exists ? w : Float(0.0f);
         }
         TINYVIM_UNROLL_ALL
         for (int g = 0; g < G; ++g) {
@@ -233,46 +234,52 @@ struct BlockScan {
   }
 
   // What reaches a chunk from the chunks before it (first = 0) or behind it, each of which
-  // left `values` and a sum of step sizes: H = exp(A S_i) H + h_i, in the order of i.
-  TINYVIM_DEVICE void carry(int first, int last, int direction, const float* values,
-                            const float* dt_sums, Float h[NS]) const {
-    const float* s = at_lane(dt_sums + (int64_t{slice} * a.batch * a.paths + batch_path()) *
-                                           d.chunks * a.channels + channel);
+  // left `values` and a sum of step sizes: H = exp(A S_i) H + h_i, in the order of i. Their
+  // values (slice, batch, path, chunk, NS + 1, channel) end with the sum.
+  TINYVIM_DEVICE void carry(const float* left, int first, int last, int direction,
+                            Float h[NS]) const {
+    const int bytes = state_bytes();
     TINYVIM_UNROLL_4
     for (int i = first; i != last; i += direction) {
-      const Float sum = load(s + i * a.channels, inside);
+      const float* p = chunk_of(left, i);
+      const Float sum = columns.load(row_of(p, NS, bytes));
       TINYVIM_UNROLL_ALL
       for (int n = 0; n < NS; ++n) {
-        if (!exists(n)) continue;
-        const Float value =
-            load(at_lane(values + state_row(batch_path() * d.chunks + i, n)), inside);
-        h[n] = fma(exp2(sum * A[n]), h[n], value);
+        h[n] = fma(exp2(sum * A[n]), h[n], columns.load(row_of(p, n, bytes)));
       }
     }
   }
   // What this chunk leaves for carry().
-  TINYVIM_DEVICE void leave(float* values, float* dt_sums, const Float h[NS],
-                            const Float& dt_sum) const {
-    store_states(values, batch_path() * d.chunks + chunk, h);
-    float* s = dt_sums + ((int64_t{slice} * a.batch * a.paths + batch_path()) * d.chunks +
-                          chunk) * a.channels + channel;
-    store(at_lane(s), dt_sum, inside);
+  TINYVIM_DEVICE void leave(float* left, const Float h[NS], const Float& dt_sum) const {
+    float* p = chunk_of(left, chunk);
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) columns.store(row_of(p, n, state_bytes()), h[n]);
+    columns.store(row_of(p, NS, state_bytes()), dt_sum);
   }
   TINYVIM_DEVICE void store_states(float* to, int64_t index, const Float h[NS]) const {
+    float* p = states_of(to, index);
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) {
-      if (exists(n)) store(at_lane(to + state_row(index, n)), h[n], inside);
+      if (first_state + n < a.states) columns.store(row_of(p, n, state_bytes()), h[n]);
     }
   }
+  // Zero where there is no such state.
   TINYVIM_DEVICE void load_states(const float* from, int64_t index, Float h[NS]) const {
+    const float* p = states_of(from, index);
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) {
-      h[n] = from != nullptr && exists(n) ? load(at_lane(from + state_row(index, n)), inside)
-                                          : Float(0.0f);
+      const bool exists = first_state + n < a.states;
+      const Float value = columns.load(row_of(p, exists ? n : 0, state_bytes()));
+      h[n] = exists ? value : Float(0.0f);
     }
   }
 
  private:
+  template <typename P>
+  TINYVIM_DEVICE P* chunk_of(P* left, int i) const {
+    const int64_t index = (slice * a.batch * a.paths + batch_path()) * d.chunks + i;
+    return columns.at(left + index * (NS + 1) * a.channels + channel);
+  }
   TINYVIM_DEVICE const float* at(const float* p, const Strides& s, int column) const {
     return p + batch * s.batch + path * s.path + column;
   }

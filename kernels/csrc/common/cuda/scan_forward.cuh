@@ -31,22 +31,22 @@ struct Forward : BlockScan<T, NS> {
   TINYVIM_DEVICE Forward(const Args& arguments, uint32_t block, int warp, float* shared)
       : Base(arguments.scan, arguments.division, block, warp, shared), args(arguments) {
     const auto& a = this->a;
-    this->load_states(nullptr, 0, h);
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) h[n] = Float(0.0f);
     dt_sum = Float(0.0f);
     plane = nullptr;
     y = nullptr;
     if (kOutput == Output::kFused) {
       plane = at_lane(this->areas + warp * this->d.own_floats);
     } else if (kOutput == Output::kPlanes) {
-      plane = at_lane(args.planes +
-                      (int64_t{this->slice} * a.batch * a.paths + this->batch_path()) *
-                          a.length * a.channels + this->channel);
+      const int64_t index = int64_t{this->slice} * a.batch * a.paths + this->batch_path();
+      plane = this->columns.at(args.planes + index * a.length * a.channels + this->channel);
     } else if (kOutput == Output::kDirect) {
       const int64_t index = a.sum_paths ? this->batch : this->batch_path();
-      y = at_lane(args.y + index * a.length * a.channels + this->channel);
+      y = this->columns.at(args.y + index * a.length * a.channels + this->channel);
     }
     if (!ends() && this->active && this->chunk > 0) {
-      this->carry(0, this->chunk, 1, args.chunk_states, args.chunk_dt, h);
+      this->carry(args.chunk_ends, 0, this->chunk, 1, h);
     }
   }
 
@@ -81,7 +81,7 @@ struct Forward : BlockScan<T, NS> {
     const auto& a = this->a;
     if (ends()) {
       if (this->chunk + 1 < this->d.chunks) {
-        this->leave(args.chunk_states, args.chunk_dt, h, dt_sum);
+        this->leave(args.chunk_ends, h, dt_sum);
       }
       return;
     }
@@ -103,7 +103,6 @@ struct Forward : BlockScan<T, NS> {
       this->store_states(args.checkpoints, this->batch_path() * all + (first + i) / kCheckpoint,
                          h);
     }
-    const int row_bytes = static_cast<int>(a.channels * sizeof(float));
     Float dt[G];
     this->steps(i, t, dt);
     TINYVIM_UNROLL_ALL
@@ -121,10 +120,10 @@ struct Forward : BlockScan<T, NS> {
       if (kOutput == Output::kFused) {
         store_shared(plane + t.position[g] * TINYVIM_WARP, sum);
       } else if (kOutput == Output::kPlanes) {
-        store(row_of(plane, t.position[g], row_bytes), sum, this->inside);
+        this->columns.store(row_of(plane, t.position[g], this->state_bytes()), sum);
       } else {
-        store(row_of(y, t.position[g], static_cast<int>(a.channels * sizeof(T))), sum,
-              this->inside);
+        const int bytes = static_cast<int>(a.channels * sizeof(T));
+        this->columns.store(row_of(y, t.position[g], bytes), sum);
       }
     }
   }
@@ -135,13 +134,13 @@ struct Forward : BlockScan<T, NS> {
     const auto& d = this->d;
     const int planes = d.paths * d.slices, mine = this->local * d.slices + this->slice;
     const float* from = at_lane(this->areas + this->member % d.tiles * d.own_floats);
-    T* to = at_lane(args.y + this->batch * a.length * a.channels + this->channel);
+    T* to = this->columns.at(args.y + this->batch * a.length * a.channels + this->channel);
     for (int p = mine; p < a.length; p += planes) {
       Float sum = load_shared(from + p * TINYVIM_WARP);
       for (int k = 1; k < planes; ++k) {
         sum = sum + load_shared(from + k * d.tiles * d.own_floats + p * TINYVIM_WARP);
       }
-      store(to + p * a.channels, sum, this->inside);
+      this->columns.store(to + p * a.channels, sum);
     }
   }
 };

@@ -26,16 +26,16 @@ struct SumPlanes {
     const int64_t tiles = (a.inner + TINYVIM_WARP - 1) / TINYVIM_WARP;
     const int64_t o = index / tiles, i = index % tiles * TINYVIM_WARP;
     if (o >= a.outer) return;
-    const Mask inside = lanes_below(a.inner - i);
-    const float* in = at_lane(a.in + o * a.outer_stride + i);
+    const Columns columns(a.inner - i);
+    const float* in = columns.at(a.in + o * a.outer_stride + i);
     Float sum(0.0f);
     for (int64_t p = 0; p < a.p_count; ++p) {
       TINYVIM_UNROLL_4
       for (int64_t q = 0; q < a.q_count; ++q) {
-        sum = sum + load(in + p * a.p_stride + q * a.q_stride, inside);
+        sum = sum + columns.load(in + p * a.p_stride + q * a.q_stride);
       }
     }
-    store(at_lane(a.out + o * a.inner + i), sum, inside);
+    columns.store(columns.at(a.out + o * a.inner + i), sum);
   }
 };
 

@@ -67,11 +67,11 @@ template <typename F>
 TINYVIM_DEVICE void each_lane(const F& f) {
   f(lane_index());
 }
+TINYVIM_DEVICE Mask lanes_below(int64_t n) { return lane_index() < n; }
 template <typename P>
 TINYVIM_DEVICE P* at_lane(P* p) {
   return p + lane_index();
 }
-TINYVIM_DEVICE Mask lanes_below(int64_t n) { return lane_index() < n; }
 // The lanes whose index has this bit.
 TINYVIM_DEVICE Mask lanes_with(int bit) { return (lane_index() & bit) != 0; }
 TINYVIM_DEVICE Float select(Mask m, Float a, Float b) { return m ? a : b; }
@@ -90,15 +90,36 @@ TINYVIM_DEVICE Float reciprocal(Float x) {
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-// `p` is at_lane. Memory that no block of this launch writes.
-template <typename T>
-TINYVIM_DEVICE Float load(const T* p, Mask m) {
-  return m ? to_float(read_only(p)) : 0.0f;
-}
 template <typename T>
 TINYVIM_DEVICE void store(T* p, Float v, Mask m) {
   if (m) from_float(v, p);
 }
+
+// The channels of the lanes. Lanes beyond the last channel read that one, so that no load
+// waits for a mask, and write nothing.
+struct Columns {
+  Mask inside;
+  int lane;
+
+  Columns() = default;
+  TINYVIM_DEVICE explicit Columns(int64_t count) {
+    inside = lane_index() < count;
+    lane = inside ? lane_index() : static_cast<int>(count) - 1;
+  }
+  template <typename P>
+  TINYVIM_DEVICE P* at(P* p) const {
+    return p + lane;
+  }
+  // `p` is at() of the lane, memory that no block of this launch writes.
+  template <typename T>
+  TINYVIM_DEVICE Float load(const T* p) const {
+    return to_float(read_only(p));
+  }
+  template <typename T>
+  TINYVIM_DEVICE void store(T* p, Float v) const {
+    tinyvim::store(p, v, inside);
+  }
+};
 // Shared memory, all lanes.
 TINYVIM_DEVICE Float load_shared(const float* p) { return *p; }
 TINYVIM_DEVICE void store_shared(float* p, Float v) { *p = v; }
@@ -228,16 +249,34 @@ inline Float reciprocal(const Float& x) {
   return Float::make([&](int i) { return 1.0f / x.v[i]; });
 }
 template <typename T>
-Float load(const T* p, const Mask& m) {
-  return Float::make([&](int i) { return m.v[i] ? to_float(p[i]) : 0.0f; });
-}
-template <typename T>
 void store(T* p, const Float& v, const Mask& m) {
   for (int i = 0; i < TINYVIM_WARP; ++i) {
     if (m.v[i]) from_float(v.v[i], p + i);
   }
 }
-inline Float load_shared(const float* p) { return load(p, Mask(true)); }
+struct Columns {
+  Mask inside;
+  int count;
+
+  Columns() = default;
+  explicit Columns(int64_t n)
+      : inside(lanes_below(n)), count(n < TINYVIM_WARP ? static_cast<int>(n) : TINYVIM_WARP) {}
+  template <typename P>
+  P* at(P* p) const {
+    return p;
+  }
+  template <typename T>
+  Float load(const T* p) const {
+    return Float::make([&](int i) { return to_float(p[i < count ? i : count - 1]); });
+  }
+  template <typename T>
+  void store(T* p, const Float& v) const {
+    tinyvim::store(p, v, inside);
+  }
+};
+inline Float load_shared(const float* p) {
+  return Float::make([&](int i) { return p[i]; });
+}
 inline void store_shared(float* p, const Float& v) { store(p, v, Mask(true)); }
 template <typename T, typename S>
 void broadcast4(const T* p, S out[4]) {

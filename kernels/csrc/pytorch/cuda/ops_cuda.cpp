@@ -119,14 +119,11 @@ struct Prepared {
   }
   Tensor empty_like_x() const { return at::empty(x.sizes(), x.options()); }
 
-  // For carries between chunks; undefined if there are none.
-  Tensor chunk_states(const Division& d) const {
+  // What chunks leave for each other; undefined if there are none.
+  Tensor chunk_ends(const Division& d) const {
     if (d.chunks == 1) return {};
-    return empty({sizes.batch, sizes.paths, d.chunks, sizes.states, sizes.channels});
-  }
-  Tensor chunk_dt(const Division& d) const {
-    if (d.chunks == 1) return {};
-    return empty({d.slices, sizes.batch, sizes.paths, d.chunks, sizes.channels});
+    return empty({d.slices, sizes.batch, sizes.paths, d.chunks,
+                  register_states(sizes.states) + 1, sizes.channels});
   }
   // A plane for each slice and path, if they are several.
   Tensor planes_of_x(bool several, int64_t slices) const {
@@ -156,13 +153,12 @@ struct Prepared {
     const ForwardPlan plan = plan_forward(a.scan, present_gpu());
     a.division = plan.division;
     const Tensor planes = planes_of_x(y.defined() && plan.planes, plan.division.slices);
-    const Tensor states = chunk_states(plan.division), dt = chunk_dt(plan.division);
+    const Tensor ends = chunk_ends(plan.division);
     a.planes = floats(planes);
     a.y = planes.defined() || !y.defined() ? nullptr : static_cast<T*>(y.data_ptr());
     a.last_state = floats(last_state);
     a.checkpoints = floats(checkpoints);
-    a.chunk_states = floats(states);
-    a.chunk_dt = floats(dt);
+    a.chunk_ends = floats(ends);
     launch_forward(a, plan, current_stream());
     if (planes.defined()) sum_like_x(planes, y);
   }
@@ -217,13 +213,12 @@ ScanGradients gradients_as(const ScanInputs& in, const ScanSizes& s, const Tenso
   const Tensor dA = p.empty({parts, s.paths, s.states, s.channels});
   const Tensor dD = p.empty({parts, s.paths, s.channels});
   const Tensor dbias = p.empty({d.slices * parts, s.paths, s.channels});
-  const Tensor states = p.chunk_states(d), dt = p.chunk_dt(d);
+  const Tensor ends = p.chunk_ends(d);
   a.grad_y = pointer<T>(dy);
   a.grad_y_strides = strides_of(dy);
   a.grad_last_state = pointer<float>(dlast);
   a.checkpoints = pointer<float>(kept);
-  a.chunk_grads = floats(states);
-  a.chunk_dt = floats(dt);
+  a.chunk_ends = floats(ends);
   a.grad_x = planes.defined() ? nullptr : static_cast<T*>(dx.data_ptr());
   a.grad_x_planes = floats(planes);
   a.grad_delta = floats(ddelta);
