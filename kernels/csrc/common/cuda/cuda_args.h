@@ -24,25 +24,26 @@ struct CudaScanArgs : ScanArgs<T> {
   const int32_t* positions;  // (path, time), or null:
   bool ordered;              // by `codes` (scan_path.h), else position t at time t
   int height, width;         // of the map
+  int x_row, step_row, B_row, C_row;  // bytes from one position to the next
   uint8_t codes[kMaxCodes];
 };
 
-// A block has one image, one chunk of the time, `paths` neighboring paths and `tiles`
-// neighboring tiles of 32 channels: a warp for each of its paths, tiles and slices of
-// states. Rows of dt_low, B and C, which all channels need, lie in its shared memory.
+// A unit is a tile of 32 channels and a slice of states; neighboring units are the slices of
+// one tile. A block has one image, one chunk of the time, `paths` neighboring paths and
+// `units` neighboring units, with a warp for each path and unit. What all channels need, rows
+// of dt_low, B and C, lies in its shared memory.
 struct Division {
   int64_t blocks;
-  int warps;             // of a block: paths * slices * tiles
+  int warps;             // of a block: paths * units
   int64_t shared_bytes;  // of a block
   int chunk, chunks;     // times; a chunk is a multiple of kCheckpoint
   int piece;             // times whose rows are in shared memory at once, likewise
   int paths, path_groups;
-  int tiles, tile_groups, all_tiles;
-  int slices;        // of states
-  int low_floats;    // of a row: dt_low, padded to four ...
-  int state_floats;  // ... then B, then C, each padded to whole slices ...
-  int row_floats;    // ... and the whole to four
-  int64_t own_floats;  // shared memory of each warp
+  int units, unit_groups, all_units;
+  int slices;
+  int low_floats;  // of a row: dt_low, padded to four, then B and C of each slice, ...
+  int row_floats;  // ... and the whole padded to four
+  int own_floats;  // shared memory of each warp
 };
 
 template <typename T>
@@ -63,13 +64,13 @@ struct BackwardArgs {
   Division division;
   const T* grad_y;
   Strides grad_y_strides;
+  int grad_y_row;  // bytes from one position to the next
   const float* grad_last_state;  // (batch, path, state, channel) or null
   const float* checkpoints;      // (batch, path, time / kCheckpoint, state, channel)
   float* chunk_ends;             // BlockScan::carry, if there are chunks
 
-  T* grad_x;             // (batch, [path], position, channel), or null:
-  float* grad_x_planes;  // (slice, batch, path, position, channel)
-  float* grad_delta;     // (slice, path, batch, position, channel); before softplus
+  float* grad_x;      // (slice, batch, path, position, channel)
+  float* grad_delta;  // (slice, path, batch, position, channel); before softplus
   // One plane for each tile of channels:
   float* grad_B;  // (tile, batch, path, position, state)
   float* grad_C;

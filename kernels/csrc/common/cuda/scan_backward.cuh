@@ -22,9 +22,10 @@ struct BackwardBase : BlockScan<T, NS> {
   // Lanes that have no channel get zero, so all that is multiplied by it is zero there.
   template <int G>
   TINYVIM_DEVICE void fetch_dy(const int position[G], Float dy[G]) const {
-    const int bytes = static_cast<int>(args.grad_y_strides.position * sizeof(T));
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) dy[g] = this->columns.load(row_of(grad_y, position[g], bytes));
+    for (int g = 0; g < G; ++g) {
+      dy[g] = this->columns.load(row_of(grad_y, position[g], args.grad_y_row));
+    }
     TINYVIM_UNROLL_ALL
     for (int g = 0; g < G; ++g) dy[g] = select(this->columns.inside, dy[g], Float(0.0f));
   }
@@ -70,10 +71,11 @@ struct BackwardEnds : BackwardBase<T, NS> {
     this->fetch(i, t);
     this->template fetch_dy<G>(t.position, dy);
     this->steps(i, t, dt);
+    const float* B = this->coefficients(i);
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) {
+    for (int g = 0; g < G; ++g, B += this->d.row_floats) {
       float c[NS];
-      broadcast<NS>(this->C(i + g), c);
+      broadcast<NS>(B + NS, c);
       dt_sum = dt_sum + dt[g];
       TINYVIM_UNROLL_ALL
       for (int n = 0; n < NS; ++n) {
@@ -96,8 +98,7 @@ struct Backward : BackwardBase<T, NS> {
 
   Float h[NS], g[NS], dA[NS], dD, dbias;
   float* saved;  // at the lane: states before each of kGroup times
-  T* grad_x;     // at the lane, for position 0
-  float* grad_x_plane;
+  float* grad_x;  // at the lane, for position 0
   float* grad_delta;
   PairOfRows<NS> grad_BC;
 
@@ -105,14 +106,13 @@ struct Backward : BackwardBase<T, NS> {
       : Base(arguments, block, warp, shared) {
     const auto& a = this->a;
     const auto& args = this->args;
-    saved = at_lane(this->areas + warp * this->d.own_floats);
+    saved = at_lane(shared + this->own_at);
     dD = dbias = Float(0.0f);
     for (int n = 0; n < NS; ++n) dA[n] = Float(0.0f);
     const int64_t plane = int64_t{this->slice} * a.batch * a.paths;
     const int64_t map = a.length * a.channels;
     const int64_t bk = this->batch_path();
-    grad_x = this->columns.at(args.grad_x + (a.sum_paths ? this->batch : bk) * map + this->channel);
-    grad_x_plane = this->columns.at(args.grad_x_planes + (plane + bk) * map + this->channel);
+    grad_x = this->columns.at(args.grad_x + (plane + bk) * map + this->channel);
     const int64_t kb = this->path * a.batch + this->batch;
     grad_delta = this->columns.at(args.grad_delta + (plane + kb) * map + this->channel);
     const int64_t BC_row =
@@ -121,14 +121,13 @@ struct Backward : BackwardBase<T, NS> {
                              a.states - this->first_state);
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) g[n] = Float(0.0f);
-    if (args.grad_last_state != nullptr) {
-      this->load_states(args.grad_last_state, bk, g);
-      TINYVIM_UNROLL_ALL
-      for (int n = 0; n < NS; ++n) g[n] = select(this->columns.inside, g[n], Float(0.0f));
-    }
+    if (args.grad_last_state != nullptr) this->load_states(args.grad_last_state, bk, g);
     if (this->active && this->chunk + 1 < this->d.chunks) {
       this->carry(args.chunk_ends, this->d.chunks - 1, this->chunk, -1, g);
     }
+    // Sums over the lanes must not count channels that do not exist.
+    TINYVIM_UNROLL_ALL
+    for (int n = 0; n < NS; ++n) g[n] = select(this->columns.inside, g[n], Float(0.0f));
   }
 
   // From the end to the beginning.
@@ -175,7 +174,9 @@ struct Backward : BackwardBase<T, NS> {
         this->fetch(i + j, times);
         this->steps(i + j, times, dt);
         TINYVIM_UNROLL_ALL
-        for (int g = 0; g < kTogether; ++g) this->advance(h, dt[g], times.x[g], i + j + g);
+        for (int g = 0; g < kTogether; ++g) {
+          this->advance(h, dt[g], times.x[g], this->coefficients(i + j + g));
+        }
       }
       const int size = count - first < kGroup ? count - first : kGroup;
       if (size == kGroup) {
@@ -217,7 +218,7 @@ struct Backward : BackwardBase<T, NS> {
   TINYVIM_DEVICE void save_and_advance(int i, int j, const Float& dt, const Float& x) {
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) store_shared(slot(j, n), h[n]);
-    this->advance(h, dt, x, i + j);
+    this->advance(h, dt, x, this->coefficients(i + j));
   }
 
   // One time back: `h` is the state after it, slot j the state before it.
@@ -228,8 +229,8 @@ struct Backward : BackwardBase<T, NS> {
     const int position = group.t.position[k];
     const Float dt_x = dt * x;
     float b[NS], c[NS];
-    broadcast<NS>(this->B(i), b);
-    broadcast<NS>(this->C(i), c);
+    broadcast<NS>(this->coefficients(i), b);
+    broadcast<NS>(this->coefficients(i) + NS, c);
     Float sums[2 * NS];  // of this lane's channel: for B, then for C
     Float g_B(0.0f), q_A(0.0f);
     TINYVIM_UNROLL_ALL
@@ -250,12 +251,7 @@ struct Backward : BackwardBase<T, NS> {
     dD = fma(dy, x, dD);
     const Float dx = fma(dt, g_B, this->D * dy);
     const int row_bytes = this->state_bytes();
-    if (this->args.grad_x != nullptr) {
-      const int bytes = static_cast<int>(a.channels * sizeof(T));
-      this->columns.store(row_of(grad_x, position, bytes), dx);
-    } else {
-      this->columns.store(row_of(grad_x_plane, position, row_bytes), dx);
-    }
+    this->columns.store(row_of(grad_x, position, row_bytes), dx);
     this->columns.store(row_of(grad_delta, position, row_bytes), draw);
     grad_BC.store(position, static_cast<int>(a.states * sizeof(float)),
                   sum_over_lanes<2 * NS>(sums));

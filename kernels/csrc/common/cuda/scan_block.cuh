@@ -35,14 +35,14 @@ struct BlockScan {
   const CudaScanArgs<T>& a;
   const Division& d;
   int batch, path, chunk, tile, slice, first_state;
+  int states;         // of the slice
   int begin, end;     // of the chunk
-  bool active;        // whether there is such a tile
-  int local, member, members;  // path within the block; warp among those of that path
+  bool active;        // whether there is such a unit
+  int local, member;  // path within the block, unit within the block
   Columns columns;
-  // Shared memory of the block, from the path of this warp on, and of the warp.
-  int32_t* positions;
-  float* rows;
-  float* areas;
+  float* shared;      // memory of the block, and what of it belongs to this warp's path:
+  int positions_at, rows_at, coefficients_at;
+  int own_at;         // and to the warp alone
   // At the lane, for position 0.
   const T* x;
   const T* delta;
@@ -53,30 +53,31 @@ struct BlockScan {
 
   TINYVIM_DEVICE BlockScan(const CudaScanArgs<T>& args, const Division& division, uint32_t block,
                            int warp, float* shared)
-      : a(args), d(division) {
+      : a(args), d(division), shared(shared) {
     // Neighboring blocks share an image and a path.
-    const uint32_t tile_group = block % d.tile_groups;
-    block /= d.tile_groups;
-    const uint32_t group = block % d.path_groups;
+    const int first_unit = block % d.unit_groups * d.units;
+    block /= d.unit_groups;
+    const int first_path = block % d.path_groups * d.paths;
     block /= d.path_groups;
     chunk = block % d.chunks;
     batch = block / d.chunks;
-    members = d.slices * d.tiles;
-    local = warp / members;
-    member = warp % members;
-    slice = member / d.tiles;
+    local = warp / d.units;
+    member = warp % d.units;
+    path = first_path + local;
+    active = first_unit + member < d.all_units;
+    const int unit = active ? first_unit + member : d.all_units - 1;
+    tile = unit / d.slices;
+    slice = unit % d.slices;
     first_state = slice * NS;
-    tile = tile_group * d.tiles + member % d.tiles;
-    active = tile < d.all_tiles;
-    if (!active) tile = d.all_tiles - 1;
-    path = group * d.paths + local;
+    states = a.states - first_state < NS ? static_cast<int>(a.states) - first_state : NS;
     begin = chunk * d.chunk;
     end = begin + d.chunk < a.length ? begin + d.chunk : static_cast<int>(a.length);
 
-    const int all_rows = d.paths * d.piece;
-    positions = reinterpret_cast<int32_t*>(shared) + local * d.piece;
-    rows = shared + (all_rows + 3) / 4 * 4 + local * d.piece * d.row_floats;
-    areas = shared + (all_rows + 3) / 4 * 4 + all_rows * d.row_floats;
+    const int all_rows = d.paths * d.piece, rows = (all_rows + 3) / 4 * 4;
+    positions_at = kept(local * d.piece);
+    rows_at = kept(rows + local * d.piece * d.row_floats);
+    coefficients_at = kept(rows_at + d.low_floats + slice * 2 * NS);
+    own_at = kept(own_of(warp));
 
     channel = int64_t{tile} * TINYVIM_WARP;
     columns = Columns(a.channels - channel);
@@ -103,9 +104,17 @@ struct BlockScan {
   }
   TINYVIM_DEVICE int state_bytes() const { return static_cast<int>(a.channels * sizeof(float)); }
   TINYVIM_DEVICE int64_t batch_path() const { return batch * a.paths + path; }
-  TINYVIM_DEVICE const float* row(int i) const { return rows + i * d.row_floats; }
-  TINYVIM_DEVICE const float* B(int i) const { return row(i) + d.low_floats + first_state; }
-  TINYVIM_DEVICE const float* C(int i) const { return B(i) + d.state_floats; }
+  TINYVIM_DEVICE int own_of(int warp) const {
+    const int all_rows = d.paths * d.piece;
+    return (all_rows + 3) / 4 * 4 + all_rows * d.row_floats + warp * d.own_floats;
+  }
+  TINYVIM_DEVICE int32_t* positions() const {
+    return reinterpret_cast<int32_t*>(shared + positions_at);
+  }
+  // B of this slice at time i of the piece, followed by C; the next time is row_floats on.
+  TINYVIM_DEVICE const float* coefficients(int i) const {
+    return shared + coefficients_at + i * d.row_floats;
+  }
 
   TINYVIM_DEVICE int pieces() const { return (end - begin + d.piece - 1) / d.piece; }
   TINYVIM_DEVICE int piece_begin(int piece) const { return begin + piece * d.piece; }
@@ -118,8 +127,9 @@ struct BlockScan {
   TINYVIM_DEVICE void stage_positions(int piece) {
     const int first = piece_begin(piece), count = piece_end(piece) - first;
     const int code = a.ordered ? a.codes[path] : 0;
+    int32_t* to = positions();
     each_lane([&](int lane) {
-      for (int i = member * TINYVIM_WARP + lane; i < count; i += members * TINYVIM_WARP) {
+      for (int i = member * TINYVIM_WARP + lane; i < count; i += d.units * TINYVIM_WARP) {
         int p;
         if (a.positions != nullptr) {
           p = read_only(a.positions + path * a.length + first + i);
@@ -129,7 +139,7 @@ struct BlockScan {
         } else {
           p = path_position(code, first + i, a.height, a.width);
         }
-        positions[i] = p;
+        to[i] = p;
       }
     });
   }
@@ -137,27 +147,26 @@ struct BlockScan {
   // one column.
   TINYVIM_DEVICE void stage_rows(int piece) {
     const int count = piece_end(piece) - piece_begin(piece);
+    const int32_t* position = positions();
     each_lane([&](int lane) {
       for (int column = lane; column < d.row_floats; column += TINYVIM_WARP) {
-        const float* from = nullptr;
-        int64_t stride = 0;
-        int i = column;
-        if (i < d.low_floats) {
-          if (i < a.rank) from = at(a.dt_low, a.step_strides, i);
-          stride = a.step_strides.position;
-        } else if ((i -= d.low_floats) < d.state_floats) {
-          if (i < a.states) from = at(a.B, a.B_strides, i);
-          stride = a.B_strides.position;
-        } else if ((i -= d.state_floats) < d.state_floats) {
-          if (i < a.states) from = at(a.C, a.C_strides, i);
-          stride = a.C_strides.position;
+        const float* from = nullptr;  // of a column that is nothing but padding
+        int bytes = 0;
+        const int i = column - d.low_floats, of_slice = i % (2 * NS);
+        const int state = i / (2 * NS) * NS + of_slice % NS;
+        if (i < 0) {
+          if (column < a.rank) from = at(a.dt_low, a.step_strides, column);
+          bytes = a.step_row;
+        } else if (i < d.slices * 2 * NS && state < a.states) {
+          const bool is_B = of_slice < NS;
+          from = is_B ? at(a.B, a.B_strides, state) : at(a.C, a.C_strides, state);
+          bytes = is_B ? a.B_row : a.C_row;
         }
-        const int bytes = static_cast<int>(stride * sizeof(float));
-        float* to = rows + column;
+        float* to = shared + rows_at + column;
         TINYVIM_UNROLL_4
-        for (int r = member; r < count; r += members) {
-          const float* p = row_of(from, positions[r], bytes);
-          to[r * d.row_floats] = from != nullptr ? read_only(p) : 0.0f;
+        for (int r = member; r < count; r += d.units) {
+          to[r * d.row_floats] =
+              from != nullptr ? read_only(row_of(from, position[r], bytes)) : 0.0f;
         }
       }
     });
@@ -168,22 +177,16 @@ struct BlockScan {
   TINYVIM_DEVICE void fetch(int i, Times<G>& t) const {
     if (G % 4 == 0) {
       TINYVIM_UNROLL_ALL
-      for (int g = 0; g + 4 <= G; g += 4) broadcast4(positions + i + g, t.position + g);
+      for (int g = 0; g + 4 <= G; g += 4) broadcast4(positions() + i + g, t.position + g);
     } else {
       TINYVIM_UNROLL_ALL
-      for (int g = 0; g < G; ++g) t.position[g] = positions[i + g];
+      for (int g = 0; g < G; ++g) t.position[g] = positions()[i + g];
     }
-    const int bytes = static_cast<int>(a.x_strides.position * sizeof(T));
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) t.x[g] = columns.load(row_of(x, t.position[g], bytes));
-    fetch_raw(t);
-  }
-  template <int G>
-  TINYVIM_DEVICE void fetch_raw(Times<G>& t) const {
+    for (int g = 0; g < G; ++g) t.x[g] = columns.load(row_of(x, t.position[g], a.x_row));
     if (delta == nullptr) return;
-    const int bytes = static_cast<int>(a.step_strides.position * sizeof(T));
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) t.raw[g] = columns.load(row_of(delta, t.position[g], bytes));
+    for (int g = 0; g < G; ++g) t.raw[g] = columns.load(row_of(delta, t.position[g], a.step_row));
   }
   // Their step sizes, and the derivatives by what softplus is taken of.
   template <int G>
@@ -195,15 +198,15 @@ struct BlockScan {
     } else {
       TINYVIM_UNROLL_ALL
       for (int g = 0; g < G; ++g) dt[g] = bias;
-      const float* low_row = row(i);
+      const float* low_row = shared + rows_at + i * d.row_floats;
+      const float* w = weight;
+      const int rank = static_cast<int>(a.rank);
       for (int r = 0; r < d.low_floats; r += 4) {
         Float weights[4];
         TINYVIM_UNROLL_ALL
         for (int j = 0; j < 4; ++j) {
-          // Rows of dt_low are filled up with zeros; there is no weight to multiply them by.
-          const bool exists = r + j < a.rank;
-          const Float w = columns.load(row_of(weight, exists ? r + j : 0, state_bytes()));
-          weights[j] = exists ? w : Float(0.0f);
+          // Rows of dt_low are filled up with zeros; what those are multiplied by is no matter.
+          weights[j] = columns.load(row_of(w, r + j < rank ? j : 0, state_bytes()));
         }
         TINYVIM_UNROLL_ALL
         for (int g = 0; g < G; ++g) {
@@ -212,6 +215,7 @@ struct BlockScan {
           TINYVIM_UNROLL_ALL
           for (int j = 0; j < 4; ++j) dt[g] = fma(Float(low[j]), weights[j], dt[g]);
         }
+        w = row_of(w, 4, state_bytes());
       }
     }
     if (a.softplus) {
@@ -224,11 +228,12 @@ struct BlockScan {
       for (int g = 0; g < G; ++g) derivative[g] = Float(1.0f);
     }
   }
-  // h becomes the state after time i of the piece.
-  TINYVIM_DEVICE void advance(Float h[NS], const Float& dt, const Float& x_t, int i) const {
+  // h becomes the state after a time with these coefficients().
+  TINYVIM_DEVICE void advance(Float h[NS], const Float& dt, const Float& x_t,
+                              const float* B) const {
     const Float dt_x = dt * x_t;
     float b[NS];
-    broadcast<NS>(B(i), b);
+    broadcast<NS>(B, b);
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) h[n] = fma(exp2(dt * A[n]), h[n], dt_x * Float(b[n]));
   }
@@ -260,7 +265,7 @@ struct BlockScan {
     float* p = states_of(to, index);
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) {
-      if (first_state + n < a.states) columns.store(row_of(p, n, state_bytes()), h[n]);
+      if (n < states) columns.store(row_of(p, n, state_bytes()), h[n]);
     }
   }
   // Zero where there is no such state.
@@ -268,7 +273,7 @@ struct BlockScan {
     const float* p = states_of(from, index);
     TINYVIM_UNROLL_ALL
     for (int n = 0; n < NS; ++n) {
-      const bool exists = first_state + n < a.states;
+      const bool exists = n < states;
       const Float value = columns.load(row_of(p, exists ? n : 0, state_bytes()));
       h[n] = exists ? value : Float(0.0f);
     }

@@ -37,7 +37,7 @@ struct Forward : BlockScan<T, NS> {
     plane = nullptr;
     y = nullptr;
     if (kOutput == Output::kFused) {
-      plane = at_lane(this->areas + warp * this->d.own_floats);
+      plane = at_lane(shared + this->own_at);
     } else if (kOutput == Output::kPlanes) {
       const int64_t index = int64_t{this->slice} * a.batch * a.paths + this->batch_path();
       plane = this->columns.at(args.planes + index * a.length * a.channels + this->channel);
@@ -105,15 +105,16 @@ struct Forward : BlockScan<T, NS> {
     }
     Float dt[G];
     this->steps(i, t, dt);
+    const float* B = this->coefficients(i);
     TINYVIM_UNROLL_ALL
-    for (int g = 0; g < G; ++g) {
-      this->advance(h, dt[g], t.x[g], i + g);
+    for (int g = 0; g < G; ++g, B += this->d.row_floats) {
+      this->advance(h, dt[g], t.x[g], B);
       if (kOutput == Output::kState) {
         dt_sum = dt_sum + dt[g];
         continue;
       }
       float c[NS];
-      broadcast<NS>(this->C(i + g), c);
+      broadcast<NS>(B + NS, c);
       Float sum = this->D * t.x[g];
       TINYVIM_UNROLL_ALL
       for (int n = 0; n < NS; ++n) sum = fma(h[n], Float(c[n]), sum);
@@ -133,12 +134,15 @@ struct Forward : BlockScan<T, NS> {
     const auto& a = this->a;
     const auto& d = this->d;
     const int planes = d.paths * d.slices, mine = this->local * d.slices + this->slice;
-    const float* from = at_lane(this->areas + this->member % d.tiles * d.own_floats);
+    const int first = this->member - this->slice;  // unit of the tile in a block
     T* to = this->columns.at(args.y + this->batch * a.length * a.channels + this->channel);
     for (int p = mine; p < a.length; p += planes) {
-      Float sum = load_shared(from + p * TINYVIM_WARP);
-      for (int k = 1; k < planes; ++k) {
-        sum = sum + load_shared(from + k * d.tiles * d.own_floats + p * TINYVIM_WARP);
+      Float sum(0.0f);
+      for (int k = 0; k < d.paths; ++k) {
+        for (int n = 0; n < d.slices; ++n) {
+          const int from = this->own_of(k * d.units + first + n);
+          sum = sum + load_shared(at_lane(this->shared + from + p * TINYVIM_WARP));
+        }
       }
       this->columns.store(to + p * a.channels, sum);
     }

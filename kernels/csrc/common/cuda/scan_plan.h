@@ -37,58 +37,58 @@ constexpr int kMaxBackwardWarps = 4;
 constexpr int kMaxPiece = 64;
 constexpr int kMinChunk = 2 * kCheckpoint;
 
-inline void complete(Division& d, int64_t batch) {
-  d.warps = d.paths * d.slices * d.tiles;
-  d.blocks = batch * d.path_groups * d.chunks * d.tile_groups;
+inline void complete(Division& d, int64_t batch, int64_t units) {
+  d.unit_groups = static_cast<int>(ceil_div(d.all_units, units));
+  d.units = static_cast<int>(units);
+  d.warps = d.paths * d.units;
+  d.blocks = batch * d.path_groups * d.chunks * d.unit_groups;
   const int64_t rows = int64_t{d.paths} * d.piece;
-  d.shared_bytes = 4 * (round_up(rows, 4) + rows * d.row_floats + d.warps * d.own_floats);
+  d.shared_bytes =
+      4 * (round_up(rows, 4) + rows * d.row_floats + int64_t{d.warps} * d.own_floats);
 }
 
-// One path and some tiles to a block, in chunks if whole paths were too few warps: up to
+// One path and some units to a block, in chunks if whole paths were too few warps: beyond
 // `busy` a multiprocessor, chunks cost more than they give.
 template <typename T>
 Division divide_paths(const CudaScanArgs<T>& a, const Gpu& gpu, int64_t busy, int max_warps,
                       int64_t own_floats) {
   Division d{};
+  const int registers = register_states(a.states);
   d.slices = static_cast<int>(state_slices(a.states));
-  d.all_tiles = static_cast<int>(channel_tiles(a.channels));
+  d.all_units = static_cast<int>(channel_tiles(a.channels)) * d.slices;
   d.low_floats = a.delta != nullptr ? 0 : static_cast<int>(round_up(a.rank, 4));
-  d.state_floats = d.slices * register_states(a.states);
-  d.row_floats = static_cast<int>(round_up(d.low_floats + 2 * d.state_floats, 4));
-  d.own_floats = own_floats;
+  d.row_floats = static_cast<int>(round_up(d.low_floats + 2 * d.slices * registers, 4));
+  d.own_floats = static_cast<int>(own_floats);
   d.paths = 1;
   d.path_groups = static_cast<int>(a.paths);
 
-  const int64_t warps = a.batch * a.paths * d.slices * d.all_tiles;
+  const int64_t warps = a.batch * a.paths * d.all_units;
   int64_t chunk = round_up(a.length, kCheckpoint);
   if (warps < busy * gpu.multiprocessors && a.length >= 2 * kMinChunk) {
     // As many as fill the GPU. A warp looks at all chunks before its own, so that chunks
     // far shorter than the square root of the length cost more than they save.
     const int64_t wanted = ceil_div(12 * gpu.multiprocessors, warps);
     const int64_t shortest = static_cast<int64_t>(std::sqrt(a.length / 4.0));
-    chunk = std::max({ceil_div(a.length, wanted), shortest, int64_t{kMinChunk}});
-    chunk = std::min(round_up(chunk, kCheckpoint), round_up(a.length, kCheckpoint));
+    const int64_t wish = std::max({ceil_div(a.length, wanted), shortest, int64_t{kMinChunk}});
+    chunk = std::min(round_up(wish, kCheckpoint), chunk);
   }
   d.chunk = static_cast<int>(chunk);
   d.chunks = static_cast<int>(ceil_div(a.length, chunk));
 
-  // Tiles of a block share its rows; but blocks shall be enough for all multiprocessors,
-  // and slices of the same tile stay together.
-  int64_t together = std::max(1, max_warps / d.slices);
-  together = std::min<int64_t>(together, d.all_tiles);
-  while (together > 1 && a.batch * a.paths * d.chunks * ceil_div(d.all_tiles, together) <
-                             2 * gpu.multiprocessors) {
-    together = ceil_div(together, 2);
-  }
-  d.tile_groups = static_cast<int>(ceil_div(d.all_tiles, together));
-  d.tiles = static_cast<int>(ceil_div(d.all_tiles, d.tile_groups));
+  // Units of a block share its rows; but blocks shall be enough for all multiprocessors.
+  int64_t groups = ceil_div(d.all_units, max_warps);
+  const int64_t others = a.batch * a.paths * d.chunks;
+  while (groups < d.all_units && others * groups < 2 * gpu.multiprocessors) ++groups;
+  int64_t units = ceil_div(d.all_units, groups);
   d.piece = static_cast<int>(std::min<int64_t>(chunk, kMaxPiece));
-  complete(d, a.batch);
+  complete(d, a.batch, units);
+  // What every GPU has leaves room for several blocks on a larger one.
   while (d.shared_bytes > std::min(kPlainSharedBytes, gpu.shared_bytes) &&
          d.piece > kCheckpoint) {
     d.piece -= kCheckpoint;
-    complete(d, a.batch);
+    complete(d, a.batch, units);
   }
+  while (d.shared_bytes > gpu.shared_bytes && units > 1) complete(d, a.batch, --units);
   return d;
 }
 
@@ -105,34 +105,32 @@ ForwardPlan plan_forward(const CudaScanArgs<T>& a, const Gpu& gpu) {
   Division d = divide_paths(a, gpu, 3, kMaxWarps / 2, 0);
   const int64_t planes = a.paths * d.slices;
   const ForwardPlan apart{false, a.sum_paths ? planes > 1 : d.slices > 1, d};
-  if (!a.sum_paths || a.paths == 1 || planes > kMaxWarps) return apart;
+  if (!a.sum_paths || planes > kMaxWarps || a.length > 1024) return apart;
   // A fused block keeps planes of whole paths. It pays where a multiprocessor then still
   // holds enough warps to be busy; with several tiles to a block they share its rows.
+  const int64_t all_tiles = d.all_units / d.slices;
   d.chunk = static_cast<int>(round_up(a.length, kCheckpoint));
   d.chunks = 1;
   d.paths = static_cast<int>(a.paths);
   d.path_groups = 1;
-  d.own_floats = a.length * kWarpLanes;
-  d.piece = static_cast<int>(std::min<int64_t>(d.chunk, kMaxPiece));
+  d.own_floats = static_cast<int>(a.length * kWarpLanes);
+  d.piece = std::min(d.chunk, kMaxPiece);
   Division best{};
   int64_t best_warps = 0;
-  for (int64_t tiles = 1; tiles * planes <= kMaxWarps && tiles <= d.all_tiles; ++tiles) {
-    if (tiles > 1 && a.batch * ceil_div(d.all_tiles, tiles) < 2 * gpu.multiprocessors) break;
-    d.tile_groups = static_cast<int>(ceil_div(d.all_tiles, tiles));
-    d.tiles = static_cast<int>(ceil_div(d.all_tiles, d.tile_groups));
-    complete(d, a.batch);
+  for (int64_t tiles = 1; tiles * planes <= kMaxWarps && tiles <= all_tiles; ++tiles) {
+    if (tiles > 1 && a.batch * ceil_div(all_tiles, tiles) < 2 * gpu.multiprocessors) break;
+    complete(d, a.batch, tiles * d.slices);
     if (d.shared_bytes > gpu.shared_bytes) break;
     const int64_t resident = std::min<int64_t>(gpu.shared_bytes / d.shared_bytes * d.warps, 24);
     // Idle warps of the last group of tiles do not count.
-    const int64_t busy = resident * d.all_tiles / (d.tile_groups * d.tiles);
-    if (busy > best_warps || (busy == best_warps && d.tiles > best.tiles)) {
+    const int64_t warps = resident * d.all_units / (d.unit_groups * d.units);
+    if (warps >= best_warps) {
       best = d;
-      best_warps = busy;
+      best_warps = warps;
     }
   }
-  return best_warps >= 8 || (best_warps > 0 && a.length < 2 * kMinChunk)
-             ? ForwardPlan{true, false, best}
-             : apart;
+  const bool pays = best_warps >= 8 || (best_warps > 0 && a.length < 2 * kMinChunk);
+  return pays ? ForwardPlan{true, false, best} : apart;
 }
 
 // States that a warp of the backward pass holds at once, in shared memory.

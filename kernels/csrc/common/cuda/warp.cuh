@@ -32,16 +32,27 @@
 namespace tinyvim {
 
 // The element that lies `index` rows of `row_bytes` behind `p`: one instruction on a GPU.
-template <typename P>
-TINYVIM_DEVICE P* row_of(P* p, int index, int row_bytes) {
-  return reinterpret_cast<P*>(reinterpret_cast<uintptr_t>(p) +
-                              static_cast<int64_t>(index) * static_cast<int64_t>(row_bytes));
+template <typename T>
+TINYVIM_DEVICE T* row_of(T* p, int index, int row_bytes) {
+  const int64_t bytes = static_cast<int64_t>(index) * static_cast<int64_t>(row_bytes);
+  return reinterpret_cast<T*>(reinterpret_cast<char*>(p) + bytes);
+}
+template <typename T>
+TINYVIM_DEVICE const T* row_of(const T* p, int index, int row_bytes) {
+  const int64_t bytes = static_cast<int64_t>(index) * static_cast<int64_t>(row_bytes);
+  return reinterpret_cast<const T*>(reinterpret_cast<const char*>(p) + bytes);
 }
 
 #if defined(__CUDACC__)
 
 using Float = float;
 using Mask = bool;
+
+// A value that the compiler keeps in a register, where it would compute it anew at each use.
+TINYVIM_DEVICE int kept(int v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
 
 TINYVIM_DEVICE float to_float(float v) { return v; }
 TINYVIM_DEVICE float to_float(Half v) { return __half2float(__ushort_as_half(v.bits)); }
@@ -211,6 +222,8 @@ struct Lanes {
 
 using Float = Lanes<float>;
 using Mask = Lanes<bool>;
+
+inline int kept(int v) { return v; }
 
 template <typename F>
 void each_lane(const F& f) {

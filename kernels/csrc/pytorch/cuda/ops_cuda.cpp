@@ -24,6 +24,7 @@ Tensor readable_weight(const OptionalTensor& t) {
   return given(t) ? t->contiguous() : Tensor();
 }
 
+int row_bytes(const Tensor& t) { return static_cast<int>(t.stride(2) * t.element_size()); }
 // Of a tensor (batch, 1 or paths, position, ...).
 Strides strides_of(const Tensor& t) {
   return {t.stride(0), t.size(1) == 1 ? 0 : t.stride(1), t.stride(2)};
@@ -90,6 +91,7 @@ struct Prepared {
     }
     a.x = pointer<T>(x);
     a.x_strides = strides_of(x);
+    a.x_row = row_bytes(x);
     if (sizes.rank < 0) {
       a.delta = pointer<T>(step);
     } else {
@@ -98,10 +100,13 @@ struct Prepared {
       a.rank = sizes.rank;
     }
     a.step_strides = strides_of(step);
+    a.step_row = row_bytes(step);
     a.B = pointer<float>(B);
     a.C = pointer<float>(C);
     a.B_strides = strides_of(B);
+    a.B_row = row_bytes(B);
     a.C_strides = strides_of(C);
+    a.C_row = row_bytes(C);
     a.A = pointer<float>(A);
     a.D = pointer<float>(D);
     a.bias = pointer<float>(bias);
@@ -205,10 +210,11 @@ ScanGradients gradients_as(const ScanInputs& in, const ScanSizes& s, const Tenso
   a.scan = p.args();
   const Division d = a.division = plan_backward(a.scan, present_gpu());
   const int64_t parts = s.batch * d.chunks;
-  const Tensor dx = p.empty_like_x();
-  const Tensor planes = p.planes_of_x(d.slices > 1 || s.merged(), d.slices);
+  // The kernel writes float32; one plane of that is the gradient itself.
+  const bool direct = sizeof(T) == sizeof(float) && d.slices == 1 && !s.merged();
+  const Tensor planes = p.planes_of_x(!direct, d.slices), dx = p.empty_like_x();
   const Tensor ddelta = p.empty({d.slices, s.paths, s.batch, s.length, s.channels});
-  const Tensor dB = p.empty({d.all_tiles, s.batch, s.paths, s.length, s.states});
+  const Tensor dB = p.empty({d.all_units / d.slices, s.batch, s.paths, s.length, s.states});
   const Tensor dC = at::empty_like(dB);
   const Tensor dA = p.empty({parts, s.paths, s.states, s.channels});
   const Tensor dD = p.empty({parts, s.paths, s.channels});
@@ -216,11 +222,11 @@ ScanGradients gradients_as(const ScanInputs& in, const ScanSizes& s, const Tenso
   const Tensor ends = p.chunk_ends(d);
   a.grad_y = pointer<T>(dy);
   a.grad_y_strides = strides_of(dy);
+  a.grad_y_row = row_bytes(dy);
   a.grad_last_state = pointer<float>(dlast);
   a.checkpoints = pointer<float>(kept);
   a.chunk_ends = floats(ends);
-  a.grad_x = planes.defined() ? nullptr : static_cast<T*>(dx.data_ptr());
-  a.grad_x_planes = floats(planes);
+  a.grad_x = floats(direct ? dx : planes);
   a.grad_delta = floats(ddelta);
   a.grad_B = floats(dB);
   a.grad_C = floats(dC);
@@ -228,7 +234,7 @@ ScanGradients gradients_as(const ScanInputs& in, const ScanSizes& s, const Tenso
   a.grad_D = floats(dD);
   a.grad_bias = floats(dbias);
   launch_backward(a, current_stream());
-  if (planes.defined()) p.sum_like_x(planes, dx);
+  if (!direct) p.sum_like_x(planes, dx);
   return {dx.to(in.x.scalar_type()), summed(ddelta), summed(dB), summed(dC),
           summed(dA), summed(dD), summed(dbias)};
 }
