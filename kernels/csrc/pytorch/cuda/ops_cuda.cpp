@@ -4,6 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
 
+#include <string>
 #include <vector>
 
 #include "../../common/cuda/scan_plan.h"
@@ -124,6 +125,13 @@ struct Prepared {
   }
   Tensor empty_like_x() const { return at::empty(x.sizes(), x.options()); }
 
+  void check_division(const Division& d, const Gpu& gpu) const {
+    TORCH_CHECK(d.shared_bytes <= gpu.shared_bytes, "scan: ", sizes.states, " states",
+                sizes.rank < 0 ? "" : " and step sizes of rank " + std::to_string(sizes.rank),
+                " need ", d.shared_bytes, " bytes of shared memory, but this GPU has ",
+                gpu.shared_bytes, "; choose the backend 'parallel'");
+  }
+
   // What chunks leave for each other; undefined if there are none.
   Tensor chunk_ends(const Division& d) const {
     if (d.chunks == 1) return {};
@@ -155,7 +163,9 @@ struct Prepared {
   void scan(const Tensor& y, const Tensor& last_state, const Tensor& checkpoints) const {
     ForwardArgs<T> a{};
     a.scan = args();
-    const ForwardPlan plan = plan_forward(a.scan, present_gpu());
+    const Gpu gpu = present_gpu();
+    const ForwardPlan plan = plan_forward(a.scan, gpu);
+    check_division(plan.division, gpu);
     a.division = plan.division;
     const Tensor planes = planes_of_x(y.defined() && plan.planes, plan.division.slices);
     const Tensor ends = chunk_ends(plan.division);
@@ -208,7 +218,9 @@ ScanGradients gradients_as(const ScanInputs& in, const ScanSizes& s, const Tenso
   const Tensor dy = readable(p.as_T(grad_y)), dlast = readable_weight(grad_last_state);
   BackwardArgs<T> a{};
   a.scan = p.args();
-  const Division d = a.division = plan_backward(a.scan, present_gpu());
+  const Gpu gpu = present_gpu();
+  const Division d = a.division = plan_backward(a.scan, gpu);
+  p.check_division(d, gpu);
   const int64_t parts = s.batch * d.chunks;
   // The kernel writes float32; one plane of that is the gradient itself.
   const bool direct = sizeof(T) == sizeof(float) && d.slices == 1 && !s.merged();
