@@ -30,8 +30,8 @@ struct CudaScanArgs : ScanArgs<T> {
 
 // A unit is a tile of 32 channels and a slice of states; neighboring units are the slices of
 // one tile. A block has one image, one chunk of the time, `paths` neighboring paths and
-// `units` neighboring units, with a warp for each path and unit. What all channels need, rows
-// of dt_low, B and C, lies in its shared memory.
+// `units` neighboring units, with a warp for each path and unit. What all channels need of
+// dt_low, B and C lies in its shared memory.
 struct Division {
   int64_t blocks;
   int warps;             // of a block: paths * units
@@ -41,8 +41,8 @@ struct Division {
   int paths, path_groups;
   int units, unit_groups, all_units;
   int slices;
-  int low_floats;  // of a row: dt_low, padded to four, then B and C of each slice, ...
-  int row_floats;  // ... and the whole padded to four
+  int rank;        // of dt_low, 0 if step sizes are given
+  int row_floats;  // B and C of each slice, padded to four
   int own_floats;  // shared memory of each warp
 };
 
@@ -81,12 +81,15 @@ struct BackwardArgs {
 };
 
 // out[o, i] = sum over p, then over q, of in[o * outer_stride + p * p_stride + q * q_stride + i].
+// If `split`, the warps of a block share the sum over q, and p_count is 1.
 template <typename Out>
 struct SumArgs {
   const float* in;
   Out* out;
   int64_t outer, inner, outer_stride;
-  int64_t p_count, p_stride, q_count, q_stride;
+  int p_count, q_count;
+  int64_t p_stride, q_stride;
+  bool split;
 };
 
 // On a GPU pytorch/cuda/scan_launch.cuh defines these, without one

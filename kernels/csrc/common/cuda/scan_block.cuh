@@ -41,7 +41,7 @@ struct BlockScan {
   int local, member;  // path within the block, unit within the block
   Columns columns;
   float* shared;      // memory of the block, and what of it belongs to this warp's path:
-  int positions_at, rows_at, coefficients_at;
+  int positions_at, low_at, rows_at;
   int own_at;         // and to the warp alone
   // At the lane, for position 0.
   const T* x;
@@ -73,10 +73,11 @@ struct BlockScan {
     begin = chunk * d.chunk;
     end = begin + d.chunk < a.length ? begin + d.chunk : static_cast<int>(a.length);
 
-    const int all_rows = d.paths * d.piece, rows = (all_rows + 3) / 4 * 4;
-    positions_at = kept(local * d.piece);
-    rows_at = kept(rows + local * d.piece * d.row_floats);
-    coefficients_at = kept(rows_at + d.low_floats + slice * 2 * NS);
+    // All in floats, and pieces are multiples of four times: aligned to 16 bytes.
+    const int all = d.paths * d.piece, mine = local * d.piece;
+    positions_at = kept(mine);
+    low_at = kept(all + mine * d.rank);
+    rows_at = kept(all * (1 + d.rank) + mine * d.row_floats);
     own_at = kept(own_of(warp));
 
     channel = int64_t{tile} * TINYVIM_WARP;
@@ -105,15 +106,18 @@ struct BlockScan {
   TINYVIM_DEVICE int state_bytes() const { return static_cast<int>(a.channels * sizeof(float)); }
   TINYVIM_DEVICE int64_t batch_path() const { return batch * a.paths + path; }
   TINYVIM_DEVICE int own_of(int warp) const {
-    const int all_rows = d.paths * d.piece;
-    return (all_rows + 3) / 4 * 4 + all_rows * d.row_floats + warp * d.own_floats;
+    return d.paths * d.piece * (1 + d.rank + d.row_floats) + warp * d.own_floats;
   }
   TINYVIM_DEVICE int32_t* positions() const {
     return reinterpret_cast<int32_t*>(shared + positions_at);
   }
+  // dt_low from time i of the piece on: kGroup times of the first rank, then of the next ...
+  TINYVIM_DEVICE const float* low(int i) const {
+    return shared + low_at + i / kGroup * kGroup * d.rank + i % kGroup;
+  }
   // B of this slice at time i of the piece, followed by C; the next time is row_floats on.
   TINYVIM_DEVICE const float* coefficients(int i) const {
-    return shared + coefficients_at + i * d.row_floats;
+    return shared + rows_at + i * d.row_floats + slice * 2 * NS;
   }
 
   TINYVIM_DEVICE int pieces() const { return (end - begin + d.piece - 1) / d.piece; }
@@ -143,29 +147,37 @@ struct BlockScan {
       }
     });
   }
-  // ... then, when all warps have done that, the rows in the order of time: a lane copies
-  // one column.
+  // ... then, when all warps have done that, what all channels need, in the order of time: a
+  // lane copies one column of dt_low, B or C.
   TINYVIM_DEVICE void stage_rows(int piece) {
     const int count = piece_end(piece) - piece_begin(piece);
     const int32_t* position = positions();
     each_lane([&](int lane) {
-      for (int column = lane; column < d.row_floats; column += TINYVIM_WARP) {
+      for (int column = lane; column < d.rank + d.row_floats; column += TINYVIM_WARP) {
         const float* from = nullptr;  // of a column that is nothing but padding
-        int bytes = 0;
-        const int i = column - d.low_floats, of_slice = i % (2 * NS);
-        const int state = i / (2 * NS) * NS + of_slice % NS;
-        if (i < 0) {
-          if (column < a.rank) from = at(a.dt_low, a.step_strides, column);
+        float* to;
+        int bytes = 0, step, steps;  // from time to time in shared memory, and kGroup times
+        if (column < d.rank) {
+          from = at(a.dt_low, a.step_strides, column);
           bytes = a.step_row;
-        } else if (i < d.slices * 2 * NS && state < a.states) {
-          const bool is_B = of_slice < NS;
-          from = is_B ? at(a.B, a.B_strides, state) : at(a.C, a.C_strides, state);
-          bytes = is_B ? a.B_row : a.C_row;
+          to = shared + low_at + column * kGroup;
+          step = 1;
+          steps = kGroup * d.rank;
+        } else {
+          const int i = column - d.rank, of_slice = i % (2 * NS);
+          const int state = i / (2 * NS) * NS + of_slice % NS;
+          if (i < d.slices * 2 * NS && state < a.states) {
+            const bool is_B = of_slice < NS;
+            from = is_B ? at(a.B, a.B_strides, state) : at(a.C, a.C_strides, state);
+            bytes = is_B ? a.B_row : a.C_row;
+          }
+          to = shared + rows_at + i;
+          step = d.row_floats;
+          steps = kGroup * step;
         }
-        float* to = shared + rows_at + column;
         TINYVIM_UNROLL_4
         for (int r = member; r < count; r += d.units) {
-          to[r * d.row_floats] =
+          to[r / kGroup * steps + r % kGroup * step] =
               from != nullptr ? read_only(row_of(from, position[r], bytes)) : 0.0f;
         }
       }
@@ -188,6 +200,21 @@ struct BlockScan {
     TINYVIM_UNROLL_ALL
     for (int g = 0; g < G; ++g) t.raw[g] = columns.load(row_of(delta, t.position[g], a.step_row));
   }
+  // Adds what some ranks contribute to the step sizes.
+  template <int RANKS, int G>
+  TINYVIM_DEVICE void add_ranks(int i, int r, Float dt[G]) const {
+    const float* w = row_of(weight, r, state_bytes());
+    Float factor[RANKS];
+    TINYVIM_UNROLL_ALL
+    for (int j = 0; j < RANKS; ++j) factor[j] = columns.load(row_of(w, j, state_bytes()));
+    TINYVIM_UNROLL_ALL
+    for (int j = 0; j < RANKS; ++j) {
+      float values[G];
+      broadcast<G>(low(i) + (r + j) * kGroup, values);
+      TINYVIM_UNROLL_ALL
+      for (int g = 0; g < G; ++g) dt[g] = fma(Float(values[g]), factor[j], dt[g]);
+    }
+  }
   // Their step sizes, and the derivatives by what softplus is taken of.
   template <int G>
   TINYVIM_DEVICE void steps(int i, const Times<G>& t, Float dt[G],
@@ -198,25 +225,11 @@ struct BlockScan {
     } else {
       TINYVIM_UNROLL_ALL
       for (int g = 0; g < G; ++g) dt[g] = bias;
-      const float* low_row = shared + rows_at + i * d.row_floats;
-      const float* w = weight;
-      const int rank = static_cast<int>(a.rank);
-      for (int r = 0; r < d.low_floats; r += 4) {
-        Float weights[4];
-        TINYVIM_UNROLL_ALL
-        for (int j = 0; j < 4; ++j) {
-          // Rows of dt_low are filled up with zeros; what those are multiplied by is no matter.
-          weights[j] = columns.load(row_of(w, r + j < rank ? j : 0, state_bytes()));
-        }
-        TINYVIM_UNROLL_ALL
-        for (int g = 0; g < G; ++g) {
-          float low[4];
-          broadcast4(low_row + g * d.row_floats + r, low);
-          TINYVIM_UNROLL_ALL
-          for (int j = 0; j < 4; ++j) dt[g] = fma(Float(low[j]), weights[j], dt[g]);
-        }
-        w = row_of(w, 4, state_bytes());
-      }
+      // Three ranks at once overlap their loads; ranks are often multiples of three.
+      int r = 0;
+      for (; r + 3 <= d.rank; r += 3) add_ranks<3, G>(i, r, dt);
+      TINYVIM_UNROLL_1
+      for (; r < d.rank; ++r) add_ranks<1, G>(i, r, dt);
     }
     if (a.softplus) {
       TINYVIM_UNROLL_ALL

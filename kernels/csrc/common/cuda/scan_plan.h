@@ -44,7 +44,7 @@ inline void complete(Division& d, int64_t batch, int64_t units) {
   d.blocks = batch * d.path_groups * d.chunks * d.unit_groups;
   const int64_t rows = int64_t{d.paths} * d.piece;
   d.shared_bytes =
-      4 * (round_up(rows, 4) + rows * d.row_floats + int64_t{d.warps} * d.own_floats);
+      4 * (rows * (1 + d.rank + d.row_floats) + int64_t{d.warps} * d.own_floats);
 }
 
 // One path and some units to a block, in chunks if whole paths were too few warps: beyond
@@ -56,8 +56,8 @@ Division divide_paths(const CudaScanArgs<T>& a, const Gpu& gpu, int64_t busy, in
   const int registers = register_states(a.states);
   d.slices = static_cast<int>(state_slices(a.states));
   d.all_units = static_cast<int>(channel_tiles(a.channels)) * d.slices;
-  d.low_floats = a.delta != nullptr ? 0 : static_cast<int>(round_up(a.rank, 4));
-  d.row_floats = static_cast<int>(round_up(d.low_floats + 2 * d.slices * registers, 4));
+  d.rank = a.delta != nullptr ? 0 : static_cast<int>(a.rank);
+  d.row_floats = static_cast<int>(round_up(2 * d.slices * registers, 4));
   d.own_floats = static_cast<int>(own_floats);
   d.paths = 1;
   d.path_groups = static_cast<int>(a.paths);
@@ -121,7 +121,7 @@ ForwardPlan plan_forward(const CudaScanArgs<T>& a, const Gpu& gpu) {
     if (tiles > 1 && a.batch * ceil_div(all_tiles, tiles) < 2 * gpu.multiprocessors) break;
     complete(d, a.batch, tiles * d.slices);
     if (d.shared_bytes > gpu.shared_bytes) break;
-    const int64_t resident = std::min<int64_t>(gpu.shared_bytes / d.shared_bytes * d.warps, 24);
+    const int64_t resident = std::min<int64_t>(gpu.shared_bytes / d.shared_bytes * d.warps, 16);
     // Idle warps of the last group of tiles do not count.
     const int64_t warps = resident * d.all_units / (d.unit_groups * d.units);
     if (warps >= best_warps) {

@@ -63,8 +63,10 @@ void launch_backward(const BackwardArgs<T>& args, void* stream) {
 
 template <typename Out>
 void launch_sum(const SumArgs<Out>& args, void* stream) {
-  const int64_t warps = args.outer * ceil_div(args.inner, kWarpLanes);
-  launch<SumPlanes<Out>>(args, ceil_div(warps, kSumWarps), kSumWarps, 0, stream);
+  const int64_t together = kSumElements * (args.split ? 1 : kSumWarps);
+  const int64_t shared = args.split ? kSumWarps * kSumElements * sizeof(float) : 0;
+  launch<SumPlanes<Out>>(args, args.outer * ceil_div(args.inner, together), kSumWarps, shared,
+                         stream);
 }
 
 }  // namespace tinyvim

@@ -23,10 +23,12 @@
 #define TINYVIM_DEVICE __device__ __forceinline__
 #define TINYVIM_UNROLL_ALL _Pragma("unroll")
 #define TINYVIM_UNROLL_4 _Pragma("unroll 4")
+#define TINYVIM_UNROLL_1 _Pragma("unroll 1")
 #else
 #define TINYVIM_DEVICE inline
 #define TINYVIM_UNROLL_ALL
 #define TINYVIM_UNROLL_4
+#define TINYVIM_UNROLL_1
 #endif
 
 namespace tinyvim {

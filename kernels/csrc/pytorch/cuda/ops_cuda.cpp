@@ -153,9 +153,9 @@ struct Prepared {
     sum.outer = sizes.batch;
     sum.inner = sizes.merged() ? map : image;
     sum.outer_stride = image;
-    sum.p_count = planes.size(0);
+    sum.p_count = static_cast<int>(planes.size(0));
     sum.p_stride = sizes.batch * image;
-    sum.q_count = sizes.merged() ? sizes.paths : 1;
+    sum.q_count = sizes.merged() ? static_cast<int>(sizes.paths) : 1;
     sum.q_stride = map;
     launch_sum(sum, current_stream());
   }
@@ -188,7 +188,8 @@ Tensor summed(const Tensor& planes) {
   sum.out = floats(result);
   sum.outer = sum.p_count = 1;
   sum.inner = sum.q_stride = result.numel();
-  sum.q_count = planes.size(0);
+  sum.q_count = static_cast<int>(planes.size(0));
+  sum.split = sum.q_count >= 32;
   launch_sum(sum, current_stream());
   return result;
 }
