@@ -94,7 +94,7 @@ struct Backward : BackwardBase<T, NS> {
   static constexpr bool kMeets = false;  // of all warps before finish()
 
   // Times that are worked on at once: more of them would not fit into the registers.
-  static constexpr int kTogether = NS < 8 ? kGroup : kGroup / 2;
+  static constexpr int kTogether = NS < 16 ? kGroup : kGroup / 2;
 
   Float h[NS], g[NS], dA[NS], dD, dbias;
   float* saved;  // at the lane: states before each of kGroup times

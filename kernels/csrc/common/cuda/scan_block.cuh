@@ -227,6 +227,7 @@ struct BlockScan {
       for (int g = 0; g < G; ++g) dt[g] = bias;
       // Three ranks at once overlap their loads; ranks are often multiples of three.
       int r = 0;
+      TINYVIM_UNROLL_1
       for (; r + 3 <= d.rank; r += 3) add_ranks<3, G>(i, r, dt);
       TINYVIM_UNROLL_1
       for (; r < d.rank; ++r) add_ranks<1, G>(i, r, dt);
