@@ -11,7 +11,8 @@ torch; no GPU need be present. Environment variables:
     ``1``: compile for CUDA although no GPU is present. ``0``: do not, although one is.
 ``TORCH_CUDA_ARCH_LIST``
     Architectures, as for any torch extension. Default: the GPU present, or else
-    7.5, 8.0, 8.6, 8.9, 9.0 and PTX of the last.
+    7.5, 8.0, 8.6, 8.9, 9.0, 10.0, 12.0, as far as nvcc and torch have them, and PTX of
+    the last.
 ``MAX_JOBS``
     Parallel compilations.
 ``TINYVIM_SANITIZE``
@@ -30,7 +31,7 @@ from typing import Any, Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = Path('kernels') / 'csrc' / 'pytorch'
-DEFAULT_CUDA_ARCHITECTURES = '7.5;8.0;8.6;8.9;9.0+PTX'
+CUDA_ARCHITECTURES = ('7.5', '8.0', '8.6', '8.9', '9.0', '10.0', '12.0')
 
 # One object for each instruction set from the same template; torch's headers are
 # not in them, see common/cpu/scan_args.h.
@@ -114,11 +115,13 @@ def _extension() -> Any:
         kind = CUDAExtension
         macros.append(('TINYVIM_WITH_CUDA', None))
         sources += [
-            str(p.relative_to(ROOT)) for p in sorted((ROOT / SOURCES / 'cuda').glob('*.c*'))
+            str(path.relative_to(ROOT))
+            for path in sorted((ROOT / SOURCES / 'cuda').iterdir())
+            if path.suffix in ('.cpp', '.cu')
         ]
         flags['nvcc'] = ['-O3', '--expt-relaxed-constexpr', '-Xcompiler', '-fvisibility=hidden']
         if not os.environ.get('TORCH_CUDA_ARCH_LIST') and not torch.cuda.is_available():
-            os.environ['TORCH_CUDA_ARCH_LIST'] = DEFAULT_CUDA_ARCHITECTURES
+            os.environ['TORCH_CUDA_ARCH_LIST'] = _default_architectures()
         # Told by `tinyvim-mm doctor` where the GPU has another one.
         macros.append(('TINYVIM_CUDA_ARCHITECTURES', f'"{_cuda_architectures()}"'))
     return kind(
@@ -128,6 +131,19 @@ def _extension() -> Any:
         extra_compile_args=flags,
         extra_link_args=[*threads, *_sanitizer_flags()[:1]],
     )
+
+
+def _default_architectures() -> str:
+    """Of :data:`CUDA_ARCHITECTURES` those that nvcc and torch know, and PTX of the last."""
+    import torch
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    nvcc = Path(CUDA_HOME, 'bin', 'nvcc')
+    listed = subprocess.run([str(nvcc), '--list-gpu-arch'], capture_output=True, text=True).stdout
+    known = [a for a in CUDA_ARCHITECTURES if f'compute_{a.replace(".", "")}' in listed.split()]
+    if tuple(map(int, torch.__version__.split('.')[:2])) < (2, 7):  # it refuses newer ones
+        known = [a for a in known if float(a) < 10]
+    return ';'.join(known) + '+PTX' if known else '8.0;8.6+PTX'
 
 
 def _cuda_architectures() -> str:

@@ -1,79 +1,78 @@
-// The CUDA operators on a CPU: everything but the launches is the real source,
-// with a warp as a value (kernels/csrc/common/cuda/warp.cuh). One file, so that
-// it compiles in one go.
-#include <torch/library.h>
-
+// The CUDA operators on a CPU: everything but the launches themselves is the real source,
+// with a warp as a value (kernels/csrc/common/cuda/warp.cuh). Grids, blocks and shared
+// memory are as planned for a GPU. One file, so that it compiles in one go.
+#include <cmath>
+#include <cstring>
+#include <memory>
 #include <vector>
 
-#include "../../kernels/csrc/pytorch/ss2d_tensors.cpp"
-#include "../../kernels/csrc/pytorch/scan_tensors.cpp"
+#define TINYVIM_CUDA_OPERATORS tinyvim_mm_emulated, CPU
+
+#include "../../kernels/csrc/pytorch/arguments.cpp"
 #include "../../kernels/csrc/pytorch/cuda/ops_cuda.cpp"
 
 namespace tinyvim {
 
-// A test chooses how large the GPU is, which decides whether paths are chunked.
-static int64_t emulated_multiprocessors = 1;
+// A test chooses the GPU, which decides how work is divided.
+static Gpu emulated_gpu{1, kPlainSharedBytes};
 
 void* current_stream() { return nullptr; }
-int64_t multiprocessors() { return emulated_multiprocessors; }
-at::Tensor ordered_sum(const at::Tensor& t, int64_t axis) { return t.sum(axis); }
+Gpu present_gpu() { return emulated_gpu; }
 
-void launch_forward(const CudaScanArgs& a, const ForwardPlan& plan, float* y, float* last_state,
-                    float* chunk_states, float* chunk_dt, void*) {
-  with_states(a.states, [&](auto ns) {
-    with_rank(a.rank, [&](auto rank) {
-      constexpr int NS = decltype(ns)::value, RANK = decltype(rank)::value;
-      if (plan.fused) {
-        const int64_t planes = a.paths * state_slices(a.states);
-        const int64_t tiles = channel_tiles(a.channels);
-        TORCH_CHECK(planes <= kFusedWarps);
-        for (int64_t block = 0; block < a.batch * tiles; ++block) {
-          std::vector<float> shared(planes * a.length * TINYVIM_WARP);
-          TORCH_CHECK(shared.size() * sizeof(float) <= kFusedSharedBytes);
-          for (int64_t w = 0; w < planes; ++w) {
-            fused_scan<NS, RANK>(a, block / tiles, block % tiles, w, shared.data());
-          }
-          for (int64_t w = 0; w < planes; ++w) {
-            fused_merge(a, block / tiles, block % tiles, w, planes, shared.data(), y);
-          }
-        }
-        return;
-      }
-      auto launch = [&](Pass pass) {
-        // Backwards: no warp may rely on an earlier one.
-        for (int64_t id = forward_warps(a, plan.chunks); id-- > 0;) {
-          forward_task<NS, RANK>(a, pass, id, plan.chunk_size, plan.chunks, y, last_state,
-                                 chunk_states, chunk_dt);
-        }
-      };
-      if (plan.chunks == 1) return launch(Pass::kWhole);
-      launch(Pass::kChunkEnds);
-      launch(Pass::kChunks);
-    });
-  });
-}
-
-void launch_backward(const CudaBackwardArgs& a, void*) {
-  with_states(a.states, [&](auto ns) {
-    constexpr int NS = decltype(ns)::value;
-    for (int64_t id = backward_warps(a); id-- > 0;) {
-      std::vector<float> saved(kCudaSegment * NS * TINYVIM_WARP);
-      backward_task<NS>(a, id, saved.data());
+template <typename Program>
+void launch(const typename Program::Args& args, int64_t blocks, int warps, int64_t shared_bytes,
+            void*) {
+  TORCH_CHECK(0 < blocks && blocks <= INT32_MAX, "a grid of ", blocks, " blocks");
+  TORCH_CHECK(0 < warps && warps * kWarpLanes <= Program::kMaxThreads, warps, " warps");
+  TORCH_CHECK(shared_bytes % 16 == 0 && shared_bytes <= emulated_gpu.shared_bytes, shared_bytes,
+              " bytes of shared memory");
+  const int64_t floats = shared_bytes / 4, guard = 1024;
+  std::vector<float> memory(floats + 2 * guard + 4);
+  // 16-byte aligned, as the kernels read it.
+  float* shared = memory.data() + guard;
+  while (reinterpret_cast<uintptr_t>(shared) % 16 != 0) ++shared;
+  std::vector<std::unique_ptr<Program>> programs(warps);
+  auto each_warp = [&](auto f) {  // backwards: no warp may rely on an earlier one
+    for (int w = warps; w-- > 0;) f(*programs[w]);
+  };
+  for (int64_t block = blocks; block-- > 0;) {
+    std::fill(memory.begin(), memory.end(), NAN);  // nothing is there that was not written
+    for (int w = 0; w < warps; ++w) {
+      programs[w].reset(new Program(args, static_cast<uint32_t>(block), w, shared));
     }
-  });
+    for (int piece = 0; piece < programs[0]->pieces(); ++piece) {
+      each_warp([&](Program& p) { p.stage_positions(piece); });
+      each_warp([&](Program& p) { p.stage_rows(piece); });
+      each_warp([&](Program& p) { p.walk(piece); });
+    }
+    each_warp([&](Program& p) { p.finish(); });
+    for (const float* p = memory.data(); p < memory.data() + memory.size(); ++p) {
+      TORCH_CHECK(std::isnan(*p) || (shared <= p && p < shared + floats),
+                  "a warp wrote outside of its block's shared memory");
+    }
+  }
 }
 
 }  // namespace tinyvim
 
-// Their schemas are defined by tests/scan_cases.py.
-TORCH_LIBRARY_IMPL(tinyvim_mm_emulated, CPU, m) {
-  m.impl("ss2d", tinyvim::ss2d_cuda);
-  m.impl("ss2d_backward", tinyvim::ss2d_backward_cuda);
-  m.impl("selective_scan", tinyvim::selective_scan_cuda);
-  m.impl("selective_scan_backward", tinyvim::selective_scan_backward_cuda);
-}
+#include "../../kernels/csrc/common/cuda/scan_run.h"
 
+namespace tinyvim {
+
+#define TINYVIM_DEFINE(T)                                                              \
+  template void launch_forward<T>(const ForwardArgs<T>&, const ForwardPlan&, void*);   \
+  template void launch_backward<T>(const BackwardArgs<T>&, void*);                     \
+  template void launch_sum<T>(const SumArgs<T>&, void*);
+TINYVIM_DEFINE(float)
+TINYVIM_DEFINE(Half)
+TINYVIM_DEFINE(BFloat16)
+
+}  // namespace tinyvim
+
+// Their schemas are defined by tests/scan_cases.py.
 TORCH_LIBRARY_FRAGMENT(tinyvim_mm_emulated, m) {
-  m.def("set_multiprocessors(int n) -> ()",
-        [](int64_t n) { tinyvim::emulated_multiprocessors = n; });
+  m.def("set_gpu(int multiprocessors, int shared_bytes) -> ()",
+        [](int64_t multiprocessors, int64_t shared_bytes) {
+          tinyvim::emulated_gpu = {multiprocessors, shared_bytes};
+        });
 }

@@ -452,13 +452,14 @@ LARGE_GPU = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize('multiprocessors', [1, 1000])
+@pytest.mark.parametrize('gpu', [(1, 48), (1000, 48), (132, 227), (40, 64)], ids=str)
 @over([Subject('emulation')], LARGE_GPU)
-def test_whole_paths_and_chunks(subject, case, multiprocessors):
-    # Up to 96 positions are fused; from 256 on a large GPU takes chunks.
+def test_whole_paths_and_chunks(subject, case, gpu):
+    # Paths are fused where they fit into shared memory, and cut where they are too few.
     emulated()
-    torch.ops.tinyvim_mm_emulated.set_multiprocessors(multiprocessors)
+    multiprocessors, kilobytes = gpu
+    torch.ops.tinyvim_mm_emulated.set_gpu(multiprocessors, kilobytes * 1024)
     try:
         case.check(subject)
     finally:
-        torch.ops.tinyvim_mm_emulated.set_multiprocessors(1)
+        torch.ops.tinyvim_mm_emulated.set_gpu(1, 48 * 1024)

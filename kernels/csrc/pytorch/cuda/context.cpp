@@ -1,10 +1,21 @@
-// What the launches need to know of torch: the stream of the caller.
-#include <c10/cuda/CUDAStream.h>
+#include "context.h"
 
-#include "../../common/cuda/scan_launch.h"
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
 
 namespace tinyvim {
 
 void* current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
+
+Gpu present_gpu() {
+  int device = 0, multiprocessors = 0, shared = 0;
+  C10_CUDA_CHECK(cudaGetDevice(&device));
+  C10_CUDA_CHECK(
+      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  C10_CUDA_CHECK(
+      cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return {multiprocessors, shared};
+}
 
 }  // namespace tinyvim

@@ -1,0 +1,7 @@
+#include "scan_launch.cuh"
+
+namespace tinyvim {
+
+TINYVIM_DEFINE_SCANS(float)
+
+}  // namespace tinyvim
