@@ -631,19 +631,26 @@ def test_results_may_be_changed_in_place(subject, name, gradients, change):
 
 
 @over(EVERY)
-def test_a_last_state_may_be_changed_in_place(subject):
+def test_a_last_state_changed_in_place_gives_right_gradients_or_an_error(subject):
     arguments = problem('sequence', subject)[1]
-    results = []
-    for backend, values in ((subject.backend, arguments), ('reference', doubles(arguments))):
+
+    def result(backend, values, change):
         leaves = [a.detach().clone().requires_grad_() for a in values]
         y, state = selective_scan(
             *leaves[:6], None, leaves[6], True, return_last_state=True, backend=backend
         )
-        state.mul_(2)
-        y.add_(1)
+        state = change(state)
         loss = state.square().sum() + y.square().sum()
-        results.append([y, state, *torch.autograd.grad(loss, leaves)])
-    for got, wanted in zip(*results, strict=True):
+        return [state, *torch.autograd.grad(loss, leaves)]
+
+    expected = result('reference', doubles(arguments), lambda state: 2 * state)
+    try:
+        actual = result(subject.backend, arguments, lambda state: state.mul_(2))
+    except RuntimeError as error:  # torch's own, where the backward needs the state
+        if 'modified by an inplace operation' not in str(error):
+            raise
+        return
+    for got, wanted in zip(actual, expected, strict=True):
         golden.assert_close('result', got, wanted, 5e-5)
 
 
