@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from tinyvim_mm.ops import CROSS_SCAN, available_backends, scan_skipping, selective_scan, ss2d
-from tinyvim_mm.ops.backends import BACKENDS, Backend, mamba_ssm, reference, triton_scan
-from tinyvim_mm.ops.backends.registration import register
+from tinyvim_mm.ops.backends import BACKENDS, Backend, kernel_backend, mamba_ssm, reference
+from tinyvim_mm.ops.backends.registration import SCHEMAS, register
 
 #: What runs here at full speed, for tests that leave out the slow and the special ones.
 RUNNABLE = [
@@ -142,13 +142,7 @@ def over(subjects, cases=None):
 def prepare(subject, monkeypatch):
     """Have a subject's backend in the table, or skip the test."""
     if subject.backend == 'emulation':
-        operators = emulated()
-
-        def along_codes(*arguments):
-            *tensors, paths = arguments
-            return operators.ss2d(*tensors, [path.code() for path in paths])
-
-        backend = Backend('emulation', operators.selective_scan, along_codes, takes_any_dtype=True)
+        backend = kernel_backend('emulation', emulated())
         monkeypatch.setitem(BACKENDS, 'emulation', backend)
     elif subject.backend == 'mamba_ssm':
         stand_in_for_mamba_ssm(monkeypatch)
@@ -165,7 +159,7 @@ def emulated():
 
     root = Path(__file__).resolve().parents[1]
     library = torch.library.Library('tinyvim_mm_emulated', 'DEF')
-    for name, schema in triton_scan.SCHEMAS.items():
+    for name, schema in SCHEMAS.items():
         library.define(name + schema)
     folder = root / '.cache' / 'emulation' / torch.__version__
     folder.mkdir(parents=True, exist_ok=True)
@@ -217,6 +211,20 @@ def stand_in_for_mamba_ssm(monkeypatch):
     mamba_ssm._load.cache_clear()  # the fixture of the tests does so again
     monkeypatch.setitem(BACKENDS, 'mamba_ssm', Backend('mamba_ssm', mamba_ssm.selective_scan))
     return seen
+
+
+def recurrence_arguments(function, *arguments):
+    """What a function of :mod:`tinyvim_mm.ops.rows` gives to the recurrence of a kernel."""
+
+    class SeenError(Exception):
+        pass
+
+    def recurrence(*seen):
+        raise SeenError(*seen)
+
+    with pytest.raises(SeenError) as error:
+        function(recurrence, *arguments)
+    return error.value.args
 
 
 # -- comparison ----------------------------------------------------------------------

@@ -29,7 +29,8 @@ def test_mmengine_and_fvcore_count_the_scan_of_a_network(module, name):
     with_scan = counter(model, x).set_op_handle(**flops.OP_HANDLES)
     expected = 0
     for d, R in ((12, 3), (32, 4), (84, 11), (84, 11), (168, 14)):
-        expected += flops.ss2d_macs((1, d, 2, 2), (4, R + 16, d), (4, d, R), 8)
+        # The projection of the map is a product of matrices, which they know.
+        expected += flops.ss2d_macs((1, d, 2, 2), (0, R + 16, d), (4, d, R), 8)
     assert with_scan.total() - counter(model, x).total() == expected
 
 
@@ -56,7 +57,7 @@ def test_mmengine_and_fvcore_count_the_operators(module, name, subject):
     for function, arguments, cost in arguments_and_costs():
         scan = Scan(function, subject.backend)
         with_scan = counter(scan, arguments).set_op_handle(**flops.OP_HANDLES)
-        assert with_scan.total() - counter(scan, arguments).total() == cost
+        assert with_scan.total() == cost
 
 
 @pytest.fixture
@@ -82,4 +83,4 @@ def test_without_the_compiled_library_triton_is_counted_still(monkeypatch, torch
     monkeypatch.setattr(flops, 'NAMESPACES', ('tinyvim_mm_not_compiled', flops.NAMESPACES[1]))
     flops.register_with_torch()
     operators = torch.ops.tinyvim_mm_triton
-    assert {operators.ss2d, operators.selective_scan} <= set(torch_counter.flop_registry)
+    assert operators.scan in torch_counter.flop_registry

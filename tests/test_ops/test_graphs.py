@@ -3,13 +3,27 @@
 import golden
 import pytest
 import torch
-from scan_cases import SCAN_TENSORS, Subject, over, scan_arguments, ss2d_arguments
+from scan_cases import (
+    SCAN_TENSORS,
+    Subject,
+    over,
+    recurrence_arguments,
+    scan_arguments,
+    ss2d_arguments,
+)
 from torch import nn
 from torch_abilities import needs_export, needs_opcheck, needs_tracing
 
-from tinyvim_mm.ops import CROSS_SCAN, available_backends, position_table, selective_scan, ss2d
+from tinyvim_mm.ops import (
+    CROSS_SCAN,
+    available_backends,
+    position_table,
+    rows,
+    selective_scan,
+    ss2d,
+)
 from tinyvim_mm.ops.backends import compiled, triton_scan
-from tinyvim_mm.ops.backends.registration import register
+from tinyvim_mm.ops.backends.registration import SCHEMAS, register
 
 TINY = {'embed_dims': [8, 12, 16, 20], 'depths': [1, 1, 1, 1]}
 TRACEABLE = [name for name in ('cpu', 'parallel') if available_backends('cpu')[name] is None]
@@ -37,20 +51,32 @@ def operators(subject):
     return getattr(torch.ops, NAMESPACES[subject.backend])
 
 
-def check_ss2d(subject, arguments, codes):
-    arguments = [t.to(subject.device).requires_grad_() for t in arguments]
-    torch.library.opcheck(operators(subject).ss2d.default, (*arguments, codes))
-    detached = [t.detach() for t in arguments]
-    grad_y = torch.randn_like(detached[0])
-    torch.library.opcheck(operators(subject).ss2d_backward.default, (grad_y, *detached, codes))
+def check_operators(subject, function, arguments):
+    """Both operators with what a function of ``rows`` gives them, which is views."""
+    *tensors, positions, paths, width, softplus, _ = recurrence_arguments(function, *arguments)
+    tensors = [t if t is None else t.detach().to(subject.device) for t in tensors]
+    leaves = [t if t is None else t.clone().requires_grad_() for t in tensors]
+    others = positions, paths, width, softplus
+    scan = operators(subject).scan.default
+    for kept in ((False, False), (True, True)):
+        torch.library.opcheck(scan, (*leaves, *others, *kept))
+    y, state, checkpoints = scan(*tensors, *others, True, True)
+    backward = operators(subject).scan_backward.default
+    grads = torch.randn_like(y), torch.randn_like(state)
+    torch.library.opcheck(backward, (*grads, checkpoints, *tensors, *others))
+    torch.library.opcheck(backward, (grads[0], None, None, *tensors, *others))
+
+
+def check_ss2d(subject, arguments, order):
+    check_operators(subject, rows.ss2d, (*arguments, order))
 
 
 def check_selective_scan(subject, options, length):
     a = scan_arguments(length, N=2, batch=1)
-    tensors = [a[name].to(subject.device).requires_grad_() for name in SCAN_TENSORS]
+    tensors = [a[name] for name in SCAN_TENSORS]
     if not options:
         tensors[5:] = [None, None]
-    torch.library.opcheck(operators(subject).selective_scan.default, (*tensors, True))
+    check_operators(subject, rows.selective_scan, (*tensors, True))
 
 
 @needs_opcheck
@@ -60,13 +86,13 @@ def test_opcheck_of_ss2d(channels_last, subject):
     x, *weights = ss2d_arguments(4, 5)
     if channels_last:
         x = x.to(memory_format=torch.channels_last)
-    check_ss2d(subject, (x, *weights), [0, 1, 2, 3])
+    check_ss2d(subject, (x, *weights), CROSS_SCAN)
 
 
 @needs_opcheck
 @over(OPERATORS)
 def test_opcheck_of_ss2d_with_one_path(subject):
-    check_ss2d(subject, ss2d_arguments(4, 5, K=1), [1])
+    check_ss2d(subject, ss2d_arguments(4, 5, K=1), CROSS_SCAN[1:2])
 
 
 @needs_opcheck
@@ -79,7 +105,7 @@ def test_opcheck_of_selective_scan(options, subject):
 @needs_opcheck
 @over([TRITON])
 def test_opcheck_of_triton(subject):
-    check_ss2d(subject, ss2d_arguments(1, 2, N=2, K=1, batch=1), [1])
+    check_ss2d(subject, ss2d_arguments(1, 2, N=2, K=1, batch=1), CROSS_SCAN[1:2])
 
 
 @pytest.mark.slow  # the interpreter runs each of them many times
@@ -88,7 +114,7 @@ def test_opcheck_of_triton(subject):
 def test_opchecks_of_triton_with_other_arguments(subject):
     x, *weights = ss2d_arguments(2, 3, N=2, batch=1)
     for other in (x, x.to(memory_format=torch.channels_last)):
-        check_ss2d(subject, (other, *weights), [0, 1, 2, 3])
+        check_ss2d(subject, (other, *weights), CROSS_SCAN)
     for options in (True, False):
         check_selective_scan(subject, options, 3)
 
@@ -217,13 +243,13 @@ def test_before_torch_24_autograd_works_without_registration(monkeypatch, subjec
 
     expected = gradients()
     monkeypatch.delattr(torch.library, 'register_autograd', raising=False)
-    monkeypatch.setattr(triton_scan, '_operators', register(triton_scan.NAMESPACE))
+    monkeypatch.setattr(triton_scan, '_recurrence', register(triton_scan.NAMESPACE))
     for got, wanted in zip(gradients(), expected, strict=True):
         assert torch.equal(got, wanted)
 
 
 @pytest.mark.skipif(compiled.LIBRARY_PROBLEM is not None, reason=str(compiled.LIBRARY_PROBLEM))
-@pytest.mark.parametrize('name', triton_scan.SCHEMAS)
+@pytest.mark.parametrize('name', SCHEMAS)
 def test_schemas_are_those_of_the_compiled_operators(name):
     schemas = [
         str(getattr(getattr(torch.ops, namespace), name).default._schema).partition('::')[2]

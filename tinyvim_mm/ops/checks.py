@@ -25,6 +25,12 @@ def check_floating(
             continue
         if not isinstance(tensor, Tensor):
             raise TypeError(f'{operator}: {name} must be a tensor, got {type(tensor).__name__}')
+        if tensor.layout != torch.strided or tensor.is_nested:
+            kind = 'nested' if tensor.is_nested else str(tensor.layout)
+            raise TypeError(
+                f'{operator}: {name} must be a dense tensor, got a {kind} one; convert it with '
+                'to_dense() or to_padded_tensor()'
+            )
         if not tensor.is_floating_point():
             raise TypeError(
                 f'{operator}: {name} must be of a real floating type, got {tensor.dtype}'
@@ -61,6 +67,14 @@ def check_shape(
         )
 
 
+def check_states(operator: str, A: Tensor) -> None:
+    """Require at least one state in ``A`` or ``A_logs``, whose last axis is ``N``."""
+    if A.shape[1] == 0:
+        raise ValueError(
+            f'{operator}: N must be at least 1, got a tensor of shape {tuple(A.shape)}'
+        )
+
+
 def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
     """Require the paths of ``x``, or a table of its positions.
 
@@ -81,6 +95,8 @@ def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
         ValueError: The table has another shape or device than ``x`` asks for, or a
             row is no permutation.
     """
+    if len(order) == 0:
+        raise ValueError(f'{operator}: paths must hold at least one path, got none')
     if not isinstance(order, Tensor):
         for path in order:
             if not isinstance(path, ScanPath):

@@ -40,25 +40,28 @@ def ss2d_macs(x: Sequence[int], x_proj: Sequence[int], dt_projs: Sequence[int], 
     return pixels * (prod(x_proj) + prod(dt_projs)) + scan_macs(pixels * prod(dt_projs[:2]), N)
 
 
-def _count_ss2d(inputs: List[Any], outputs: List[Any]) -> int:
-    x, x_proj, dt_projs, _, A_logs = (_shape(value) for value in inputs[:5])
-    return ss2d_macs(x, x_proj, dt_projs, A_logs[1])
+def _recurrence_macs(step: Sequence[int], step_weight: Sequence[int], A: Sequence[int]) -> int:
+    """Of the operators of the kernels, from shapes; the projection of ``x`` is not theirs."""
+    positions = prod(step[:3])
+    low_rank = positions * prod(step_weight[1:]) if step_weight else 0
+    return scan_macs(positions * A[2], A[1]) + low_rank
 
 
-def _count_scan(inputs: List[Any], outputs: List[Any]) -> int:
-    return scan_macs(prod(_shape(inputs[0])), _shape(inputs[2])[1])
+def _count(inputs: List[Any], outputs: List[Any]) -> int:
+    step, step_weight, A = (_shape(inputs[i]) for i in (1, 2, 5))
+    return _recurrence_macs(step, step_weight, A)
 
 
 def _shape(value: Any) -> List[int]:
-    return value.type().sizes()  # of a value in a traced graph
+    """Of a value in a traced graph; of ``None`` an empty one."""
+    sizes = getattr(value.type(), 'sizes', None)
+    return sizes() if sizes else []
 
 
 #: Operator to handle, as ``set_op_handle`` of fvcore's ``FlopCountAnalysis`` and
 #: of mmengine's ``FlopAnalyzer`` takes them: ``counter.set_op_handle(**OP_HANDLES)``.
 OP_HANDLES: Dict[str, Callable[[List[Any], List[Any]], int]] = {
-    f'{namespace}::{name}': count
-    for namespace in NAMESPACES
-    for name, count in (('ss2d', _count_ss2d), ('selective_scan', _count_scan))
+    f'{namespace}::scan': _count for namespace in NAMESPACES
 }
 
 
@@ -82,18 +85,14 @@ def register_with_torch() -> None:
     except ImportError:  # before torch 2.2
         return
 
-    def ss2d(x, x_proj, dt_projs, dt_bias, A_logs, *args, out_shape=None, **kwargs) -> int:
+    def scan(x, step, step_weight, B, C, A, *args, out_shape=None, **kwargs) -> int:
         # This counter takes two operations for a multiply-add.
-        return 2 * ss2d_macs(x, x_proj, dt_projs, A_logs[1])
-
-    def selective_scan(u, delta, A, *args, out_shape=None, **kwargs) -> int:
-        return 2 * scan_macs(prod(u), A[1])
+        return 2 * _recurrence_macs(step, step_weight, A)
 
     for namespace in NAMESPACES:
-        for formula in (ss2d, selective_scan):
-            operator = getattr(getattr(torch.ops, namespace), formula.__name__, None)
-            if operator is None or operator in flop_registry:  # not compiled, or known
-                continue
-            register_flop_formula(operator)(formula)
-            # torch 2.4 files it under the overload, and looks for it under the operator.
-            flop_registry.setdefault(operator, shape_wrapper(formula))
+        operator = getattr(getattr(torch.ops, namespace), 'scan', None)
+        if operator is None or operator in flop_registry:  # not compiled, or known
+            continue
+        register_flop_formula(operator)(scan)
+        # torch 2.4 files it under the overload, and looks for it under the operator.
+        flop_registry.setdefault(operator, shape_wrapper(scan))

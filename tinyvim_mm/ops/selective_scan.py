@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .backends import choose_backend
-from .checks import cast, check_floating, check_shape, compute_dtype, no_autocast
+from .checks import cast, check_floating, check_shape, check_states, compute_dtype, no_autocast
 
 
 def selective_scan(
@@ -65,6 +65,7 @@ def selective_scan(
     )
     check_shape('selective_scan', 'u', u, ('batch', 'dim', 'L'), (None, None, None))
     check_shape('selective_scan', 'A', A, ('dim', 'N'), (u.shape[1], None))
+    check_states('selective_scan', A)
     batch, dim, length = u.shape
     N = A.shape[1]
     for name, value in (('delta', delta), ('z', z)):

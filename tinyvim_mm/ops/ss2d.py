@@ -6,7 +6,15 @@ from torch import Tensor
 
 from .backends import choose_backend
 from .backends.compose import compose_ss2d
-from .checks import cast, check_floating, check_order, check_shape, compute_dtype, no_autocast
+from .checks import (
+    cast,
+    check_floating,
+    check_order,
+    check_shape,
+    check_states,
+    compute_dtype,
+    no_autocast,
+)
 from .scan_paths import CROSS_SCAN, ScanOrder
 
 
@@ -67,6 +75,7 @@ def ss2d(
     K, d = len(paths), x.shape[1]
     check_shape('ss2d', 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
     check_shape('ss2d', 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
+    check_states('ss2d', A_logs)
     R, N = dt_projs_weight.shape[2], A_logs.shape[1]
     check_shape('ss2d', 'x_proj_weight', x_proj_weight, ('K', 'R + 2N', 'd'), (K, R + 2 * N, d))
     check_shape('ss2d', 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
@@ -76,7 +85,8 @@ def ss2d(
         return x.clone()
     implementation = choose_backend(backend, x)
     tensors = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
-    composed = implementation.ss2d is None or isinstance(paths, Tensor)
+    table = isinstance(paths, Tensor)
+    composed = implementation.ss2d is None or (table and not implementation.takes_tables)
     if composed or not implementation.takes_any_dtype:
         dtype = compute_dtype(x)
         tensors = tuple(cast(tensor, dtype) for tensor in tensors)

@@ -1,22 +1,18 @@
-// Schemas of the operators and their CPU kernels. Shapes are checked in Python;
-// fake kernels and autograd stand in tinyvim_mm/ops/backends/compiled.py.
-#include "ops.h"
-
+// Schemas of the operators; their kernels are registered in cpu/ and cuda/, fake kernels and
+// derivatives in tinyvim_mm/ops/backends/registration.py, where the arguments are described.
 #include <torch/library.h>
 
-#define TINYVIM_SS2D_ARGUMENTS                                                          \
-  "Tensor x, Tensor x_proj_weight, Tensor dt_projs_weight, Tensor dt_projs_bias, "      \
-  "Tensor A_logs, Tensor Ds, int[] paths"
-#define TINYVIM_SCAN_ARGUMENTS                                                          \
-  "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, " \
-  "bool delta_softplus"
+#include <string>
+
+#define TINYVIM_SCAN_ARGUMENTS                                                             \
+  "Tensor x, Tensor step, Tensor? step_weight, Tensor B, Tensor C, Tensor A, Tensor? D, "   \
+  "Tensor? bias, Tensor? positions, int[] paths, int width, bool softplus"
 
 TORCH_LIBRARY(tinyvim_mm, m) {
-  m.def("ss2d(" TINYVIM_SS2D_ARGUMENTS ") -> Tensor");
-  m.def("ss2d_backward(Tensor grad_y, " TINYVIM_SS2D_ARGUMENTS
-        ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def("selective_scan(" TINYVIM_SCAN_ARGUMENTS ") -> (Tensor, Tensor)");
-  m.def("selective_scan_backward(Tensor grad_y, Tensor? grad_last_state, " TINYVIM_SCAN_ARGUMENTS
+  m.def("scan(" TINYVIM_SCAN_ARGUMENTS
+        ", bool keep_state, bool keep_checkpoints) -> (Tensor, Tensor, Tensor)");
+  m.def("scan_backward(Tensor grad_y, Tensor? grad_last_state, Tensor? checkpoints, "
+        TINYVIM_SCAN_ARGUMENTS
         ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("cpu_capability() -> str");
   m.def("build_info() -> str");
@@ -38,22 +34,6 @@ std::string build_info() {
 }
 
 }  // namespace tinyvim
-
-TORCH_LIBRARY_IMPL(tinyvim_mm, CPU, m) {
-  m.impl("ss2d", tinyvim::ss2d_cpu);
-  m.impl("ss2d_backward", tinyvim::ss2d_backward_cpu);
-  m.impl("selective_scan", tinyvim::selective_scan_cpu);
-  m.impl("selective_scan_backward", tinyvim::selective_scan_backward_cpu);
-}
-
-#if defined(TINYVIM_WITH_CUDA)
-TORCH_LIBRARY_IMPL(tinyvim_mm, CUDA, m) {
-  m.impl("ss2d", tinyvim::ss2d_cuda);
-  m.impl("ss2d_backward", tinyvim::ss2d_backward_cuda);
-  m.impl("selective_scan", tinyvim::selective_scan_cuda);
-  m.impl("selective_scan_backward", tinyvim::selective_scan_backward_cuda);
-}
-#endif
 
 TORCH_LIBRARY_IMPL(tinyvim_mm, CompositeExplicitAutograd, m) {
   m.impl("cpu_capability", tinyvim::cpu_capability);

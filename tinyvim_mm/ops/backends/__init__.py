@@ -14,6 +14,8 @@ from typing import Callable, Dict, Optional, Tuple
 import torch
 
 from ...core.environment import with_hint
+from .. import rows
+from ..tracing import is_transformed
 from . import compiled, exportable, mamba_ssm, parallel, reference, triton_scan
 from .obstacle import BackendUnavailableError, Obstacle
 from .registration import constant_when_traced
@@ -52,6 +54,8 @@ class Backend:
             from computing with them, or ``None`` if nothing does.
         takes_any_dtype: Whether these functions take all floating types. If not, the
             public operators convert to float32 (float64 for float64) first.
+        takes_tables: Whether ``ss2d`` also takes tables of positions.
+        transforms: Whether ``torch.func`` and forward-mode differentiation see through it.
     """
 
     name: str
@@ -59,15 +63,36 @@ class Backend:
     ss2d: Optional[Callable] = None
     obstacle: Callable[[torch.device, torch.dtype], Optional[Obstacle]] = _no_obstacle
     takes_any_dtype: bool = False
+    takes_tables: bool = False
+    transforms: bool = True
+
+
+def kernel_backend(
+    name: str,
+    recurrence: rows.Recurrence,
+    obstacle: Callable[[torch.device, torch.dtype], Optional[Obstacle]] = _no_obstacle,
+) -> Backend:
+    """A backend that computes the recurrence in a kernel, with algebra in torch around it."""
+    return Backend(
+        name,
+        partial(rows.selective_scan, recurrence),
+        partial(rows.ss2d, recurrence),
+        obstacle,
+        takes_any_dtype=True,
+        takes_tables=True,
+        transforms=False,
+    )
 
 
 BACKENDS: Dict[str, Backend] = {
     backend.name: backend
     for backend in (
-        Backend('cuda', compiled.selective_scan, compiled.ss2d, compiled.cuda_obstacle, True),
-        Backend('cpu', compiled.selective_scan, compiled.ss2d, compiled.cpu_obstacle, True),
-        Backend('triton', triton_scan.selective_scan, triton_scan.ss2d, triton_scan.obstacle, True),
-        Backend('mamba_ssm', mamba_ssm.selective_scan, obstacle=mamba_ssm.obstacle),
+        kernel_backend('cuda', compiled.recurrence, compiled.cuda_obstacle),
+        kernel_backend('cpu', compiled.recurrence, compiled.cpu_obstacle),
+        kernel_backend('triton', triton_scan.recurrence, triton_scan.obstacle),
+        Backend(
+            'mamba_ssm', mamba_ssm.selective_scan, obstacle=mamba_ssm.obstacle, transforms=False
+        ),
         Backend('parallel', parallel.selective_scan),
         Backend('reference', reference.selective_scan),
         Backend('exportable', exportable.selective_scan, exportable.ss2d),
@@ -102,15 +127,28 @@ def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
         name = _named_by_environment()
         source = ENVIRONMENT_VARIABLE
     if name == 'auto':
-        return _automatic(x.device, x.dtype)
+        return _automatic(x)
     if name not in BACKENDS:
         raise ValueError(
             f'{source}={name!r} is no scan backend; choose one of {", ".join(["auto", *BACKENDS])}'
         )
-    obstacle = BACKENDS[name].obstacle(x.device, x.dtype)
+    obstacle = _obstacle(BACKENDS[name], x)
     if obstacle is not None:
         raise BackendUnavailableError(name, obstacle)
     return BACKENDS[name]
+
+
+# A constant, because torch.compile may not be able to trace how it is made.
+_TRANSFORMED = Obstacle(
+    'its kernels have no rule for torch.func (jvp, vmap, ...) and forward-mode differentiation',
+    "choose 'parallel'",
+)
+
+
+def _obstacle(backend: Backend, x: torch.Tensor) -> Optional[Obstacle]:
+    if not backend.transforms and is_transformed():
+        return _TRANSFORMED
+    return backend.obstacle(x.device, x.dtype)
 
 
 @constant_when_traced  # torch 2.4 cannot trace a look at a variable that is not set
@@ -134,15 +172,15 @@ def describe_choice(x: torch.Tensor, name: Optional[str] = None) -> str:
     return backend.name
 
 
-def _automatic(device: torch.device, dtype: torch.dtype) -> Backend:
-    kernels = KERNELS.get(device.type, ())
+def _automatic(x: torch.Tensor) -> Backend:
+    kernels = KERNELS.get(x.device.type, ())
     for name in kernels:
-        if BACKENDS[name].obstacle(device, dtype) is None:
+        if _obstacle(BACKENDS[name], x) is None:
             return BACKENDS[name]
     # Slow paths are announced; a float64 check or a device without a kernel of
     # its own is no surprise.
-    if kernels and dtype != torch.float64:
-        _announce_slow_path(kernels[0], device, dtype)
+    if kernels and x.dtype != torch.float64:
+        _announce_slow_path(kernels[0], _obstacle(BACKENDS[kernels[0]], x))
     return BACKENDS['parallel']
 
 
@@ -150,10 +188,9 @@ _announced = set()
 
 
 @constant_when_traced
-def _announce_slow_path(name: str, device: torch.device, dtype: torch.dtype) -> None:
-    if name not in _announced:
-        _announced.add(name)
-        obstacle = BACKENDS[name].obstacle(device, dtype)
+def _announce_slow_path(name: str, obstacle: Obstacle) -> None:
+    if obstacle not in _announced:
+        _announced.add(obstacle)
         warnings.warn(
             with_hint(
                 f'the scan runs in plain PyTorch, which is slower, because the {name!r} backend '

@@ -1,27 +1,25 @@
 """The compiled operators.
 
-The library registers ``torch.ops.tinyvim_mm.{ss2d,selective_scan}`` and their
-backwards for CPU and, when built with CUDA, for GPUs; ``registration.py`` adds
-what torch must know of them.
+The library registers ``torch.ops.tinyvim_mm.scan`` and ``scan_backward`` for CPU and,
+when built with CUDA, for GPUs; ``registration.py`` adds what torch must know of them.
 """
 
 import re
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-from ..scan_paths import ScanPath
 from .obstacle import Obstacle, float64_obstacle, not_on_cuda
-from .registration import Operators, register
+from .registration import register
 
 #: Of the operators in ``torch.ops``.
 NAMESPACE = 'tinyvim_mm'
 #: Compiles the operators anew, in a clone.
 BUILD = 'pip install --no-build-isolation --no-deps -e .'
 _PACKAGE = Path(__file__).resolve().parents[2]
-_operators: Optional[Operators] = None  # once the library is loaded
+_recurrence: Optional[Callable[..., Tuple[Tensor, Tensor]]] = None  # once it is loaded
 
 
 def libraries() -> List[Path]:
@@ -50,8 +48,8 @@ def _load_library() -> Optional[Obstacle]:
             BUILD,
             ': ',
         )
-    global _operators
-    _operators = register(NAMESPACE)
+    global _recurrence
+    _recurrence = register(NAMESPACE)
     return None
 
 
@@ -74,32 +72,9 @@ def cuda_obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle
     return float64_obstacle(dtype) if HAS_CUDA_KERNELS else _NO_CUDA_KERNELS
 
 
-def ss2d(
-    x: Tensor,
-    x_proj_weight: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A_logs: Tensor,
-    Ds: Tensor,
-    paths: Sequence[ScanPath],
-) -> Tensor:
-    """See :func:`tinyvim_mm.ops.ss2d`."""
-    codes = [path.code() for path in paths]
-    return _operators.ss2d(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, codes)
-
-
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Optional[Tensor],
-    delta_bias: Optional[Tensor],
-    delta_softplus: bool,
-) -> Tuple[Tensor, Tensor]:
-    """See :func:`.reference.selective_scan`."""
-    return _operators.selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
+def recurrence(*arguments: Any) -> Tuple[Tensor, Tensor]:
+    """See :func:`.registration.register`."""
+    return _recurrence(*arguments)
 
 
 _NO_CUDA_KERNELS = Obstacle(
@@ -111,5 +86,5 @@ _NO_CUDA_KERNELS = Obstacle(
 LIBRARY_PROBLEM = _load_library()
 #: Whether they were compiled for CUDA.
 HAS_CUDA_KERNELS = LIBRARY_PROBLEM is None and bool(
-    torch._C._dispatch_has_kernel_for_dispatch_key(f'{NAMESPACE}::ss2d', 'CUDA')
+    torch._C._dispatch_has_kernel_for_dispatch_key(f'{NAMESPACE}::scan', 'CUDA')
 )

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..tracing import is_traced
+from ..tracing import is_traced, is_transformed
 
 
 def selective_scan(
@@ -62,7 +62,7 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         ``h`` of the same shape.
     """
-    if is_traced():
+    if is_traced() or is_transformed():  # which want plain operators
         return _doubling(a, b, reverse=False)
     return _LinearRecurrence.apply(a, b, False)
 

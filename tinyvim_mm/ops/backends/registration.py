@@ -1,29 +1,62 @@
-"""Gradients and shapes for operators whose kernels torch cannot trace.
+"""Shapes and derivatives for operators whose kernels torch cannot trace.
 
-``torch.ops`` holds the same four operators twice, in two namespaces: compiled
-from C++ (``kernels/csrc/pytorch/ops.cpp``) and written in Triton. To torch a
-kernel is a black box. :func:`register` tells it the two things that it needs:
+``torch.ops`` holds the same two operators twice: ``tinyvim_mm`` is compiled from C++
+(``kernels/csrc``), ``tinyvim_mm_triton`` written in Triton. To torch a kernel is a black
+box. :func:`register` tells it what it needs:
 
-- fake kernels, which ``torch.compile`` and ``torch.export`` call in place of the
-  real ones: they compute no values, only the shape, type and memory layout of
-  each result. The real kernels must return exactly those layouts.
-- the backward of each operator, which calls ``ss2d_backward`` or
-  ``selective_scan_backward``.
+- fake kernels, which ``torch.compile`` and ``torch.export`` call in place of the real
+  ones: they compute no values, only the shape, type and memory layout of each result.
+  The real kernels must return exactly those layouts.
+- the derivative of ``scan``, which calls ``scan_backward``, and that of
+  ``scan_backward``, which is computed in plain torch.
+
+The recurrence is that of :func:`tinyvim_mm.ops.selective_scan`, for ``K`` paths of ``L``
+positions, with channels and states along the last axis. Any other axis may have any
+stride, also 0:
+
+- ``x``: ``(batch, K, L, d)``; or ``(batch, 1, L, d)``, which all paths read, and then
+  their results are summed. float32, float16 or bfloat16.
+- ``step``: step sizes before bias and softplus ``(batch, K, L, d)``, of ``x``'s type or
+  float32. With ``step_weight`` ``(K, R, d)`` they are ``step @ step_weight``, ``step``
+  being ``(batch, K, L, R)``, float32.
+- ``B``, ``C``: ``(batch, K, L, N)``. ``A``: ``(K, N, d)``. ``D``, ``bias``: ``(K, d)`` or
+  ``None``. All float32, as are state and arithmetic.
+- The tensors hold positions in one order, and path ``k`` visits them in another: that
+  of ``positions[k]``, ``(K, L)`` of int32; or that of the code ``paths[k]``
+  (:meth:`ScanPath.code`) on a map with ``width`` columns; or as they stand, if
+  ``positions`` is ``None`` and ``paths`` is empty.
+- Results: ``y``, of ``x``'s shape and type; the last states ``(batch, K, N, d)`` if
+  ``keep_state``; and, if ``keep_checkpoints``, the states before every 16th step,
+  ``(batch, K, ceil(L / 16), N, d)``, for the backward pass. What is not kept has shape
+  ``(0,)``.
+- Gradients: of ``x``; of the step sizes before softplus ``(K, batch, L, d)``; of ``B``,
+  ``C``, ``A``, ``D`` and ``bias``, float32.
 """
 
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import torch
 from torch import Tensor
 
-_CONTIGUOUS = torch.contiguous_format
+from ..checks import cast, no_autocast
+from . import recurrence as plain
 
-
-class Operators(NamedTuple):
-    """The operators of one namespace that have gradients."""
-
-    ss2d: Callable[..., Tensor]
-    selective_scan: Callable[..., Tuple[Tensor, Tensor]]
+_ARGUMENTS = (
+    'Tensor x, Tensor step, Tensor? step_weight, Tensor B, Tensor C, Tensor A, Tensor? D, '
+    'Tensor? bias, Tensor? positions, int[] paths, int width, bool softplus'
+)
+#: Of the two operators, by name; as in ``kernels/csrc/pytorch/ops.cpp``.
+SCHEMAS = {
+    'scan': f'({_ARGUMENTS}, bool keep_state, bool keep_checkpoints) -> (Tensor, Tensor, Tensor)',
+    'scan_backward': (
+        f'(Tensor grad_y, Tensor? grad_last_state, Tensor? checkpoints, {_ARGUMENTS}) '
+        f'-> ({", ".join(["Tensor"] * 7)})'
+    ),
+}
+#: Steps between two checkpoints, ``kCheckpoint`` in ``kernels/csrc/common/scan_args.h``.
+CHECKPOINT = 16
+# How many of the arguments are tensors that have gradients; they come first.
+_TENSORS = 8
 
 
 def constant_when_traced(function: Callable) -> Callable:
@@ -38,33 +71,36 @@ def constant_when_traced(function: Callable) -> Callable:
     return function
 
 
-def register(namespace: str) -> Operators:
-    """Add fake kernels and backwards to the operators of a namespace.
+def register(namespace: str) -> Callable[..., Tuple[Tensor, Tensor]]:
+    """Add fake kernels and derivatives to the operators of a namespace.
 
     Args:
-        namespace: Of ``torch.ops``. Its operators ``ss2d``, ``ss2d_backward``,
-            ``selective_scan`` and ``selective_scan_backward`` must be defined already.
+        namespace: Of ``torch.ops``. Its operators ``scan`` and ``scan_backward`` must be
+            defined already.
 
     Returns:
-        The two operators to call. Before torch 2.4, which brought the functions
-        that register, they have gradients, but ``torch.compile`` cannot trace them.
+        The recurrence: takes the arguments of ``scan`` up to ``keep_state``, and returns
+        ``y`` and the last states. Before torch 2.4, which brought the functions that
+        register, it has gradients, but ``torch.compile`` cannot trace it.
     """
     library = getattr(torch.ops, namespace)
-    ss2d_backward = _ss2d_backward(library.ss2d_backward)
-    scan_backward = _scan_backward(library.selective_scan_backward)
-    if not hasattr(torch.library, 'register_autograd'):
-        return Operators(
-            _differentiable(library.ss2d, _ss2d_setup, ss2d_backward),
-            _differentiable(library.selective_scan, _scan_setup, scan_backward),
-        )
-    fake, autograd = torch.library.register_fake, torch.library.register_autograd
-    fake(f'{namespace}::ss2d')(_fake_ss2d)
-    fake(f'{namespace}::ss2d_backward')(_fake_ss2d_backward)
-    fake(f'{namespace}::selective_scan')(_fake_scan)
-    fake(f'{namespace}::selective_scan_backward')(_fake_scan_backward)
-    autograd(f'{namespace}::ss2d', ss2d_backward, setup_context=_ss2d_setup)
-    autograd(f'{namespace}::selective_scan', scan_backward, setup_context=_scan_setup)
-    return Operators(library.ss2d, library.selective_scan)
+    scan, scan_backward = library.scan, library.scan_backward
+    if hasattr(torch.library, 'register_autograd'):
+        fake, autograd = torch.library.register_fake, torch.library.register_autograd
+        fake(f'{namespace}::scan')(_fake_scan)
+        fake(f'{namespace}::scan_backward')(_fake_scan_backward)
+        autograd(f'{namespace}::scan', _backward(scan_backward), setup_context=_setup)
+        autograd(f'{namespace}::scan_backward', _second_backward, setup_context=_setup_second)
+    else:
+        scan_backward = _differentiable(scan_backward, _setup_second, _second_backward)
+        scan = _differentiable(scan, _setup, _backward(scan_backward))
+
+    def recurrence(*arguments: Any) -> Tuple[Tensor, Tensor]:
+        wanted = (t is not None and t.requires_grad for t in arguments[:_TENSORS])
+        y, state, _ = scan(*arguments, torch.is_grad_enabled() and any(wanted))
+        return y, state
+
+    return recurrence
 
 
 # ----------------------------------------------------------------------------
@@ -72,65 +108,134 @@ def register(namespace: str) -> Operators:
 # ----------------------------------------------------------------------------
 
 
-def _fake_ss2d(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.channels_last)
-
-
-def _fake_ss2d_backward(grad_y: Tensor, x: Tensor, *arguments: Any) -> Tuple[Tensor, ...]:
-    weights = arguments[:-1]
-    return (_fake_ss2d(x), *(torch.empty_like(w, memory_format=_CONTIGUOUS) for w in weights))
-
-
-def _fake_scan(u: Tensor, delta: Tensor, A: Tensor, *_: Any) -> Tuple[Tensor, Tensor]:
-    state = u.new_empty(u.shape[0], u.shape[1], A.shape[1], dtype=torch.float32)
-    return torch.empty_like(u, memory_format=_CONTIGUOUS), state
-
-
-def _fake_scan_backward(
-    grad_y: Tensor, grad_state: Optional[Tensor], *arguments: Any
-) -> Tuple[Tensor, ...]:
-    return tuple(
-        arguments[0].new_empty(0, dtype=torch.float32)
-        if tensor is None
-        else torch.empty_like(tensor, memory_format=_CONTIGUOUS)
-        for tensor in arguments[:-1]
+def _fake_scan(
+    x: Tensor,
+    step: Tensor,
+    step_weight: Optional[Tensor],
+    B: Tensor,
+    C: Tensor,
+    A: Tensor,
+    *others: Any,
+) -> Tuple[Tensor, Tensor, Tensor]:
+    keep_state, keep_checkpoints = others[-2:]
+    batch, _, length, d = x.shape
+    K, N = A.shape[:2]
+    segments = (length + CHECKPOINT - 1) // CHECKPOINT
+    return (
+        x.new_empty(x.shape),
+        A.new_empty((batch, K, N, d) if keep_state else (0,)),
+        A.new_empty((batch, K, segments, N, d) if keep_checkpoints else (0,)),
     )
 
 
+def _fake_scan_backward(
+    grad_y: Tensor,
+    grad_last_state: Optional[Tensor],
+    checkpoints: Optional[Tensor],
+    x: Tensor,
+    step: Tensor,
+    step_weight: Optional[Tensor],
+    B: Tensor,
+    C: Tensor,
+    A: Tensor,
+    *others: Any,
+) -> Tuple[Tensor, ...]:
+    batch, _, length, d = x.shape
+    K = A.shape[0]
+    shapes = ((K, batch, length, d), B.shape, C.shape, A.shape, (K, d), (K, d))
+    return (x.new_empty(x.shape), *(A.new_empty(shape) for shape in shapes))
+
+
 # ----------------------------------------------------------------------------
-# Autograd
+# Derivatives
 # ----------------------------------------------------------------------------
 
 
-def _ss2d_setup(ctx: Any, inputs: Tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.paths = inputs
-    ctx.save_for_backward(*tensors)
+def _setup(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Tensor, ...]) -> None:
+    *tensors, positions, paths, width, softplus, ctx.kept_state, keep_checkpoints = inputs
+    ctx.save_for_backward(*tensors, positions, output[2] if keep_checkpoints else None)
+    ctx.others = paths, width, softplus
+    ctx.set_materialize_grads(False)
 
 
-def _ss2d_backward(operator: Callable[..., Tuple[Tensor, ...]]) -> Callable:
-    def backward(ctx: Any, grad_y: Tensor) -> Tuple[Optional[Tensor], ...]:
-        return (*operator(grad_y, *ctx.saved_tensors, ctx.paths), None)
-
-    return backward
-
-
-def _scan_setup(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.softplus = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _scan_backward(operator: Callable[..., Tuple[Tensor, ...]]) -> Callable:
+def _backward(scan_backward: Callable[..., Tuple[Tensor, ...]]) -> Callable:
     def backward(
-        ctx: Any, grad_y: Optional[Tensor], grad_state: Optional[Tensor]
+        ctx: Any, grad_y: Optional[Tensor], grad_state: Optional[Tensor], _: Optional[Tensor]
     ) -> Tuple[Optional[Tensor], ...]:
-        tensors = ctx.saved_tensors
+        *arguments, checkpoints = ctx.saved_tensors
+        x, step, step_weight = arguments[:3]
         if grad_y is None:
-            grad_y = torch.zeros_like(tensors[0])
-        gradients = operator(grad_y, grad_state, *tensors, ctx.softplus)
-        present = (g if t is not None else None for g, t in zip(gradients, tensors, strict=True))
-        return (*present, None)
+            grad_y = torch.zeros_like(x)
+        if not ctx.kept_state:  # some tracers give a gradient of the empty tensor
+            grad_state = None
+        dx, ddelta, dB, dC, dA, dD, dbias = scan_backward(
+            grad_y, grad_state, checkpoints, *arguments, *ctx.others
+        )
+        if step_weight is None:
+            dstep, dweight = cast(ddelta.transpose(0, 1), step.dtype), None
+        else:
+            with no_autocast(x):
+                # (K, batch * L, ...): one product for each path.
+                rows, low = ddelta.flatten(1, 2), step.transpose(0, 1).flatten(1, 2)
+                dstep = torch.bmm(rows, step_weight.transpose(1, 2))
+                dstep = dstep.view(*ddelta.shape[:3], -1).transpose(0, 1)
+                dweight = torch.bmm(low.transpose(1, 2), rows)
+        dD, dbias = (
+            None if tensor is None else gradient
+            for tensor, gradient in zip(arguments[6:8], (dD, dbias), strict=True)
+        )
+        return dx, dstep, dweight, dB, dC, dA, dD, dbias, *[None] * 6
 
     return backward
+
+
+def _setup_second(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Tensor, ...]) -> None:
+    grad_y, grad_state, _, *tensors, paths, width, softplus = inputs
+    ctx.save_for_backward(grad_y, grad_state, *tensors)
+    ctx.others = paths, width, softplus
+    ctx.set_materialize_grads(False)
+
+
+def _second_backward(ctx: Any, *cotangents: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
+    """Derivative of ``scan_backward``: that of the same gradients in plain torch."""
+    grad_y, grad_state, *tensors, positions = ctx.saved_tensors
+    given = [t is not None for t in (grad_y, grad_state, *tensors)]
+
+    def gradients(*present: Tensor) -> List[Tensor]:
+        values = iter(present)
+        grad_y, grad_state, x, step, step_weight, *rest = (
+            next(values) if there else None for there in given
+        )
+        delta = step if step_weight is None else torch.matmul(step, step_weight)
+        there = [t is not None for t in rest]
+
+        def scan(x: Tensor, delta: Tensor, *some: Tensor) -> Tuple[Tensor, Tensor]:
+            values = iter(some)
+            others = [next(values) if it_is else None for it_is in there]
+            return plain.recurrence(x, delta, None, *others, positions, *ctx.others)
+
+        (y, state), pullback = torch.func.vjp(scan, x, delta, *(t for t in rest if t is not None))
+        state_grad = torch.zeros_like(state) if grad_state is None else grad_state
+        found = iter(pullback((cast(grad_y, y.dtype), state_grad)))
+        results = [next(found), next(found).transpose(0, 1)]
+        return results + [next(found) if it_is else None for it_is in there]
+
+    present = [t for t in (grad_y, grad_state, *tensors) if t is not None]
+    with no_autocast(grad_y):
+        values, pullback = torch.func.vjp(
+            lambda *some: [t for t in gradients(*some) if t is not None], *present
+        )
+        absent = [t is None for t in tensors[-2:]]
+        of_values = [
+            c for c, skip in zip(cotangents, [False] * 5 + absent, strict=True) if not skip
+        ]
+        of_values = [
+            torch.zeros_like(v) if c is None else cast(c, v.dtype)
+            for v, c in zip(values, of_values, strict=True)
+        ]
+        found = iter(pullback(of_values))
+    results = [next(found) if there else None for there in given]
+    return results[0], results[1], None, *results[2:], *[None] * 4
 
 
 def _differentiable(operator: Callable, setup: Callable, backward: Callable) -> Callable:

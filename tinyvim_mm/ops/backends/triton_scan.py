@@ -23,9 +23,8 @@ from typing import Any, ContextManager, List, NamedTuple, Optional, Sequence, Tu
 import torch
 from torch import Tensor
 
-from ..scan_paths import ScanPath
 from .obstacle import Obstacle, float64_obstacle, not_on_cuda
-from .registration import constant_when_traced, register
+from .registration import constant_when_traced
 
 #: Of the operators in ``torch.ops``.
 NAMESPACE = 'tinyvim_mm_triton'
@@ -70,32 +69,9 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
     return _launch_obstacle(device) if device.type == 'cuda' else None
 
 
-def ss2d(
-    x: Tensor,
-    x_proj_weight: Tensor,
-    dt_projs_weight: Tensor,
-    dt_projs_bias: Tensor,
-    A_logs: Tensor,
-    Ds: Tensor,
-    paths: Sequence[ScanPath],
-) -> Tensor:
-    """See :func:`tinyvim_mm.ops.ss2d`."""
-    codes = [path.code() for path in paths]
-    return _operators.ss2d(x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds, codes)
-
-
-def selective_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Optional[Tensor],
-    delta_bias: Optional[Tensor],
-    delta_softplus: bool,
-) -> Tuple[Tensor, Tensor]:
-    """See :func:`.reference.selective_scan`."""
-    return _operators.selective_scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
+def recurrence(*arguments: Any) -> Tuple[Tensor, Tensor]:
+    """See :func:`.registration.register`."""
+    raise NotImplementedError('the Triton kernels follow')
 
 
 # ----------------------------------------------------------------------------
@@ -518,33 +494,3 @@ def _selective_scan_backward(
 # ----------------------------------------------------------------------------
 # Registration: opaque operators, so that torch.compile sees no graph break
 # ----------------------------------------------------------------------------
-
-# As in kernels/csrc/pytorch/ops.cpp.
-_SS2D_ARGUMENTS = (
-    'Tensor x, Tensor x_proj_weight, Tensor dt_projs_weight, Tensor dt_projs_bias, '
-    'Tensor A_logs, Tensor Ds, int[] paths'
-)
-_SCAN_ARGUMENTS = (
-    'Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? delta_bias, '
-    'bool delta_softplus'
-)
-#: Of the four operators, by name.
-SCHEMAS = {
-    'ss2d': f'({_SS2D_ARGUMENTS}) -> Tensor',
-    'ss2d_backward': f'(Tensor grad_y, {_SS2D_ARGUMENTS}) -> ({", ".join(["Tensor"] * 6)})',
-    'selective_scan': f'({_SCAN_ARGUMENTS}) -> (Tensor, Tensor)',
-    'selective_scan_backward': (
-        f'(Tensor grad_y, Tensor? grad_last_state, {_SCAN_ARGUMENTS}) '
-        f'-> ({", ".join(["Tensor"] * 7)})'
-    ),
-}
-_LIBRARY = torch.library.Library(NAMESPACE, 'DEF')
-for _name, _function in (
-    ('ss2d', _ss2d),
-    ('ss2d_backward', _ss2d_backward),
-    ('selective_scan', _selective_scan),
-    ('selective_scan_backward', _selective_scan_backward),
-):
-    _LIBRARY.define(_name + SCHEMAS[_name])
-    _LIBRARY.impl(_name, _function, 'CompositeExplicitAutograd')
-_operators = register(NAMESPACE)

@@ -5,16 +5,16 @@
 #pragma once
 #include <vector>
 
-#include "scan_args.h"
+#include "cpu_args.h"
 #include "vector_math.h"
 
 namespace {
 
 using tinyvim::BackwardArgs;
+using tinyvim::CpuScanArgs;
 using tinyvim::ForwardArgs;
+using tinyvim::kCheckpoint;
 using tinyvim::kGroupChannels;
-using tinyvim::kSegment;
-using tinyvim::ScanArgs;
 using tinyvim::Strides;
 
 static_assert(tinyvim::kChannelPad % W == 0 && kGroupChannels % W == 0, "width");
@@ -22,7 +22,7 @@ static_assert(tinyvim::kChannelPad % W == 0 && kGroupChannels % W == 0, "width")
 // States are a compile-time constant where the loops over them shall unroll
 // (N > 0), else N = 0 and the number is read from the arguments.
 template <int N>
-inline int states(const ScanArgs& a) {
+inline int states(const CpuScanArgs& a) {
   return N > 0 ? N : static_cast<int>(a.states);
 }
 
@@ -42,25 +42,29 @@ struct PerState<0> {
 
 // Everything of one task that does not change with time.
 struct Task {
-  const ScanArgs& a;
+  const CpuScanArgs& a;
   int64_t b, k, c_begin, c_end;
   const int32_t* positions;
-  const float *x, *delta, *dt_low, *B, *C;
+  const float *x, *step, *B, *C;  // step: delta or dt_low
 
-  Task(const ScanArgs& args, int64_t batch, int64_t path, int64_t group)
+  Task(const CpuScanArgs& args, int64_t batch, int64_t path, int64_t group)
       : a(args), b(batch), k(path) {
     c_begin = group * kGroupChannels;
     c_end = c_begin + kGroupChannels < a.channels ? c_begin + kGroupChannels : a.channels;
     positions = a.positions == nullptr ? nullptr : a.positions + k * a.length;
     x = at(a.x, a.x_strides);
-    delta = a.delta == nullptr ? nullptr : at(a.delta, a.delta_strides);
-    dt_low = a.delta == nullptr ? at(a.dt_low, a.dt_low_strides) : nullptr;
-    B = at(a.B, a.BC_strides);
-    C = at(a.C, a.BC_strides);
+    step = at(a.delta != nullptr ? a.delta : a.dt_low, a.step_strides);
+    B = at(a.B, a.B_strides);
+    C = at(a.C, a.C_strides);
   }
   template <typename T>
   T* at(T* p, const Strides& s) const {
     return p + b * s.batch + k * s.path;
+  }
+  // Where the state at the start of a segment stands in the tensor of checkpoints.
+  int64_t checkpoint(int64_t segment) const {
+    const int64_t segments = (a.length + kCheckpoint - 1) / kCheckpoint;
+    return ((b * a.paths + k) * segments + segment) * a.states * a.channels;
   }
   int64_t position(int64_t t) const { return positions == nullptr ? t : positions[t]; }
   Vec per_channel(const float* p, int64_t c) const {
@@ -71,21 +75,21 @@ struct Task {
 // Positions whose step sizes are computed together, so that each row of
 // dt_weight is loaded once for all of them.
 constexpr int kBlock = 8;
-static_assert(kSegment % kBlock == 0, "blocks must not cross segments");
+static_assert(kCheckpoint % kBlock == 0, "blocks must not cross checkpoints");
 
 // Step sizes of the positions at times begin ... begin + kBlock - 1 (past the
 // path's end, of its last position), and what softplus's derivative is there.
 inline void step_sizes(const Task& task, int64_t begin, int64_t c, Vec bias, Vec dt[kBlock],
                        Vec* derivatives) {
-  const ScanArgs& a = task.a;
+  const CpuScanArgs& a = task.a;
   int64_t p[kBlock];
   for (int i = 0; i < kBlock; ++i) {
     p[i] = task.position(begin + i < a.length ? begin + i : a.length - 1);
   }
   Vec raw[kBlock];
-  if (task.delta != nullptr) {
+  if (a.delta != nullptr) {
     for (int i = 0; i < kBlock; ++i) {
-      raw[i] = load(task.delta + p[i] * a.delta_strides.position + c) + bias;
+      raw[i] = load(task.step + p[i] * a.step_strides.position + c) + bias;
     }
   } else {
     const float* weight = a.dt_weight + task.k * a.rank * a.channels + c;
@@ -95,7 +99,7 @@ inline void step_sizes(const Task& task, int64_t begin, int64_t c, Vec bias, Vec
       const Vec w = load(weight + r * a.channels);
       TINYVIM_UNROLL
       for (int i = 0; i < kBlock; ++i) {
-        raw[i] += w * task.dt_low[p[i] * a.dt_low_strides.position + r];
+        raw[i] += w * task.step[p[i] * a.step_strides.position + r];
       }
     }
   }
@@ -124,14 +128,19 @@ void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
     }
     const Vec bias = task.per_channel(a.bias, c), D = task.per_channel(a.D, c);
     for (int64_t begin = 0; begin < a.length; begin += kBlock) {
+      if (a.checkpoints != nullptr && begin % kCheckpoint == 0) {
+        float* to = a.checkpoints + task.checkpoint(begin / kCheckpoint) + c;
+        TINYVIM_UNROLL
+        for (int n = 0; n < n_states; ++n) store(to + n * a.channels, h[n]);
+      }
       Vec dt[kBlock];
       step_sizes(task, begin, c, bias, dt, nullptr);
       const int64_t end = begin + kBlock < a.length ? begin + kBlock : a.length;
       for (int64_t t = begin; t < end; ++t) {
         const int64_t p = task.position(t);
         const Vec x = load(task.x + p * a.x_strides.position + c);
-        const float* B = task.B + p * a.BC_strides.position;
-        const float* C = task.C + p * a.BC_strides.position;
+        const float* B = task.B + p * a.B_strides.position;
+        const float* C = task.C + p * a.C_strides.position;
         const Vec step = dt[t - begin], dt_x = step * x;
         Vec out = D * x;
         TINYVIM_UNROLL
@@ -150,8 +159,9 @@ void forward(const ForwardArgs& a, int64_t batch, int64_t path, int64_t group) {
   }
 }
 
-// Gradients of a task. The state is computed anew from checkpoints at every
-// segment's start; the recurrence is never inverted. With g_t = dL/dh_t:
+// Gradients of a task, segment by segment from the end. Inside a segment the state is
+// computed anew from the checkpoint at its start; the recurrence is never inverted. With
+// g_t = dL/dh_t:
 //   g_t = C_t dy_t + exp(dt_{t+1} A) g_{t+1}.
 template <int N>
 class Backward {
@@ -162,20 +172,19 @@ class Backward {
         group_index(group),
         n_states(states<N>(args)),
         tiles((task.c_end - task.c_begin) / W),
-        segments((args.length + kSegment - 1) / kSegment),
-        checkpoints(segments * tiles * n_states),
+        segments((args.length + kCheckpoint - 1) / kCheckpoint),
         carried(tiles * n_states, Vec{}),
-        decay(kSegment * n_states),
-        state((kSegment + 1) * n_states),
-        dt(kSegment),
-        slope(kSegment),
-        sums(kSegment * 2 * n_states) {}
+        decay(kCheckpoint * n_states),
+        state((kCheckpoint + 1) * n_states),
+        dt(kCheckpoint),
+        slope(kCheckpoint),
+        sums(kCheckpoint * 2 * n_states) {}
 
   void run() {
     for (int64_t tile = 0; tile < tiles; ++tile) start_tile(tile);
     for (int64_t segment = segments - 1; segment >= 0; --segment) {
-      const int64_t begin = segment * kSegment;
-      const int64_t end = begin + kSegment < a.length ? begin + kSegment : a.length;
+      const int64_t begin = segment * kCheckpoint;
+      const int64_t end = begin + kCheckpoint < a.length ? begin + kCheckpoint : a.length;
       for (Vec& v : sums) v = Vec{};
       for (int64_t tile = 0; tile < tiles; ++tile) {
         recompute(tile, segment, begin, end);
@@ -196,8 +205,7 @@ class Backward {
     return a.grad_A + (bk() * a.states + n) * a.channels + c;
   }
 
-  // Zeroes the gradients that are sums over time and keeps the state at the
-  // start of each segment. With one segment there is nothing to keep.
+  // Where the gradients that are sums over time begin.
   void start_tile(int64_t tile) {
     const int64_t c = channel(tile);
     TINYVIM_UNROLL
@@ -210,30 +218,6 @@ class Backward {
     }
     store(a.grad_D + bk() * a.channels + c, Vec{});
     store(a.grad_bias + bk() * a.channels + c, Vec{});
-
-    const Vec bias = task.per_channel(a.bias, c);
-    PerState<N> A(n_states), h(n_states);
-    TINYVIM_UNROLL
-    for (int n = 0; n < n_states; ++n) A[n] = load_A(n, c);
-    for (int64_t begin = 0; begin < (segments - 1) * kSegment; begin += kBlock) {
-      if (begin % kSegment == 0) keep(tile, begin / kSegment, h);
-      Vec steps[kBlock];
-      step_sizes(task, begin, c, bias, steps, nullptr);
-      for (int i = 0; i < kBlock; ++i) {
-        const int64_t p = task.position(begin + i);
-        const Vec dt_x = steps[i] * load(task.x + p * a.x_strides.position + c);
-        const float* B = task.B + p * a.BC_strides.position;
-        TINYVIM_UNROLL
-        for (int n = 0; n < n_states; ++n) h[n] = exp2(steps[i] * A[n]) * h[n] + dt_x * B[n];
-      }
-    }
-    keep(tile, segments - 1, h);
-  }
-
-  void keep(int64_t tile, int64_t segment, PerState<N>& h) {
-    Vec* to = &checkpoints[(segment * tiles + tile) * n_states];
-    TINYVIM_UNROLL
-    for (int n = 0; n < n_states; ++n) to[n] = h[n];
   }
 
   // State, decay and step size at every position of a segment.
@@ -241,11 +225,11 @@ class Backward {
     const int64_t c = channel(tile);
     const Vec bias = task.per_channel(a.bias, c);
     PerState<N> A(n_states), h(n_states);
-    const Vec* from = &checkpoints[(segment * tiles + tile) * n_states];
+    const float* from = a.checkpoints + task.checkpoint(segment) + c;
     TINYVIM_UNROLL
     for (int n = 0; n < n_states; ++n) {
       A[n] = load_A(n, c);
-      h[n] = state[n] = from[n];
+      h[n] = state[n] = load(from + n * a.channels);
     }
     for (int64_t t = begin; t < end; t += kBlock) {
       step_sizes(task, t, c, bias, &dt[t - begin], &slope[t - begin]);
@@ -253,7 +237,7 @@ class Backward {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t i = t - begin, p = task.position(t);
       const Vec dt_x = dt[i] * load(task.x + p * a.x_strides.position + c);
-      const float* B = task.B + p * a.BC_strides.position;
+      const float* B = task.B + p * a.B_strides.position;
       TINYVIM_UNROLL
       for (int n = 0; n < n_states; ++n) {
         const Vec e = exp2(dt[i] * A[n]);
@@ -270,7 +254,7 @@ class Backward {
     float* grad_D = a.grad_D + bk() * a.channels + c;
     float* grad_bias = a.grad_bias + bk() * a.channels + c;
     const float* grad_y = task.at(a.grad_y, a.grad_y_strides);
-    float* grad_delta = task.at(a.grad_delta, a.grad_delta_strides);
+    float* grad_delta = a.grad_delta + (task.k * a.batch + task.b) * a.length * a.channels + c;
     float* grad_x = a.grad_x + bk() * a.length * a.channels + c;
     PerState<N> A(n_states), g(n_states), dA(n_states);
     TINYVIM_UNROLL
@@ -284,8 +268,8 @@ class Backward {
       const int64_t i = t - begin, p = task.position(t);
       const Vec dy = load(grad_y + p * a.grad_y_strides.position + c);
       const Vec x = load(task.x + p * a.x_strides.position + c);
-      const float* B = task.B + p * a.BC_strides.position;
-      const float* C = task.C + p * a.BC_strides.position;
+      const float* B = task.B + p * a.B_strides.position;
+      const float* C = task.C + p * a.C_strides.position;
       const Vec dt_x = dt[i] * x;
       Vec g_B{}, ddt{};  // sums over states of g B and of g A decay h
       TINYVIM_UNROLL
@@ -303,7 +287,7 @@ class Backward {
       ddt = (ddt * kLn2 + g_B * x) * slope[i];
       dbias += ddt;
       dD += dy * x;
-      store(grad_delta + p * a.grad_delta_strides.position + c, ddt);
+      store(grad_delta + p * a.channels, ddt);
       store(grad_x + p * a.channels, dy * D + dt[i] * g_B);
     }
     TINYVIM_UNROLL
@@ -337,7 +321,7 @@ class Backward {
   const int64_t group_index;
   const int n_states;
   const int64_t tiles, segments;
-  std::vector<Vec> checkpoints, carried, decay, state, dt, slope;
+  std::vector<Vec> carried, decay, state, dt, slope;
   std::vector<Vec> sums;  // over channels, per position: those for B, then those for C
 };
 

@@ -105,15 +105,14 @@ constexpr float kLog2e = 1.44269504f, kLn2 = 0.69314718f;
 // log(1 + e^x) and its derivative 1 / (1 + e^-x).
 inline Vec softplus(Vec x, Vec* derivative) {
   const Vec y = exp2((x > 0 ? -x : x) * kLog2e);
-  // log(1 + y) = 2 atanh(s), s = y / (2 + y) <= 1/3: no cancellation for small y.
+  // log(1 + y) = 2 atanh(s), s = y / (2 + y) <= 1/3: no cancellation for small y. The
+  // polynomial of s^2 has an error of 1e-10 before rounding.
   const Vec s = y / (y + 2.0f), s2 = s * s;
-  Vec p = splat(2.0f / 15);
-  p = p * s2 + 2.0f / 13;
-  p = p * s2 + 2.0f / 11;
-  p = p * s2 + 2.0f / 9;
-  p = p * s2 + 2.0f / 7;
-  p = p * s2 + 2.0f / 5;
-  p = p * s2 + 2.0f / 3;
+  Vec p = splat(2.4409403e-1f);
+  p = p * s2 + 2.1394268e-1f;
+  p = p * s2 + 2.8620625e-1f;
+  p = p * s2 + 3.9998694e-1f;
+  p = p * s2 + 6.6666681e-1f;
   p = p * s2 + 2.0f;
   if (derivative != nullptr) {
     const Vec larger = 1.0f / (y + 1.0f);

@@ -1,0 +1,96 @@
+"""From the arguments of the public operators to those of the recurrence, and back.
+
+Kernels compute the recurrence alone, on tensors whose last axis holds channels or
+states (``registration.py`` describes them). What stands here around it is algebra that
+torch differentiates, compiles and counts by itself. Both projections of SS2D act on
+each position alone, so they are matrix products on the map as it lies in memory, for
+all paths at once; a kernel reads the results in the order of each path.
+"""
+
+from typing import Callable, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checks import cast
+from .scan_paths import ScanOrder
+
+#: See :func:`tinyvim_mm.ops.backends.registration.register`.
+Recurrence = Callable[..., Tuple[Tensor, Tensor]]
+
+
+def ss2d(
+    recurrence: Recurrence,
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A_logs: Tensor,
+    Ds: Tensor,
+    order: ScanOrder,
+) -> Tensor:
+    """See :func:`tinyvim_mm.ops.ss2d`, which has checked the arguments."""
+    K, d, R = dt_projs_weight.shape
+    N = A_logs.shape[1]
+    height, width = x.shape[2:]
+    rows = x.permute(0, 2, 3, 1).flatten(1, 2)
+    weight = _float(x_proj_weight).flatten(0, 1)
+    # float32 whatever the types: what is lost here would enter the exponents.
+    projected = F.linear(_float(rows), weight).unflatten(2, (K, R + 2 * N)).transpose(1, 2)
+    dt_low, B, C = projected.split([R, N, N], dim=3)
+    table = isinstance(order, Tensor)
+    y, _ = recurrence(
+        rows.unsqueeze(1),
+        dt_low,
+        _float(dt_projs_weight).transpose(1, 2),
+        B,
+        C,
+        _float(A_logs).exp().neg().view(K, d, N).transpose(1, 2),
+        _float(Ds).view(K, d),
+        _float(dt_projs_bias),
+        order.int() if table else None,
+        [] if table else [path.code() for path in order],
+        width,
+        True,
+        False,
+    )
+    return y.view(-1, height, width, d).permute(0, 3, 1, 2)
+
+
+def selective_scan(
+    recurrence: Recurrence,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Optional[Tensor],
+    delta_bias: Optional[Tensor],
+    delta_softplus: bool,
+) -> Tuple[Tensor, Tensor]:
+    """See :func:`.reference.selective_scan`; groups take the place of paths."""
+    if u.dtype != delta.dtype:
+        u, delta = _float(u), _float(delta)
+    groups, _, length = B.shape[1:]
+    shape = (groups, u.shape[1] // groups)
+    y, state = recurrence(
+        u.unflatten(1, shape).transpose(2, 3).contiguous(),
+        delta.unflatten(1, shape).transpose(2, 3).contiguous(),
+        None,
+        _float(B).transpose(2, 3).contiguous(),
+        _float(C).transpose(2, 3).contiguous(),
+        _float(A).unflatten(0, shape).transpose(1, 2),
+        None if D is None else _float(D).view(shape),
+        None if delta_bias is None else _float(delta_bias).view(shape),
+        None,
+        [],
+        length,
+        delta_softplus,
+        True,
+    )
+    return y.transpose(2, 3).flatten(1, 2), state.transpose(2, 3).flatten(1, 2)
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return cast(tensor, torch.float32)
