@@ -143,7 +143,8 @@ def true_gradients(a: Arguments, grad_y: Tensor, grad_state: Optional[Tensor]) -
     }
     raw = raw_steps(a).detach().requires_grad_()
     y, state, _ = truth({**a, **leaves}, raw)
-    loss = (y * grad_y.double()).sum()
+    # Where there is no position nothing depends on anything.
+    loss = (y * grad_y.double()).sum() + 0 * (raw.sum() + sum(t.sum() for t in leaves.values()))
     if grad_state is not None:
         loss = loss + (state * grad_state.double()).sum()
     wanted = {**leaves, 'delta': raw}
@@ -264,6 +265,7 @@ NONSENSE |= {
     'sparse positions': _positions(lambda t: t.to_sparse()),
     'a position of -1': _put(-1),
     'a position behind the last': _put(12),
+    'a position twice': _put(0),
     'a position far away': _put(2**31 - 1),
     'a position far before': _put(-(2**31)),
     'fewer paths': _set(paths=[0, 1, 2]),
@@ -358,6 +360,11 @@ def everything() -> List[str]:
         *(f'scan: {name}' for name in NONSENSE),
         *(f'scan_backward: {name}' for name in (*NONSENSE, *BACKWARD_NONSENSE)),
     ]
+
+
+def is_of_torch(message: str) -> bool:
+    """Whether a message is of torch's dispatcher, which has many words, not of the operator."""
+    return 'Declaration: ' in message or 'Could not run ' in message
 
 
 def refusal(namespace: str, item: str) -> str:

@@ -464,8 +464,7 @@ def is_refusal(item, outcome):
     if outcome == 'accepted':
         return item.endswith(' on meta')  # without values nothing goes wrong
     kind, _, message = outcome.partition(': ')
-    # Torch's own errors show the whole schema.
-    return kind in ERRORS and (len(message) < 400 or 'Declaration: ' in message)
+    return kind in ERRORS and (len(message) < 400 or scan_operator.is_of_torch(message))
 
 
 DIRECT = [
