@@ -24,7 +24,7 @@ from scan_cases import (
 
 from tinyvim_mm.models import TinyViM
 from tinyvim_mm.ops import BIDIRECTIONAL, CROSS_SCAN, selective_scan, ss2d
-from tinyvim_mm.ops.backends import triton_scan
+from tinyvim_mm.ops.backends import triton_support
 
 BACKENDS = [*(name for name in RUNNABLE if name != 'reference'), 'exportable']
 fuzz = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -159,7 +159,7 @@ def test_selective_scan(backend, **case):
 
 
 # Triton's interpreter takes tenths of a second for a case: fewer, of small sizes.
-OBSTACLE = triton_scan.obstacle(torch.device('cpu'), torch.float32)
+OBSTACLE = triton_support.obstacle(torch.device('cpu'), torch.float32)
 needs_interpreter = pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE))
 fuzz_triton = settings(fuzz, max_examples=max(12, settings.default.max_examples // 50))
 one_or_two = st.integers(1, 2)

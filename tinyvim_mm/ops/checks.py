@@ -20,6 +20,18 @@ def check_floating(
         ValueError: Arguments live on different devices.
     """
     first_name, first = next(iter(tensors.items()))
+    if isinstance(first, Tensor) and first.dtype in _KERNEL_TYPES:
+        for tensor in tensors.values():  # what most calls pass, told in a microsecond
+            if not (
+                type(tensor) in _PLAIN
+                and tensor.dtype == first.dtype
+                and tensor.device == first.device
+                and tensor.layout == torch.strided
+                and not tensor.is_nested
+            ):
+                break
+        else:
+            return
     for name, tensor in tensors.items():
         if tensor is None and name in optional:
             continue
@@ -42,6 +54,10 @@ def check_floating(
             )
 
 
+_PLAIN = (Tensor, torch.nn.Parameter)
+_KERNEL_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
 def check_shape(
     operator: str,
     name: str,
@@ -54,9 +70,11 @@ def check_shape(
     Raises:
         ValueError: It names the operator, the argument, and both shapes.
     """
-    fits = tensor.dim() == len(axes) and all(
-        size is None or actual == size for actual, size in zip(tensor.shape, sizes, strict=True)
-    )
+    shape = tensor.shape
+    fits = len(shape) == len(axes)
+    if fits and shape != sizes:
+        for actual, size in zip(shape, sizes, strict=True):
+            fits = fits and (size is None or actual == size)
     if not fits:
         wanted = ', '.join(
             axis if size is None or axis == str(size) else f'{axis} = {size}'

@@ -54,8 +54,7 @@ def _count(inputs: List[Any], outputs: List[Any]) -> int:
 
 def _shape(value: Any) -> List[int]:
     """Of a value in a traced graph; of ``None`` an empty one."""
-    sizes = getattr(value.type(), 'sizes', None)
-    return sizes() if sizes else []
+    return value.type().sizes() if value.type().kind() == 'TensorType' else []
 
 
 #: Operator to handle, as ``set_op_handle`` of fvcore's ``FlopCountAnalysis`` and

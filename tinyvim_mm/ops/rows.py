@@ -34,20 +34,21 @@ def ss2d(
     K, d, R = dt_projs_weight.shape
     N = A_logs.shape[1]
     height, width = x.shape[2:]
-    rows = x.permute(0, 2, 3, 1).flatten(1, 2)
-    weight = _float(x_proj_weight).flatten(0, 1)
+    length = height * width
+    rows = x.permute(0, 2, 3, 1).reshape(-1, d)
+    weight = _float(x_proj_weight).reshape(-1, d)
     # float32 whatever the types: what is lost here would enter the exponents.
-    projected = F.linear(_float(rows), weight).unflatten(2, (K, R + 2 * N)).transpose(1, 2)
+    projected = F.linear(_float(rows), weight).view(-1, length, K, R + 2 * N).transpose(1, 2)
     dt_low, B, C = projected.split([R, N, N], dim=3)
     table = isinstance(order, Tensor)
     y, _ = recurrence(
-        rows.unsqueeze(1),
+        rows.view(-1, 1, length, d),
         dt_low,
         _float(dt_projs_weight).transpose(1, 2),
         B,
         C,
-        _float(A_logs).exp().neg().view(K, d, N).transpose(1, 2),
-        _float(Ds).view(K, d),
+        _float(A_logs).exp().neg().unflatten(0, (K, d)).transpose(1, 2),
+        _float(Ds).reshape(K, d),
         _float(dt_projs_bias),
         order.int() if table else None,
         [] if table else [path.code() for path in order],
@@ -81,8 +82,8 @@ def selective_scan(
         _float(B).transpose(2, 3).contiguous(),
         _float(C).transpose(2, 3).contiguous(),
         _float(A).unflatten(0, shape).transpose(1, 2),
-        None if D is None else _float(D).view(shape),
-        None if delta_bias is None else _float(delta_bias).view(shape),
+        None if D is None else _float(D).reshape(shape),
+        None if delta_bias is None else _float(delta_bias).reshape(shape),
         None,
         [],
         length,

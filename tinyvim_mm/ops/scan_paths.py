@@ -36,6 +36,11 @@ class ScanPath:
         """The path as the kernels know it (``kernels/csrc/common/scan_path.h``)."""
         return int(self.transpose) + 2 * int(self.reverse)
 
+    @classmethod
+    def from_code(cls, code: int) -> 'ScanPath':
+        """The path of a :meth:`code`."""
+        return cls(bool(code & 1), bool(code & 2))
+
     def read(self, x: Tensor) -> Tensor:
         """Maps ``(..., H, W)`` as sequences ``(..., H * W)``."""
         if self.transpose:

@@ -1,6 +1,6 @@
 """SS2D: the 2-D selective scan as one operator."""
 
-from typing import Optional
+from typing import Optional, Sequence
 
 from torch import Tensor
 
@@ -70,21 +70,12 @@ def ss2d(
         A_logs=A_logs,
         Ds=Ds,
     )
-    check_shape('ss2d', 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
-    paths = check_order('ss2d', paths, x)
-    K, d = len(paths), x.shape[1]
-    check_shape('ss2d', 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
-    check_shape('ss2d', 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
-    check_states('ss2d', A_logs)
-    R, N = dt_projs_weight.shape[2], A_logs.shape[1]
-    check_shape('ss2d', 'x_proj_weight', x_proj_weight, ('K', 'R + 2N', 'd'), (K, R + 2 * N, d))
-    check_shape('ss2d', 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
-    check_shape('ss2d', 'Ds', Ds, ('K * d',), (K * d,))
-
+    weights = x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds
+    paths = _checked('ss2d', x, weights, paths)
     if x.numel() == 0:
         return x.clone()
     implementation = choose_backend(backend, x)
-    tensors = (x, x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds)
+    tensors = (x, *weights)
     table = isinstance(paths, Tensor)
     composed = implementation.ss2d is None or (table and not implementation.takes_tables)
     if composed or not implementation.takes_any_dtype:
@@ -96,3 +87,19 @@ def ss2d(
         else:
             y = implementation.ss2d(*tensors, paths)
     return cast(y, x.dtype)
+
+
+def _checked(name: str, x: Tensor, weights: Sequence[Tensor], paths: ScanOrder) -> ScanOrder:
+    """Require shapes that fit; the paths as :func:`check_order` returns them."""
+    check_shape(name, 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
+    paths = check_order(name, paths, x)
+    K, d = len(paths), x.shape[1]
+    x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds = weights
+    check_shape(name, 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
+    check_shape(name, 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
+    check_states(name, A_logs)
+    R, N = dt_projs_weight.shape[2], A_logs.shape[1]
+    check_shape(name, 'x_proj_weight', x_proj_weight, ('K', 'R + 2N', 'd'), (K, R + 2 * N, d))
+    check_shape(name, 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
+    check_shape(name, 'Ds', Ds, ('K * d',), (K * d,))
+    return paths

@@ -16,7 +16,7 @@ import torch
 from ...core.environment import with_hint
 from .. import rows
 from ..tracing import is_transformed
-from . import compiled, exportable, mamba_ssm, parallel, reference, triton_scan
+from . import compiled, exportable, mamba_ssm, parallel, reference, triton_scan, triton_support
 from .obstacle import BackendUnavailableError, Obstacle
 from .registration import constant_when_traced
 
@@ -89,7 +89,7 @@ BACKENDS: Dict[str, Backend] = {
     for backend in (
         kernel_backend('cuda', compiled.recurrence, compiled.cuda_obstacle),
         kernel_backend('cpu', compiled.recurrence, compiled.cpu_obstacle),
-        kernel_backend('triton', triton_scan.recurrence, triton_scan.obstacle),
+        kernel_backend('triton', triton_scan.recurrence, triton_support.obstacle),
         Backend(
             'mamba_ssm', mamba_ssm.selective_scan, obstacle=mamba_ssm.obstacle, transforms=False
         ),

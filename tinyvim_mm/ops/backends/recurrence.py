@@ -31,7 +31,7 @@ def recurrence(
     K, _, d = A.shape
     length = x.shape[2]
     if positions is None and paths:
-        orders = [ScanPath(bool(code & 1), bool(code & 2)) for code in paths]
+        orders = [ScanPath.from_code(code) for code in paths]
         positions = position_table(orders, length // width, width, x.device)
 
     def in_time(rows: Tensor) -> Tensor:  # (batch, 1 or K, L, c) to (batch, K, c, L)

@@ -1,269 +1,161 @@
 """The scan in Triton, for GPUs where nothing may be compiled ahead of time.
 
-The kernels stand in ``triton_kernels.py``. Around them, as in
-``kernels/csrc/pytorch/cpu``: both projections are matrix products on the map as
-it lies, positions by channels; the kernel reads them in the order of each path.
-Every path writes a result of its own and every channel tile its own part of the
-gradients of ``B`` and ``C``; they are summed in a fixed order, without atomics,
-so results repeat bit by bit.
+The kernels stand in ``triton_kernels.py`` and ``triton_backward.py``; here stand the
+operators ``scan`` and ``scan_backward`` around them, which ``registration.py``
+describes. Every path writes a result of its own and every channel tile its own part
+of the gradients of ``B`` and ``C``; they are summed in a fixed order, without
+atomics, so results repeat bit by bit.
 
 Triton is imported when an operator first runs, not with this module.
 """
 
 import contextlib
-import functools
-import importlib.util
-import os
-import shutil
-import sysconfig
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ContextManager, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, ContextManager, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from .obstacle import Obstacle, float64_obstacle, not_on_cuda
-from .registration import constant_when_traced
+from ..scan_paths import ScanPath, position_table
+from .registration import CHECKPOINT, SCHEMAS, register
 
 #: Of the operators in ``torch.ops``.
 NAMESPACE = 'tinyvim_mm_triton'
-_INTERPRETER = 'TRITON_INTERPRET'
-# The oldest release for which the kernels are known to compile, and the oldest
-# whose interpreter computes them correctly.
-_OLDEST = (3, 0)
-_OLDEST_INTERPRETER = (3, 2)
-_OLDEST_CAPABILITY = 7
-
-
-@constant_when_traced
-def obstacle(device: torch.device, dtype: torch.dtype) -> Optional[Obstacle]:
-    """What keeps Triton from computing with such tensors."""
-    if device.type not in ('cuda', 'cpu'):
-        return not_on_cuda(device)
-    wrong_type = float64_obstacle(dtype)
-    if wrong_type is not None:
-        return wrong_type
-    if not _is_installed():
-        return Obstacle('triton is not installed', 'pip install triton', ': ')
-    if device.type == 'cpu' and os.environ.get(_INTERPRETER) != '1':
-        return Obstacle(
-            'Triton compiles for GPUs only; on a CPU its slow interpreter can run instead, for '
-            'tests',
-            f'set {_INTERPRETER}=1 before anything imports triton',
-            ': ',
-        )
-    problem, interpreted = _load_kernels()
-    if problem is not None:
-        return problem
-    if device.type == 'cpu' and not interpreted:
-        return Obstacle(
-            f'{_INTERPRETER}=1 was set after something had imported triton',
-            'set it before Python starts',
-        )
-    if device.type == 'cuda' and interpreted:
-        return Obstacle(
-            f'Triton was imported with {_INTERPRETER}=1 and would run in its interpreter',
-            'unset that variable and start Python again',
-        )
-    return _launch_obstacle(device) if device.type == 'cuda' else None
+_FLOAT = torch.float32
 
 
 def recurrence(*arguments: Any) -> Tuple[Tensor, Tensor]:
     """See :func:`.registration.register`."""
-    raise NotImplementedError('the Triton kernels follow')
+    return _recurrence(*arguments)
 
 
-# ----------------------------------------------------------------------------
-# Triton, imported late
-# ----------------------------------------------------------------------------
-
-
-@functools.cache
-def _is_installed() -> bool:
-    return importlib.util.find_spec('triton') is not None
-
-
-@functools.cache
-def _load_kernels() -> Tuple[Optional[Obstacle], bool]:
-    """Import Triton once: what prevents its use, and whether its interpreter is on."""
-    try:
-        import triton
-
-        release = tuple(int(part) for part in triton.__version__.split('.')[:2])
-        if release < _OLDEST:
-            return _too_old(triton.__version__, _OLDEST), False
-        kernels = _kernels()
-    except Exception as error:  # noqa: BLE001 - a broken installation is reported as such
-        problem = Obstacle(
-            f'triton is installed but does not import ({type(error).__name__}: {error})',
-            'pip install --force-reinstall triton',
-            ': ',
-        )
-        return problem, False
-    # Triton reads the variable at its own import and again for our kernels.
-    compiled = [
-        isinstance(function, triton.runtime.JITFunction)
-        for function in (triton.language.sum, kernels.scan_forward)
-    ]
-    if any(compiled) and not all(compiled):
-        reason = f'{_INTERPRETER} changed after triton had been imported'
-        return Obstacle(reason, 'start Python again'), False
-    interpreted = not any(compiled)
-    if interpreted and release < _OLDEST_INTERPRETER:
-        return _too_old(triton.__version__, _OLDEST_INTERPRETER), True
-    return None, interpreted
-
-
-@functools.cache
-def _launch_obstacle(device: torch.device) -> Optional[Obstacle]:
-    """What would make the first launch on a CUDA device fail."""
-    if torch.version.hip is None and torch.cuda.is_available():
-        major, minor = torch.cuda.get_device_capability(device)
-        if major < _OLDEST_CAPABILITY:
-            return Obstacle(
-                f'Triton needs compute capability {_OLDEST_CAPABILITY}.0 or newer, {device} has '
-                f'{major}.{minor}',
-                "choose 'cuda' or 'parallel'",
-            )
-    if os.name != 'posix':  # elsewhere Triton brings a compiler
-        return None
-    if not (os.environ.get('CC') or any(map(shutil.which, ('gcc', 'clang')))):
-        return Obstacle(
-            'Triton builds its launcher with a C compiler and finds none',
-            'install one, for example apt-get install gcc, or name it in the environment variable '
-            'CC',
-            ': ',
-        )
-    headers = sysconfig.get_paths()['include']
-    if not os.path.exists(os.path.join(headers, 'Python.h')):
-        return Obstacle(
-            f"Triton builds its launcher with Python's headers, and {headers}/Python.h is missing",
-            'install them, for example apt-get install python3-dev',
-            ': ',
-        )
-    return None
-
-
-def _too_old(version: str, oldest: Tuple[int, int]) -> Obstacle:
-    cure = f"pip install 'triton>={oldest[0]}.{oldest[1]}'"
-    return Obstacle(f'triton {version} is too old here', cure, ': ')
-
-
-def _kernels() -> ModuleType:
-    from . import triton_kernels
-
-    return triton_kernels
-
-
-# ----------------------------------------------------------------------------
-# The scan along any paths
-# ----------------------------------------------------------------------------
-
-
-class _Gradients(NamedTuple):
-    """What the backward kernel writes, in the order of its arguments, all float32.
-
-    Attributes:
-        x: ``(batch, paths, L, channels)``.
-        delta: Shape and strides of ``delta``.
-        BC: ``(tiles, batch, L, paths, 2 * N)``, ``B`` and ``C`` side by side, to
-            be summed over the tiles of channels.
-        A: ``(batch, paths, N, channels)``, of ``A`` as it was given.
-        D: ``(batch, paths, channels)``.
-        bias: ``(batch, paths, channels)``.
-    """
-
-    x: Tensor
-    delta: Tensor
-    BC: Tensor
-    A: Tensor
-    D: Tensor
-    bias: Tensor
-
-
-@dataclass
 class _Scan:
-    """What the kernels work on, of any floating types.
+    """One call as the kernels read it.
 
-    Axes may have any strides, 0 too where paths share a tensor, except that the
-    last one is contiguous.
+    Of the tensors below only the last axis must be contiguous; other strides are as
+    they come, 0 where all paths share a tensor.
 
     Attributes:
-        x: ``(batch, paths, L, channels)``.
-        delta: ``(batch, paths, L, channels)``, before bias and softplus.
-        B: ``(batch, paths, L, N)``.
-        C: ``(batch, paths, L, N)``, with the strides of ``B``.
-        A: ``(paths, N, channels)``, contiguous.
-        D: ``(paths, channels)``, contiguous, or ``None``.
-        bias: ``(paths, channels)``, contiguous, or ``None``.
-        softplus: Whether ``delta`` goes through softplus.
-        log_a: Whether ``A`` holds ``log(-A)``.
-        codes: The paths, see :func:`_path_codes`; 0 reads every sequence forwards.
-        width: Columns of the map.
+        empty: Whether there is nothing to compute.
+        x: ``(batch, K, L, d)``.
+        step: ``(batch, K, L, d)``, or ``(batch, K, L, rank)`` if there is a rank.
+        step_weight: ``(K, rank, d)``, contiguous, or ``None``.
+        rank: 0 if ``step`` holds the steps themselves.
+        B: ``(batch, K, L, N)``.
+        C: ``(batch, K, L, N)``, with the strides of ``B``.
+        A: ``(K, N, d)``, contiguous.
+        D: ``(K, d)``, contiguous, or ``None``.
+        bias: ``(K, d)``, contiguous, or ``None``.
+        table: Positions that the paths visit, int32 ``(K, L)``, contiguous; or ``None``.
+        codes: Without a table, all paths in one integer, two bits each: there is
+            nothing to build on the device, and the next position costs a few integer
+            instructions instead of a load for which the loads of the data would wait.
     """
 
-    x: Tensor
-    delta: Tensor
-    B: Tensor
-    C: Tensor
-    A: Tensor
-    D: Optional[Tensor]
-    bias: Optional[Tensor]
-    softplus: bool
-    log_a: bool = False
-    codes: int = 0
-    width: int = 1
+    def __init__(
+        self,
+        x: Tensor,
+        step: Tensor,
+        step_weight: Optional[Tensor],
+        B: Tensor,
+        C: Tensor,
+        A: Tensor,
+        D: Optional[Tensor],
+        bias: Optional[Tensor],
+        positions: Optional[Tensor],
+        paths: Sequence[int],
+        width: int,
+        softplus: bool,
+    ) -> None:
+        _check_all(x, step, step_weight, B, C, A, D, bias, positions, paths, width)
+        self.batch, self.maps, self.length, self.d = x.shape
+        self.K, self.N = A.shape[:2]
+        self.empty = x.numel() == 0 or A.numel() == 0
+        self.width, self.softplus, self.dtype = width, softplus, x.dtype
+        self.x = self.of_each_path(x)
+        self.rank = 0 if step_weight is None else step_weight.shape[1]
+        if step_weight is not None and self.rank == 0:
+            step = x.new_zeros(1, dtype=torch.float32).expand(*step.shape[:3], self.d)
+        self.step = _rows(step)
+        self.step_weight = step_weight.contiguous() if self.rank else None
+        self.B, self.C = _rows(B), _rows(C)
+        if self.B.stride() != self.C.stride():
+            self.B, self.C = B.contiguous(), C.contiguous()
+        self.A = A.contiguous()
+        self.D = None if D is None else D.contiguous()
+        self.bias = None if bias is None else bias.contiguous()
+        self.table, self.codes = None, 0
+        if positions is not None:
+            self.table = positions.contiguous()
+        elif len(paths) > _kernels().MAX_CODES:
+            order = [ScanPath.from_code(code) for code in paths]
+            table = position_table(order, self.length // width, width, x.device)
+            self.table = table.to(torch.int32)
+        else:
+            self.codes = sum(code << (2 * k) for k, code in enumerate(paths))
 
-    def __post_init__(self) -> None:
-        self.batch, self.paths, self.length, self.channels = self.x.shape
-        self.N = self.A.shape[1]
+    def of_each_path(self, rows: Tensor) -> Tensor:
+        """``(batch, G, L, d)`` to ``(batch, K, L, d)`` without copies."""
+        return _rows(rows).expand(-1, self.K, -1, -1)
 
-    def forward(self, last_state: bool) -> Tuple[Tensor, Optional[Tensor]]:
-        """Scan.
+    def of_the_maps(self, planes: Tensor) -> Tensor:
+        """Sum ``(batch, K, L, d)`` over paths that share a map, in the map's type."""
+        if self.maps != self.K:
+            planes = planes.sum(1, keepdim=True)
+        return planes.to(self.dtype)
 
-        Returns:
-            ``y`` of shape ``(batch, paths, L, channels)``, and the last states
-            ``(batch, paths, N, channels)`` if they are wanted.
-        """
-        y = self._new(self.length, self.channels)
-        state = self._new(self.N, self.channels) if last_state else None
-        # Channels along the lanes of one warp, eight states to a lane.
-        self._launch(_kernels().scan_forward, self._block(256, 16, 32), 256, [y, state], [])
-        return y, state
+    def forward(self, keep_state: bool, keep_checkpoints: bool) -> Tuple[Tensor, ...]:
+        """See the operator ``scan``."""
+        y = self._new(self.length, self.d)
+        state = self._new(self.N, self.d) if keep_state else None
+        segments = -(-self.length // CHECKPOINT)
+        checkpoints = self._new(segments, self.N, self.d) if keep_checkpoints else None
+        if not self.empty:
+            # Channels along the lanes of one warp, eight states to a lane.
+            block_d = self._block(256, 16, 32)
+            self._launch(_kernels().scan_forward, block_d, 256, [y, state, checkpoints], [])
+        absent = self.A.new_empty(0)
+        return (
+            self.of_the_maps(y),
+            absent if state is None else state,
+            absent.clone() if checkpoints is None else checkpoints,
+        )
 
-    def backward(self, grad_y: Tensor, grad_state: Optional[Tensor]) -> _Gradients:
-        """Gradients for each path on its own.
-
-        Args:
-            grad_y: ``(batch, paths, L, channels)``, strides as for ``x``.
-            grad_state: ``(batch, paths, N, channels)``, contiguous, or ``None``.
-        """
-        kernels = _kernels()
-        # Here sums over channels cross the lanes and five states are alive at
-        # once: half the channels of the forward kernel.
+    def backward(
+        self, grad_y: Tensor, grad_state: Optional[Tensor], checkpoints: Optional[Tensor]
+    ) -> Tuple[Tensor, ...]:
+        """See the operator ``scan_backward``."""
+        segments = -(-self.length // CHECKPOINT)
+        _check(self.x, 'grad_y', grad_y, (self.batch, self.maps, self.length, self.d), self.dtype)
+        _check(self.x, 'grad_last_state', grad_state, (self.batch, self.K, self.N, self.d))
+        kept = (self.batch, self.K, segments, self.N, self.d)
+        _check(self.x, 'checkpoints', checkpoints, kept)
+        # Here sums over channels cross the lanes and more tiles are alive at once:
+        # half the channels of the forward kernel.
         block_d = self._block(128, 8, 32)
-        segments = -(-self.length // kernels.SEGMENT)
-        slots = max(segments - 1, 0) + -(-min(self.length, kernels.SEGMENT) // kernels.GROUP)
-        BC_shape = (-(-self.channels // block_d), self.batch, self.length, self.paths, 2 * self.N)
-        gradients = _Gradients(
-            x=self._new(self.length, self.channels),
-            delta=torch.empty_like(self.delta, dtype=torch.float32),
-            BC=self.x.new_empty(BC_shape, dtype=torch.float32),
-            A=self._new(self.N, self.channels),
-            D=self._new(self.channels),
-            bias=self._new(self.channels),
-        )
-        states = self._new(slots, self.N, self.channels)
-        tile, batch, position, path, _ = gradients.BC.stride()
-        self._launch(
-            kernels.scan_backward,
-            block_d,
-            128,
-            [grad_y, grad_state, states, *gradients],
-            [*grad_y.stride()[:3], tile, batch, path, position, slots],
-        )
-        return gradients
+        tiles = -(-self.d // block_d)
+        gradients = [
+            self._new(self.length, self.d),
+            self._new(self.length, self.d, first=(self.K, self.batch)),
+            self._new(self.length, self.N, first=(tiles, self.batch, self.K)),
+            self._new(self.length, self.N, first=(tiles, self.batch, self.K)),
+            self._new(self.N, self.d),
+            self._new(self.d),
+            self._new(self.d),
+        ]
+        if not self.empty:
+            from .triton_backward import scan_backward
+
+            if checkpoints is None:
+                checkpoints = self.forward(False, True)[2]
+            state = None if grad_state is None else grad_state.contiguous()
+            grad_y = self.of_each_path(grad_y)
+            tensors = [checkpoints.contiguous(), grad_y, state, *gradients]
+            self._launch(scan_backward, block_d, 128, tensors, grad_y.stride()[:3])
+        grad_x, grad_delta, *others = gradients
+        # A sum of one part would be a copy.
+        summed = [g.squeeze(0) if g.shape[0] == 1 else g.sum(0) for g in others]
+        return (self.of_the_maps(grad_x), grad_delta, *summed)
 
     def _block(self, elements: int, low: int, high: int) -> int:
         """Channels of a tile: ``elements`` with all states, within bounds.
@@ -271,7 +163,7 @@ class _Scan:
         At least two, because the interpreter of Triton 3.2 errs on tiles of one.
         """
         wanted = max(low, min(elements // _power_of_two(self.N), high))
-        return min(wanted, max(2, _power_of_two(self.channels)))
+        return min(wanted, max(2, _power_of_two(self.d)))
 
     def _launch(
         self,
@@ -279,49 +171,104 @@ class _Scan:
         block_d: int,
         elements_per_warp: int,
         tensors: List[Optional[Tensor]],
-        integers: List[int],
+        strides: Sequence[int],
     ) -> None:
-        programs = self.batch * self.paths * -(-self.channels // block_d)
-        if programs == 0:
-            return
         block_n = _power_of_two(self.N)
         with _current_device(self.x):
-            kernel[(programs,)](
-                *(self.x, self.delta, self.B, self.C, self.A, self.D, self.bias),
-                *tensors,
-                *(self.codes, self.length, self.width, self.paths, self.channels),
-                *(*self.x.stride()[:3], *self.delta.stride()[:3], *self.B.stride()[:3]),
-                *integers,
+            kernel[(self.batch * self.K * -(-self.d // block_d),)](
+                *(self.x, self.step, self.step_weight, self.B, self.C, self.A, self.D, self.bias),
+                *(self.table, *tensors),
+                *(self.codes, self.length, self.width, self.batch, self.K, self.d),
+                *(*self.x.stride()[:3], *self.step.stride()[:3], *self.B.stride()[:3], *strides),
                 STATES=self.N,
+                RANK=self.rank,
                 SOFTPLUS=self.softplus,
-                LOG_A=self.log_a,
                 BLOCK_D=block_d,
                 BLOCK_N=block_n,
+                BLOCK_R=_power_of_two(self.rank),
                 num_warps=max(1, min(block_d * block_n // elements_per_warp, 8)),
                 # Pipelining through shared memory would need loads that run
                 # ahead of the loop; a group's loads already overlap.
                 num_stages=1,
             )
 
-    def _new(self, *shape: int) -> Tensor:
-        return self.x.new_empty((self.batch, self.paths, *shape), dtype=torch.float32)
+    def _new(self, *shape: int, first: Optional[Tuple[int, ...]] = None) -> Tensor:
+        """A float32 tensor for a kernel to fill, zeros if none will run."""
+        new = self.A.new_zeros if self.empty else self.A.new_empty
+        return new((*((self.batch, self.K) if first is None else first), *shape))
 
 
-def _path_codes(paths: Sequence[int]) -> int:
-    """All paths in one integer, two bits each.
+def _check_all(
+    x: Tensor,
+    step: Tensor,
+    step_weight: Optional[Tensor],
+    B: Tensor,
+    C: Tensor,
+    A: Tensor,
+    D: Optional[Tensor],
+    bias: Optional[Tensor],
+    positions: Optional[Tensor],
+    paths: Sequence[int],
+    width: int,
+) -> None:
+    """Refuse what the kernels would read beyond its end, as ``arguments.cpp`` does."""
+    if x.dim() != 4 or A.dim() != 3:
+        raise _misfit(f'x and A must have 4 and 3 axes, got {x.dim()} and {A.dim()}')
+    batch, maps, length, d = x.shape
+    K, N = A.shape[:2]
+    if K == 0 or N == 0:
+        raise _misfit(f'A must hold a path and a state, got {tuple(A.shape)}')
+    if maps not in (1, K):
+        raise _misfit(f'x must hold 1 map or one for each of the {K} paths, got {maps}')
+    if x.dtype not in (_FLOAT, torch.float16, torch.bfloat16):
+        raise _misfit(f'x must be float32, float16 or bfloat16, got {x.dtype}')
+    if step_weight is not None:
+        rank, step_type = step.shape[-1], _FLOAT
+    else:
+        rank, step_type = d, x.dtype if step.dtype != _FLOAT else _FLOAT
+    _check(x, 'x', x, x.shape, x.dtype)
+    _check(x, 'A', A, (K, N, d))
+    _check(x, 'step', step, (batch, K, length, rank), step_type)
+    _check(x, 'step_weight', step_weight, (K, rank, d))
+    _check(x, 'B', B, (batch, K, length, N))
+    _check(x, 'C', C, (batch, K, length, N))
+    _check(x, 'D', D, (K, d))
+    _check(x, 'bias', bias, (K, d))
+    _check(x, 'positions', positions, (K, length), torch.int32)
+    if positions is None and paths:
+        if len(paths) != K or not all(0 <= code < 4 for code in paths):
+            raise _misfit(f'paths must hold {K} codes from 0 to 3, got {list(paths)}')
+        if length % width if width > 0 else length:
+            raise _misfit(f'width must divide the {length} positions, got {width}')
 
-    An integer rather than a table of positions: there is nothing to build on
-    the device, to copy to it or to keep per image size, and the next position
-    costs a few integer instructions instead of a load for which the loads of
-    the data would wait.
-    """
-    limit = _kernels().MAX_PATHS
-    if len(paths) > limit:
-        raise ValueError(
-            f'ss2d: the triton backend takes at most {limit} paths, got {len(paths)}; choose '
-            "another backend, for example 'parallel'"
-        )
-    return sum(code << (2 * k) for k, code in enumerate(paths))
+
+def _check(
+    x: Tensor,
+    name: str,
+    tensor: Optional[Tensor],
+    shape: Sequence[int],
+    dtype: torch.dtype = _FLOAT,
+) -> None:
+    """Hold a tensor, if there is one, to a shape, a type and the device of ``x``."""
+    if tensor is None:
+        return
+    if tensor.layout != torch.strided:
+        raise _misfit(f'{name} must be dense, got {tensor.layout}')
+    if tensor.device != x.device:
+        raise _misfit(f'{name} is on {tensor.device}, but x is on {x.device}')
+    if tensor.dtype != dtype:
+        raise _misfit(f'{name} must be {dtype}, got {tensor.dtype}')
+    if tensor.shape != tuple(shape):
+        raise _misfit(f'{name} must have shape {tuple(shape)}, got {tuple(tensor.shape)}')
+
+
+def _misfit(message: str) -> ValueError:
+    return ValueError(f'scan: {message}')
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """The tensor with a contiguous last axis."""
+    return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] < 2 else tensor.contiguous()
 
 
 def _power_of_two(value: int) -> int:
@@ -334,163 +281,30 @@ def _current_device(x: Tensor) -> ContextManager:
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
-# ----------------------------------------------------------------------------
-# SS2D
-# ----------------------------------------------------------------------------
+def _kernels() -> ModuleType:
+    from . import triton_kernels
 
-
-class _PreparedSS2D:
-    """What forward and backward of SS2D both need."""
-
-    def __init__(
-        self,
-        x: Tensor,
-        x_proj_weight: Tensor,
-        dt_projs_weight: Tensor,
-        dt_projs_bias: Tensor,
-        A_logs: Tensor,
-        Ds: Tensor,
-        paths: Sequence[int],
-    ) -> None:
-        self.batch, self.d, self.height, self.width = x.shape
-        self.K, _, self.R = dt_projs_weight.shape
-        self.dtype = x.dtype
-        N = A_logs.shape[1]
-        map_rows = self.rows(x)
-        # Projections in float32, whatever the types.
-        self.x = map_rows.float()
-        self.x_weight = x_proj_weight.float().reshape(-1, self.d)
-        self.dt_weight = dt_projs_weight.float()
-        projected = (self.x @ self.x_weight.t()).unflatten(1, (self.K, self.R + 2 * N))
-        self.dt_low = projected[..., : self.R].transpose(0, 1)
-        delta = torch.bmm(self.dt_low, self.dt_weight.transpose(1, 2))
-        B, C = self.by_sample(projected.transpose(0, 1)[..., self.R :]).split(N, -1)
-        self.scan = _Scan(
-            x=self.shared(map_rows),
-            delta=self.by_sample(delta),
-            B=B,
-            C=C,
-            A=A_logs.unflatten(0, (self.K, self.d)).transpose(1, 2).contiguous(),
-            D=Ds.contiguous().view(self.K, self.d),
-            bias=dt_projs_bias.contiguous(),
-            softplus=True,
-            log_a=True,
-            codes=_path_codes(paths),
-            width=self.width,
-        )
-
-    def rows(self, x: Tensor) -> Tensor:
-        """``(batch, d, H, W)`` to contiguous ``(batch * H * W, d)``."""
-        return x.permute(0, 2, 3, 1).contiguous().view(-1, self.d)
-
-    def to_map(self, rows: Tensor) -> Tensor:
-        """``(batch * H * W, d)`` to a channels-last map of the input's type."""
-        rows = rows.to(self.dtype).contiguous()
-        return rows.view(self.batch, self.height, self.width, self.d).permute(0, 3, 1, 2)
-
-    def by_sample(self, rows: Tensor) -> Tensor:
-        """``(K, batch * H * W, ...)`` to ``(batch, K, H * W, ...)``."""
-        return rows.unflatten(1, (self.batch, self.height * self.width)).transpose(0, 1)
-
-    def shared(self, rows: Tensor) -> Tensor:
-        """``(batch * H * W, d)`` to ``(batch, K, H * W, d)`` without copies."""
-        return self.by_sample(rows.expand(self.K, -1, -1))
-
-
-def _ss2d(x: Tensor, *arguments: Any) -> Tensor:
-    prepared = _PreparedSS2D(x, *arguments)
-    y, _ = prepared.scan.forward(last_state=False)
-    return prepared.to_map(y.sum(1).flatten(0, 1))
-
-
-def _ss2d_backward(grad_y: Tensor, *inputs: Any) -> Tuple[Tensor, ...]:
-    p = _PreparedSS2D(*inputs)
-    gradients = p.scan.backward(p.shared(p.rows(grad_y)), None)
-    # Through the projections.
-    grad_delta = gradients.delta.transpose(0, 1).flatten(1, 2)
-    grad_dt_low = torch.bmm(grad_delta, p.dt_weight).transpose(0, 1)
-    grad_BC = gradients.BC.sum(0).flatten(0, 1)
-    grad_projected = torch.cat([grad_dt_low, grad_BC], -1).flatten(1)
-    grad_x = torch.addmm(gradients.x.sum(1).flatten(0, 1), grad_projected, p.x_weight)
-    weights = (
-        grad_projected.t() @ p.x,
-        torch.bmm(grad_delta.transpose(1, 2), p.dt_low),
-        gradients.bias.sum(0),
-        gradients.A.sum(0).transpose(1, 2),
-        gradients.D.sum(0),
-    )
-    return (p.to_map(grad_x), *(_like(g, w) for g, w in zip(weights, inputs[1:-1], strict=True)))
-
-
-def _like(gradient: Tensor, tensor: Tensor) -> Tensor:
-    return gradient.reshape(tensor.shape).to(tensor.dtype).contiguous()
+    return triton_kernels
 
 
 # ----------------------------------------------------------------------------
-# The 1-D scan: groups take the place of paths
+# The operators, opaque, so that torch.compile sees no graph break
 # ----------------------------------------------------------------------------
 
 
-def _prepared_scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Optional[Tensor],
-    delta_bias: Optional[Tensor],
-    delta_softplus: bool,
-) -> _Scan:
-    groups = B.shape[1]
-    per_group = (groups, u.shape[1] // groups)
-    return _Scan(
-        x=_by_position(u, per_group),
-        delta=_by_position(delta, per_group),
-        B=B.transpose(2, 3).contiguous(),
-        C=C.transpose(2, 3).contiguous(),
-        A=A.unflatten(0, per_group).transpose(1, 2).contiguous(),
-        D=None if D is None else D.contiguous().view(per_group),
-        bias=None if delta_bias is None else delta_bias.contiguous().view(per_group),
-        softplus=delta_softplus,
-    )
+def _scan(*arguments: Any) -> Tuple[Tensor, ...]:
+    *inputs, keep_state, keep_checkpoints = arguments
+    return _Scan(*inputs).forward(keep_state, keep_checkpoints)
 
 
-def _by_position(sequence: Tensor, per_group: Tuple[int, int]) -> Tensor:
-    """``(batch, dim, L)`` to contiguous ``(batch, groups, L, channels of a group)``."""
-    return sequence.unflatten(1, per_group).transpose(2, 3).contiguous()
-
-
-def _by_channel(positions: Tensor, like: Tensor) -> Tensor:
-    return _like(positions.transpose(2, 3), like)
-
-
-def _selective_scan(*inputs: Any) -> Tuple[Tensor, Tensor]:
-    y, state = _prepared_scan(*inputs).forward(last_state=True)
-    return _by_channel(y, inputs[0]), state.transpose(2, 3).flatten(1, 2)
-
-
-def _selective_scan_backward(
-    grad_y: Tensor, grad_state: Optional[Tensor], *inputs: Any
+def _scan_backward(
+    grad_y: Tensor, grad_state: Optional[Tensor], checkpoints: Optional[Tensor], *inputs: Any
 ) -> Tuple[Tensor, ...]:
-    u, delta, A, B, C, D, delta_bias, _ = inputs
-    scan = _prepared_scan(*inputs)
-    per_group = (scan.paths, scan.channels)
-    if grad_state is not None:
-        grad_state = grad_state.unflatten(1, per_group).transpose(2, 3).contiguous()
-    gradients = scan.backward(_by_position(grad_y, per_group), grad_state)
-    grad_B, grad_C = gradients.BC.sum(0).permute(0, 2, 3, 1).split(scan.N, 2)
-    absent = gradients.D.new_empty(0)
-    return (
-        _by_channel(gradients.x, u),
-        _by_channel(gradients.delta, delta),
-        _like(gradients.A.sum(0).transpose(1, 2), A),
-        _like(grad_B, B),
-        _like(grad_C, C),
-        absent if D is None else _like(gradients.D.sum(0), D),
-        absent.clone() if delta_bias is None else _like(gradients.bias.sum(0), delta_bias),
-    )
+    return _Scan(*inputs).backward(grad_y, grad_state, checkpoints)
 
 
-# ----------------------------------------------------------------------------
-# Registration: opaque operators, so that torch.compile sees no graph break
-# ----------------------------------------------------------------------------
+_LIBRARY = torch.library.Library(NAMESPACE, 'DEF')
+for _name, _function in (('scan', _scan), ('scan_backward', _scan_backward)):
+    _LIBRARY.define(_name + SCHEMAS[_name])
+    _LIBRARY.impl(_name, _function, 'CompositeExplicitAutograd')
+_recurrence = register(NAMESPACE)
