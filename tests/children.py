@@ -35,7 +35,7 @@ def outcomes(script: str, items: List[Any], timeout: float, *arguments: str) -> 
         *arguments: Of the script.
     """
     # Freed and fresh memory get a pattern, so that nobody reads a lucky zero there.
-    environment = {**os.environ, 'MALLOC_PERTURB_': '165', 'OMP_NUM_THREADS': '2'}
+    environment = {**os.environ, 'MALLOC_PERTURB_': '165'}
     found: Dict[Any, str] = {}
     rest = list(items)
     for _ in range(_MOST_CRASHES):

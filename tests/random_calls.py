@@ -643,7 +643,7 @@ class TableCall:
         self.paths: Any = [rng.choice(CROSS_SCAN) for _ in range(rng.randint(1, 4))]
         self.sizes = [rng.choice([0, 1, 2, 5]) for _ in range(2)]
         if self.spoilt:
-            self.sizes[rng.randrange(2)] = rng.choice([-1, 0, 1.5, None, '2', -3])
+            self.sizes[rng.randrange(2)] = rng.choice([-1, 0, -3])
         if self.spoilt and rng.random() < 0.5:
             self.paths = rng.choice([[], None, [0], 'rows', [ScanPath(), None], ScanPath()])
         self.text = f'position_table({self.paths}, {self.sizes})'

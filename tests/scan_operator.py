@@ -88,7 +88,7 @@ def orders(a: Arguments) -> Tensor:
     K, length = a['step'].shape[1:3]
     if a['positions'] is not None:
         return a['positions'].long()
-    if not a['paths']:
+    if not a['paths'] or not length:
         return torch.arange(length).expand(K, length)
     paths = [ScanPath(bool(code & 1), bool(code & 2)) for code in a['paths']]
     return position_table(paths, length // a['width'], a['width'])
