@@ -209,7 +209,7 @@ def stand_in_for_mamba_ssm(monkeypatch):
     names = ('mamba_ssm', 'mamba_ssm.ops', 'mamba_ssm.ops.selective_scan_interface')
     install(monkeypatch, *names, selective_scan_fn=selective_scan_fn)
     mamba_ssm._load.cache_clear()  # the fixture of the tests does so again
-    monkeypatch.setitem(BACKENDS, 'mamba_ssm', Backend('mamba_ssm', mamba_ssm.selective_scan))
+    monkeypatch.setitem(BACKENDS, 'mamba_ssm', Backend('mamba_ssm', None, mamba_ssm.selective_scan))
     return seen
 
 

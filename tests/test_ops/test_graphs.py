@@ -68,7 +68,8 @@ def check_operators(subject, function, arguments):
 
 
 def check_ss2d(subject, arguments, order):
-    check_operators(subject, rows.ss2d, (*arguments, order))
+    x, *weights = arguments
+    check_operators(subject, rows.ss2d, (x, rows.ss2d_weights(*weights), order))
 
 
 def check_selective_scan(subject, options, length):

@@ -17,6 +17,9 @@ training form                                  deployed form
 linear layers
 =============================================  ==================================
 
+The weights of a scan keep their form; a copy is laid out for its kernels once, in place of
+once in each call (:meth:`.SS2D.prepare`).
+
 The batch norms of a backbone's outputs, ``out_norms``, stay: the next stage takes the map
 before the norm. Necks and heads of the toolboxes stay as they are; after
 :func:`reparameterize`, :func:`mmcv.cnn.fuse_conv_bn` folds their norms too, provided that no
@@ -55,6 +58,9 @@ class Deployable(nn.Module):
         """
         if not self.deployed:
             self.fuse_parts()
+            for module in self.modules():
+                if hasattr(module, 'prepare'):  # of a scan
+                    module.prepare()
             self.requires_grad_(False)
             self.eval()
             self.deployed = True

@@ -7,7 +7,7 @@ each position alone, so they are matrix products on the map as it lies in memory
 all paths at once; a kernel reads the results in the order of each path.
 """
 
-from typing import Callable, Optional, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -20,36 +20,64 @@ from .scan_paths import ScanOrder
 Recurrence = Callable[..., Tuple[Tensor, Tensor]]
 
 
-def ss2d(
-    recurrence: Recurrence,
-    x: Tensor,
+class SS2DWeights(NamedTuple):
+    """The weights of SS2D as kernels read them, all float32.
+
+    Attributes:
+        x_proj: ``(K * (R + 2 * N), d)``: of each path ``R`` rows for the step sizes, ``N``
+            for ``B``, ``N`` for ``C``.
+        step: ``(K, R, d)``.
+        A: ``(K, N, d)``, negative.
+        D: ``(K, d)``.
+        bias: ``(K, d)``, of the step sizes.
+    """
+
+    x_proj: Tensor
+    step: Tensor
+    A: Tensor
+    D: Tensor
+    bias: Tensor
+
+
+def ss2d_weights(
     x_proj_weight: Tensor,
     dt_projs_weight: Tensor,
     dt_projs_bias: Tensor,
     A_logs: Tensor,
     Ds: Tensor,
-    order: ScanOrder,
-) -> Tensor:
+) -> SS2DWeights:
+    """Prepare the weights of :func:`tinyvim_mm.ops.ss2d`, which has checked them."""
+    K, d, _ = dt_projs_weight.shape
+    return SS2DWeights(
+        _float(x_proj_weight).reshape(-1, d),
+        _float(dt_projs_weight).transpose(1, 2),
+        _float(A_logs).exp().neg().unflatten(0, (K, d)).transpose(1, 2),
+        _float(Ds).reshape(K, d),
+        _float(dt_projs_bias),
+    )
+
+
+def ss2d(recurrence: Recurrence, x: Tensor, weights: SS2DWeights, order: ScanOrder) -> Tensor:
     """See :func:`tinyvim_mm.ops.ss2d`, which has checked the arguments."""
-    K, d, R = dt_projs_weight.shape
-    N = A_logs.shape[1]
+    K, N, d = weights.A.shape
+    R = weights.step.shape[1]
     height, width = x.shape[2:]
     length = height * width
     rows = x.permute(0, 2, 3, 1).reshape(-1, d)
-    weight = _float(x_proj_weight).reshape(-1, d)
     # float32 whatever the types: what is lost here would enter the exponents.
-    projected = F.linear(_float(rows), weight).view(-1, length, K, R + 2 * N).transpose(1, 2)
+    projected = F.linear(_float(rows), weights.x_proj)
+    projected = projected.view(-1, length, K, R + 2 * N).transpose(1, 2)
     dt_low, B, C = projected.split([R, N, N], dim=3)
     table = isinstance(order, Tensor)
     y, _ = recurrence(
         rows.view(-1, 1, length, d),
         dt_low,
-        _float(dt_projs_weight).transpose(1, 2),
+        weights.step,
         B,
         C,
-        _float(A_logs).exp().neg().unflatten(0, (K, d)).transpose(1, 2),
-        _float(Ds).reshape(K, d),
-        _float(dt_projs_bias),
+        weights.A,
+        weights.D,
+        weights.bias,
         order.int() if table else None,
         [] if table else [path.code() for path in order],
         width,

@@ -5,6 +5,7 @@ from typing import Optional, Tuple, Union
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import rows
 from .backends import choose_backend
 from .checks import cast, check_floating, check_shape, check_states, compute_dtype, no_autocast
 
@@ -88,10 +89,12 @@ def selective_scan(
         others = [t.sum().to(u.dtype) for t in (*tensors[1:], z) if t is not None]
         y, state = u + sum(others), u.new_zeros(batch, dim, N, dtype=dtype)
         return (y, state) if return_last_state else y
-    if not implementation.takes_any_dtype:
-        tensors = tuple(None if tensor is None else cast(tensor, dtype) for tensor in tensors)
     with no_autocast(u):
-        y, state = implementation.selective_scan(*tensors, delta_softplus)
+        if implementation.recurrence is not None:
+            y, state = rows.selective_scan(implementation.recurrence, *tensors, delta_softplus)
+        else:
+            tensors = [None if tensor is None else cast(tensor, dtype) for tensor in tensors]
+            y, state = implementation.selective_scan(*tensors, delta_softplus)
         if z is not None:
             y = cast(y, dtype) * F.silu(cast(z, dtype))
     y = cast(y, u.dtype)

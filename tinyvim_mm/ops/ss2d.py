@@ -4,6 +4,7 @@ from typing import Optional, Sequence
 
 from torch import Tensor
 
+from . import rows
 from .backends import choose_backend
 from .backends.compose import compose_ss2d
 from .checks import (
@@ -15,6 +16,7 @@ from .checks import (
     compute_dtype,
     no_autocast,
 )
+from .rows import SS2DWeights, ss2d_weights
 from .scan_paths import CROSS_SCAN, ScanOrder
 
 
@@ -28,6 +30,7 @@ def ss2d(
     paths: ScanOrder = CROSS_SCAN,
     *,
     backend: Optional[str] = None,
+    prepared: Optional[SS2DWeights] = None,
 ) -> Tensor:
     """Scan a map along several paths and sum the results (VMamba, Sec. 4; TinyViM, Sec. 3).
 
@@ -51,6 +54,8 @@ def ss2d(
             ``torch.compile`` and ``torch.export`` cannot do that.
         backend: Name of the implementation; ``None`` takes
             ``TINYVIM_SSM_BACKEND`` or else the best one that runs here.
+        prepared: What :func:`.rows.ss2d_weights` makes of the weights, for inference: kernels
+            then read it instead of preparing the weights in each call.
 
     Returns:
         ``(batch, d, H, W)`` in ``x``'s type.
@@ -75,14 +80,14 @@ def ss2d(
     if x.numel() == 0:
         return x.clone()
     implementation = choose_backend(backend, x)
-    tensors = (x, *weights)
-    table = isinstance(paths, Tensor)
-    composed = implementation.ss2d is None or (table and not implementation.takes_tables)
-    if composed or not implementation.takes_any_dtype:
-        dtype = compute_dtype(x)
-        tensors = tuple(cast(tensor, dtype) for tensor in tensors)
     with no_autocast(x):
-        if composed:
+        if implementation.recurrence is not None:
+            if prepared is None:
+                prepared = ss2d_weights(*weights)
+            return rows.ss2d(implementation.recurrence, x, prepared, paths)
+        dtype = compute_dtype(x)
+        tensors = [cast(tensor, dtype) for tensor in (x, *weights)]
+        if implementation.ss2d is None or isinstance(paths, Tensor):
             y = compose_ss2d(implementation.selective_scan, *tensors, paths)
         else:
             y = implementation.ss2d(*tensors, paths)

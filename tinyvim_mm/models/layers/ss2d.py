@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...ops import CROSS_SCAN, SKIP_SCAN, scan_skipping, ss2d
 from ...ops.checks import cast, compute_dtype
+from ...ops.rows import SS2DWeights, ss2d_weights
 from ...ops.scan_paths import ScanOrder
 
 
@@ -56,6 +57,7 @@ class SS2D(nn.Module):
         self.A_logs._no_weight_decay = True
         self.Ds._no_weight_decay = True
         self.out_norm = _ScanNorm(channels, eps=1e-5)
+        self.prepared: Optional[SS2DWeights] = None
         self.reset_parameters()
 
     @torch.no_grad()
@@ -87,7 +89,27 @@ class SS2D(nn.Module):
 
     def scan(self, x: Tensor) -> Tensor:
         """Scan a map ``(batch, d, H, W)``, without the norm; the same shape and type."""
-        return ss2d(x, *self.scan_weights, self.paths, backend=self.backend)
+        return ss2d(x, *self.scan_weights, self.paths, backend=self.backend, prepared=self.prepared)
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Prepare the weights of the scan once, for inference with weights that stay.
+
+        After a move to another device or type, and after loading of a state dict, they are
+        prepared anew. After any other change of the weights call it again.
+        """
+        self.prepared = SS2DWeights(*(w.contiguous() for w in ss2d_weights(*self.scan_weights)))
+
+    def _apply(self, *args: Any, **kwargs: Any) -> 'SS2D':
+        super()._apply(*args, **kwargs)
+        if self.prepared is not None:
+            self.prepare()
+        return self
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        if self.prepared is not None:
+            self.prepare()
 
     def extra_repr(self) -> str:
         K, channels, dt_rank = self.dt_projs_weight.shape
@@ -110,3 +132,6 @@ class SkipSS2D(SS2D):
     def scan(self, x: Tensor) -> Tensor:
         operator = partial(ss2d, backend=self.backend)
         return scan_skipping(operator, x, *self.scan_weights, self.paths)
+
+    def prepare(self) -> None:
+        """Do nothing: each grid takes its part of the weights."""

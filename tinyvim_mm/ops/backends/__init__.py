@@ -1,15 +1,15 @@
 """Which implementations of the scan exist, which work here, and which one runs.
 
 A backend is one module of this package. To add one: write the module with a
-``selective_scan`` (and an ``ss2d`` if it fuses more than that) and add a
-:class:`Backend` to the table below.
+``recurrence`` if it is a kernel, else with a ``selective_scan`` (and an ``ss2d`` if it
+fuses more than that), and add a :class:`Backend` to the table below.
 """
 
 import os
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
 
@@ -46,24 +46,24 @@ class Backend:
 
     Attributes:
         name: What users call it.
-        selective_scan: The 1-D scan, with the arguments of
-            :func:`.reference.selective_scan`, which the public operator has checked.
+        recurrence: What a kernel computes, see :func:`.registration.register`. Both
+            operators are made of it by :mod:`tinyvim_mm.ops.rows`, for all floating types
+            but float64.
+        selective_scan: Or else the 1-D scan, with the arguments of
+            :func:`.reference.selective_scan`, which the public operator has checked and
+            converted to float32 (float64 for float64).
         ss2d: The 2-D operator along :class:`ScanPath` objects, likewise. ``None`` if the
             backend has none of its own; SS2D is then composed of its 1-D scan.
         obstacle: Given a device and a type of tensors, returns what keeps the backend
             from computing with them, or ``None`` if nothing does.
-        takes_any_dtype: Whether these functions take all floating types. If not, the
-            public operators convert to float32 (float64 for float64) first.
-        takes_tables: Whether ``ss2d`` also takes tables of positions.
         transforms: Whether ``torch.func`` and forward-mode differentiation see through it.
     """
 
     name: str
-    selective_scan: Callable
+    recurrence: Optional[rows.Recurrence] = None
+    selective_scan: Optional[Callable] = None
     ss2d: Optional[Callable] = None
     obstacle: Callable[[torch.device, torch.dtype], Optional[Obstacle]] = _no_obstacle
-    takes_any_dtype: bool = False
-    takes_tables: bool = False
     transforms: bool = True
 
 
@@ -72,16 +72,12 @@ def kernel_backend(
     recurrence: rows.Recurrence,
     obstacle: Callable[[torch.device, torch.dtype], Optional[Obstacle]] = _no_obstacle,
 ) -> Backend:
-    """A backend that computes the recurrence in a kernel, with algebra in torch around it."""
-    return Backend(
-        name,
-        partial(rows.selective_scan, recurrence),
-        partial(rows.ss2d, recurrence),
-        obstacle,
-        takes_any_dtype=True,
-        takes_tables=True,
-        transforms=False,
-    )
+    """A backend that computes the recurrence in a kernel, which no transform sees through."""
+    return Backend(name, recurrence, obstacle=obstacle, transforms=False)
+
+
+def _sequence_backend(name: str, scan: Callable, *others: Any, **named: Any) -> Backend:
+    return Backend(name, None, scan, *others, **named)
 
 
 BACKENDS: Dict[str, Backend] = {
@@ -90,13 +86,13 @@ BACKENDS: Dict[str, Backend] = {
         kernel_backend('cuda', compiled.recurrence, compiled.cuda_obstacle),
         kernel_backend('cpu', compiled.recurrence, compiled.cpu_obstacle),
         kernel_backend('triton', triton_scan.recurrence, triton_support.obstacle),
-        Backend(
+        _sequence_backend(
             'mamba_ssm', mamba_ssm.selective_scan, obstacle=mamba_ssm.obstacle, transforms=False
         ),
-        Backend('parallel', parallel.selective_scan),
-        Backend('reference', reference.selective_scan),
-        Backend('exportable', exportable.selective_scan, exportable.ss2d),
-        Backend(
+        _sequence_backend('parallel', parallel.selective_scan),
+        _sequence_backend('reference', reference.selective_scan),
+        _sequence_backend('exportable', exportable.selective_scan, exportable.ss2d),
+        _sequence_backend(
             'exportable_any_size',
             partial(exportable.selective_scan, any_size=True),
             partial(exportable.ss2d, any_size=True),
