@@ -614,8 +614,8 @@ class DirectCall:
             message = str(error)
             if len(message) > LONGEST and not scan_operator.is_of_torch(message):
                 raise WrongError(f'a message of {len(message)}: {message[:900]}') from error
-            empty_path = 0 in self.a['A'].shape[:2] if isinstance(self.a['A'], Tensor) else True
-            if not (self.spoilt or empty_path):
+            # A scan of no path is refused.
+            if not self.spoilt and len(self.a['A']):
                 raise WrongError(f'{type(error).__name__}: {message}') from error
             return
         if self.spoilt:

@@ -35,13 +35,14 @@ from tinyvim_mm.ops import (
 )
 
 PATHS = (ScanPath(), ScanPath(True, True))
-SLOW = Subject('triton', work=12)
+#: Its derivatives are made as those of the others, so `make test-all` is soon enough.
+SLOW = Subject('triton', work=12, slow=True)
 KERNELS = [Subject('cpu'), Subject('emulation'), SLOW]
 KERNEL_NAMES = [subject.backend for subject in KERNELS]
 #: What is differentiated by torch throughout.
 PLAIN = [subject for subject in ALL if torch.float64 in subject.dtypes]
 #: The stand-in for mamba-ssm computes as the reference does.
-EVERY = [s for s in ALL if s.device == 'cpu' and s.backend != 'mamba_ssm']
+EVERY = [*PLAIN, *KERNELS]
 REFUSALS = (BackendUnavailableError, NotImplementedError)
 #: Float32 against float64.
 LIMIT = 2e-5
@@ -130,7 +131,7 @@ def refused_by_kernels(backend):
 
 
 @every_function
-@over(PLAIN)
+@over([s for s in PLAIN if s.backend != 'exportable_any_size'])
 def test_gradcheck_of_both_modes_and_of_second_order(subject, name):
     function, arguments = problem(name, subject, torch.float64, batch=1)
     leaves = [a.requires_grad_() for a in arguments]
