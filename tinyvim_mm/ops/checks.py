@@ -6,7 +6,7 @@ from typing import ContextManager, Optional, Sequence
 import torch
 from torch import Tensor
 
-from .scan_paths import ScanOrder, ScanPath
+from .scan_paths import ScanOrder, check_paths
 from .tracing import is_traced
 
 
@@ -37,12 +37,7 @@ def check_floating(
             continue
         if not isinstance(tensor, Tensor):
             raise TypeError(f'{operator}: {name} must be a tensor, got {type(tensor).__name__}')
-        if tensor.layout != torch.strided or tensor.is_nested:
-            kind = 'nested' if tensor.is_nested else str(tensor.layout)
-            raise TypeError(
-                f'{operator}: {name} must be a dense tensor, got a {kind} one; convert it with '
-                'to_dense() or to_padded_tensor()'
-            )
+        _check_dense(operator, name, tensor)
         if not tensor.is_floating_point():
             raise TypeError(
                 f'{operator}: {name} must be of a real floating type, got {tensor.dtype}'
@@ -52,6 +47,16 @@ def check_floating(
                 f'{operator}: {name} is on {tensor.device}, but {first_name} is on '
                 f'{first.device}; move them to one device'
             )
+
+
+def _check_dense(operator: str, name: str, tensor: Tensor) -> None:
+    if tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_quantized):
+        return
+    kind = 'nested' if tensor.is_nested else 'quantized' if tensor.is_quantized else tensor.layout
+    raise TypeError(
+        f'{operator}: {name} must be a dense tensor, got a {kind} one; convert it with to_dense(), '
+        'to_padded_tensor() or dequantize()'
+    )
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -93,6 +98,18 @@ def check_states(operator: str, A: Tensor) -> None:
         )
 
 
+def check_ss2d_weights(operator: str, weights: Sequence[Tensor], K: int, d: int) -> None:
+    """Require the shapes of the weights of :func:`tinyvim_mm.ops.ss2d`, in its order."""
+    x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds = weights
+    check_shape(operator, 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
+    check_shape(operator, 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
+    check_states(operator, A_logs)
+    rows = dt_projs_weight.shape[2] + 2 * A_logs.shape[1]
+    check_shape(operator, 'x_proj_weight', x_proj_weight, ('K', 'R + 2N', 'd'), (K, rows, d))
+    check_shape(operator, 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
+    check_shape(operator, 'Ds', Ds, ('K * d',), (K * d,))
+
+
 def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
     """Require the paths of ``x``, or a table of its positions.
 
@@ -113,16 +130,10 @@ def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
         ValueError: The table has another shape or device than ``x`` asks for, or a
             row is no permutation.
     """
-    if len(order) == 0:
-        raise ValueError(f'{operator}: paths must hold at least one path, got none')
     if not isinstance(order, Tensor):
-        for path in order:
-            if not isinstance(path, ScanPath):
-                raise TypeError(
-                    f'{operator}: paths must hold ScanPath objects or be an integer tensor '
-                    f'(K, H * W), got {type(path).__name__}'
-                )
+        check_paths(operator, order)
         return order
+    _check_dense(operator, 'paths', order)
     if order.is_floating_point() or order.is_complex() or order.dtype == torch.bool:
         raise TypeError(f'{operator}: paths must be of an integer type, got {order.dtype}')
     length = x.shape[2] * x.shape[3]
@@ -132,7 +143,7 @@ def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
             f'{operator}: paths is on {order.device}, but x is on {x.device}; move them to one '
             'device'
         )
-    if not (is_traced() or _is_checked(order)):
+    if not (is_traced() or order.is_meta or _is_checked(order)):
         _check_rows(operator, order.cpu().long())
         mark_checked(order)
     return cast(order, torch.int64)
@@ -180,7 +191,7 @@ def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def no_autocast(x: Tensor) -> ContextManager:
     """Context in which autocast does not lower the precision of the scan."""
     # Where it is off already, exported programs shall have no such region.
-    if not _autocasts(x.device.type):
+    if x.device.type == 'meta' or not _autocasts(x.device.type):
         return contextlib.nullcontext()
     return torch.autocast(device_type=x.device.type, enabled=False)
 

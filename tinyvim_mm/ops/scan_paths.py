@@ -79,6 +79,23 @@ BIDIRECTIONAL: ScanPaths = (ScanPath(), ScanPath(reverse=True))
 SKIP_SCAN: ScanPaths = (ScanPath(), ScanPath(transpose=True)) * 2
 
 
+def check_paths(operator: str, paths: Sequence[ScanPath]) -> None:
+    """Require a sequence of paths, at least one.
+
+    Raises:
+        TypeError: It is none, or holds something else.
+        ValueError: It is empty.
+    """
+    wanted = 'paths must hold ScanPath objects or be an integer tensor (K, H * W)'
+    if not isinstance(paths, Sequence):
+        raise TypeError(f'{operator}: {wanted}, got {type(paths).__name__}')
+    for path in paths:
+        if not isinstance(path, ScanPath):
+            raise TypeError(f'{operator}: {wanted}, got {type(path).__name__}')
+    if not paths:
+        raise ValueError(f'{operator}: paths must hold at least one path, got none')
+
+
 def position_table(
     paths: Sequence[ScanPath],
     height: int,
@@ -96,6 +113,7 @@ def position_table(
     Returns:
         ``(K, height * width)``, int64.
     """
+    check_paths('position_table', paths)
     positions = torch.arange(height * width, device=device).reshape(height, width)
     return torch.stack([path.read(positions) for path in paths])
 
@@ -149,7 +167,8 @@ def cross_merge(y: Tensor, height: int, width: int, order: ScanOrder) -> Tensor:
     else:
         pairs = zip(y.unbind(1), order, strict=True)
         planes = [path.put_back(sequence, height, width) for sequence, path in pairs]
-    merged = planes[0]
+    # One plane is a view, and what is returned may be changed in place.
+    merged = planes[0].clone() if len(planes) == 1 else planes[0]
     for plane in planes[1:]:
         merged = merged + plane
     return merged

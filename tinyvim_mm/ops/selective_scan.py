@@ -77,18 +77,18 @@ def selective_scan(
             check_shape('selective_scan', name, value, ('dim',), (dim,))
     B = _grouped('B', B, batch, dim, N, length)
     C = _grouped('C', C, batch, dim, N, length)
-    if B.shape[1] != C.shape[1]:  # one of them is constant over groups
-        groups = max(B.shape[1], C.shape[1])
-        B, C = B.expand(-1, groups, -1, -1), C.expand(-1, groups, -1, -1)
-
-    implementation = choose_backend(backend, u)
     dtype = compute_dtype(u)
-    tensors = (u, delta, A, B, C, D, delta_bias)
     if u.numel() == 0:  # nothing to launch a kernel on
         # Added so that all arguments get their gradients, which are zero.
-        others = [t.sum().to(u.dtype) for t in (*tensors[1:], z) if t is not None]
+        others = [t.sum().to(u.dtype) for t in (delta, A, B, C, D, delta_bias, z) if t is not None]
         y, state = u + sum(others), u.new_zeros(batch, dim, N, dtype=dtype)
         return (y, state) if return_last_state else y
+    if B.shape[1] != C.shape[1]:  # one of them is constant over groups
+        groups = max(B.shape[1], C.shape[1])
+        B, C = (t.repeat_interleave(groups // t.shape[1], 1) for t in (B, C))
+
+    implementation = choose_backend(backend, u)
+    tensors = (u, delta, A, B, C, D, delta_bias)
     with no_autocast(u):
         if implementation.recurrence is not None:
             y, state = rows.selective_scan(implementation.recurrence, *tensors, delta_softplus)

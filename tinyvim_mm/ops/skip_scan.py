@@ -6,8 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_order, mark_checked
-from .scan_paths import SKIP_SCAN, ScanOrder
+from .checks import (
+    check_floating,
+    check_order,
+    check_shape,
+    check_ss2d_weights,
+    mark_checked,
+    no_autocast,
+)
+from .scan_paths import SKIP_SCAN, ScanOrder, check_paths
 
 
 def scan_skipping(
@@ -47,6 +54,32 @@ def scan_skipping(
     Returns:
         Of ``x``'s shape.
     """
+    weights = {
+        'x_proj_weight': x_proj_weight,
+        'dt_projs_weight': dt_projs_weight,
+        'dt_projs_bias': dt_projs_bias,
+        'A_logs': A_logs,
+        'Ds': Ds,
+    }
+    check_floating('scan_skipping', x=x, **weights)
+    check_shape('scan_skipping', 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
+    if not isinstance(paths, Tensor):
+        check_paths('scan_skipping', paths)
+    check_ss2d_weights('scan_skipping', tuple(weights.values()), len(paths), x.shape[1])
+    with no_autocast(x):
+        return _scan_grids(operator, x, *weights.values(), paths)
+
+
+def _scan_grids(
+    operator: Callable[..., Tensor],
+    x: Tensor,
+    x_proj_weight: Tensor,
+    dt_projs_weight: Tensor,
+    dt_projs_bias: Tensor,
+    A_logs: Tensor,
+    Ds: Tensor,
+    paths: ScanOrder,
+) -> Tensor:
     height, width = x.shape[2:]
     # Channels last, as the operators have maps in memory.
     x = pad_to_even(x).permute(0, 2, 3, 1)

@@ -1,6 +1,6 @@
 """SS2D: the 2-D selective scan as one operator."""
 
-from typing import Optional, Sequence
+from typing import Optional
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from .checks import (
     check_floating,
     check_order,
     check_shape,
-    check_states,
+    check_ss2d_weights,
     compute_dtype,
     no_autocast,
 )
@@ -76,9 +76,11 @@ def ss2d(
         Ds=Ds,
     )
     weights = x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds
-    paths = _checked('ss2d', x, weights, paths)
-    if x.numel() == 0:
-        return x.clone()
+    check_shape('ss2d', 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
+    paths = check_order('ss2d', paths, x)
+    check_ss2d_weights('ss2d', weights, len(paths), x.shape[1])
+    if x.numel() == 0:  # nothing to scan; added so that all weights get their gradients
+        return x + sum(weight.sum().to(x.dtype) for weight in weights)
     implementation = choose_backend(backend, x)
     with no_autocast(x):
         if implementation.recurrence is not None:
@@ -92,19 +94,3 @@ def ss2d(
         else:
             y = implementation.ss2d(*tensors, paths)
     return cast(y, x.dtype)
-
-
-def _checked(name: str, x: Tensor, weights: Sequence[Tensor], paths: ScanOrder) -> ScanOrder:
-    """Require shapes that fit; the paths as :func:`check_order` returns them."""
-    check_shape(name, 'x', x, ('batch', 'd', 'H', 'W'), (None, None, None, None))
-    paths = check_order(name, paths, x)
-    K, d = len(paths), x.shape[1]
-    x_proj_weight, dt_projs_weight, dt_projs_bias, A_logs, Ds = weights
-    check_shape(name, 'dt_projs_weight', dt_projs_weight, ('K', 'd', 'R'), (K, d, None))
-    check_shape(name, 'A_logs', A_logs, ('K * d', 'N'), (K * d, None))
-    check_states(name, A_logs)
-    R, N = dt_projs_weight.shape[2], A_logs.shape[1]
-    check_shape(name, 'x_proj_weight', x_proj_weight, ('K', 'R + 2N', 'd'), (K, R + 2 * N, d))
-    check_shape(name, 'dt_projs_bias', dt_projs_bias, ('K', 'd'), (K, d))
-    check_shape(name, 'Ds', Ds, ('K * d',), (K * d,))
-    return paths

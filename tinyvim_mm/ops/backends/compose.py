@@ -41,7 +41,10 @@ def compose_ss2d(
     height, width = x.shape[-2:]
     projected = F.conv2d(x, x_proj_weight.reshape(-1, d, 1, 1)).unflatten(1, (K, R + 2 * N))
     dt_low, B, C = projected.split([R, N, N], dim=2)
-    delta = F.conv2d(dt_low.flatten(1, 2), dt_projs_weight.reshape(K * d, R, 1, 1), groups=K)
+    if R > 0:
+        delta = F.conv2d(dt_low.flatten(1, 2), dt_projs_weight.reshape(K * d, R, 1, 1), groups=K)
+    else:  # no convolution has 0 channels; the sum is 0, and has a gradient
+        delta = dt_projs_weight.sum() + x.new_zeros(x.shape[0], K * d, height, width)
     y, _ = scan(
         cross_scan(x.unsqueeze(1), order).flatten(1, 2),
         cross_scan(delta.unflatten(1, (K, d)), order).flatten(1, 2),

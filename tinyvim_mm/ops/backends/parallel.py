@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..tracing import is_traced, is_transformed
+from ..tracing import is_compiling, is_traced, is_transformed
 
 
 def selective_scan(
@@ -62,9 +62,15 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         ``h`` of the same shape.
     """
-    if is_traced() or is_transformed():  # which want plain operators
-        return _doubling(a, b, reverse=False)
-    return _LinearRecurrence.apply(a, b, False)
+    return _solve(a, b, reverse=False)
+
+
+def _solve(a: Tensor, b: Tensor, reverse: bool) -> Tensor:
+    # What traces, transforms or batches gradients wants plain operators.
+    batched = torch._C._functorch.is_legacy_batchedtensor
+    if is_traced() or is_transformed() or (not is_compiling() and batched(b)):
+        return _doubling(a, b, reverse)
+    return _LinearRecurrence.apply(a, b, reverse)
 
 
 class _LinearRecurrence(torch.autograd.Function):
@@ -79,9 +85,9 @@ class _LinearRecurrence(torch.autograd.Function):
     def backward(ctx, grad_h: Tensor) -> Tuple[Tensor, Tensor, None]:
         a, h = ctx.saved_tensors
         if ctx.reverse:
-            grad_b = _LinearRecurrence.apply(_shift(a, 1), grad_h, False)
+            grad_b = _solve(_shift(a, 1), grad_h, False)
             return grad_b * _shift(h, -1), grad_b, None
-        grad_b = _LinearRecurrence.apply(_shift(a, -1), grad_h, True)
+        grad_b = _solve(_shift(a, -1), grad_h, True)
         return grad_b * _shift(h, 1), grad_b, None
 
 

@@ -37,9 +37,10 @@ from typing import Any, Callable, List, Optional, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..checks import cast, no_autocast
-from ..tracing import is_traced
+from ..tracing import is_compiling, is_traced
 from . import recurrence as plain
 
 _ARGUMENTS = (
@@ -169,6 +170,7 @@ def _backward(scan_backward: Callable[..., Tuple[Tensor, ...]]) -> Callable:
     ) -> Tuple[Optional[Tensor], ...]:
         *arguments, checkpoints = ctx.saved_tensors
         x, step, step_weight = arguments[:3]
+        _refuse_tangents(grad_y, grad_state)
         if grad_y is None:
             grad_y = torch.zeros_like(x)
         if not ctx.kept_state:  # some tracers give a gradient of the empty tensor
@@ -181,9 +183,11 @@ def _backward(scan_backward: Callable[..., Tuple[Tensor, ...]]) -> Callable:
         else:
             with no_autocast(x):
                 # (K, batch * L, ...): one product for each path.
-                rows, low = ddelta.flatten(1, 2), step.transpose(0, 1).flatten(1, 2)
+                K, batch, length, d = ddelta.shape
+                rows = ddelta.reshape(K, batch * length, d)
+                low = step.transpose(0, 1).reshape(K, batch * length, step.shape[-1])
                 dstep = torch.bmm(rows, step_weight.transpose(1, 2))
-                dstep = dstep.view(*ddelta.shape[:3], -1).transpose(0, 1)
+                dstep = dstep.view(*ddelta.shape[:3], step.shape[-1]).transpose(0, 1)
                 dweight = torch.bmm(low.transpose(1, 2), rows)
         dD, dbias = (
             None if tensor is None else gradient
@@ -192,6 +196,18 @@ def _backward(scan_backward: Callable[..., Tuple[Tensor, ...]]) -> Callable:
         return dx, dstep, dweight, dB, dC, dA, dD, dbias, *[None] * 6
 
     return backward
+
+
+def _refuse_tangents(*gradients: Optional[Tensor]) -> None:
+    """Reverse and forward mode at once: a kernel would drop the tangent without a word."""
+    if is_compiling() or forward_ad._current_level < 0:
+        return
+    for gradient in gradients:
+        if gradient is not None and forward_ad.unpack_dual(gradient).tangent is not None:
+            raise NotImplementedError(
+                "the scan's kernels have no forward-mode derivative of their backward pass; choose "
+                "the backend 'parallel'"
+            )
 
 
 def _setup_second(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Tensor, ...]) -> None:
