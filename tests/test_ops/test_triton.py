@@ -145,9 +145,9 @@ def test_choosing_the_interpreter_too_late_is_said(early):
 
 def test_automatic_choice_takes_triton_on_gpus_only(monkeypatch):
     for name in ('cuda', 'cpu'):
-        unavailable = Backend(name, None, None, lambda device, dtype: Obstacle('not built'))
+        unavailable = Backend(name, obstacle=lambda device, dtype: Obstacle('not built'))
         monkeypatch.setitem(BACKENDS, name, unavailable)
-    works = Backend('triton', None)
+    works = Backend('triton')
     monkeypatch.setitem(BACKENDS, 'triton', works)
     monkeypatch.setattr('tinyvim_mm.ops.backends._announced', set())
 
