@@ -138,6 +138,8 @@ def check_order(operator: str, order: ScanOrder, x: Tensor) -> ScanOrder:
         raise TypeError(f'{operator}: paths must be of an integer type, got {order.dtype}')
     length = x.shape[2] * x.shape[3]
     check_shape(operator, 'paths', order, ('K', 'H * W'), (None, length))
+    if len(order) == 0:
+        raise ValueError(f'{operator}: paths must hold at least one path, got none')
     if order.device != x.device:
         raise ValueError(
             f'{operator}: paths is on {order.device}, but x is on {x.device}; move them to one '

@@ -225,7 +225,7 @@ def _check_all(
     if x.dtype not in (_FLOAT, torch.float16, torch.bfloat16):
         raise _misfit(f'x must be float32, float16 or bfloat16, got {x.dtype}')
     if step_weight is not None:
-        rank, step_type = step.shape[-1], _FLOAT
+        rank, step_type = step_weight.shape[1] if step_weight.dim() == 3 else 0, _FLOAT
     else:
         rank, step_type = d, x.dtype if step.dtype != _FLOAT else _FLOAT
     _check(x, 'x', x, x.shape, x.dtype)
@@ -237,9 +237,14 @@ def _check_all(
     _check(x, 'D', D, (K, d))
     _check(x, 'bias', bias, (K, d))
     _check(x, 'positions', positions, (K, length), torch.int32)
-    if positions is None and paths:
+    if positions is not None:
+        in_order = torch.arange(length, dtype=torch.int32)
+        # In the interpreter a wrong position is an access to any memory of the process.
+        if x.device.type == 'cpu' and not positions.sort(1).values.eq(in_order).all():
+            raise _misfit(f'each row of positions must hold 0 to {length - 1}, each once')
+    elif paths:
         if len(paths) != K or not all(0 <= code < 4 for code in paths):
-            raise _misfit(f'paths must hold {K} codes from 0 to 3, got {list(paths)}')
+            raise _misfit(f'paths must hold {K} codes from 0 to 3, got {list(paths)[:9]}')
         if length % width if width > 0 else length:
             raise _misfit(f'width must divide the {length} positions, got {width}')
 
