@@ -225,7 +225,7 @@ def _check_all(
     if x.dtype not in (_FLOAT, torch.float16, torch.bfloat16):
         raise _misfit(f'x must be float32, float16 or bfloat16, got {x.dtype}')
     if step_weight is not None:
-        rank, step_type = step_weight.shape[1] if step_weight.dim() == 3 else 0, _FLOAT
+        rank, step_type = step.shape[-1] if step.dim() > 0 else 0, _FLOAT
     else:
         rank, step_type = d, x.dtype if step.dtype != _FLOAT else _FLOAT
     _check(x, 'x', x, x.shape, x.dtype)
