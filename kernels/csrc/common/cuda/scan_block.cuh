@@ -175,10 +175,25 @@ struct BlockScan {
           step = d.row_floats;
           steps = kGroup * step;
         }
-        TINYVIM_UNROLL_4
-        for (int r = member; r < count; r += d.units) {
-          to[r / kGroup * steps + r % kGroup * step] =
-              from != nullptr ? read_only(row_of(from, position[r], bytes)) : 0.0f;
+        // Warps take turns with kGroup rows, whose loads overlap.
+        for (int r = member * kGroup; r < count; r += d.units * kGroup) {
+          float* group = to + r / kGroup * steps;
+          if (r + kGroup <= count) {
+            float values[kGroup];
+            TINYVIM_UNROLL_ALL
+            for (int g = 0; g < kGroup; ++g) {
+              values[g] =
+                  from != nullptr ? read_only(row_of(from, position[r + g], bytes)) : 0.0f;
+            }
+            TINYVIM_UNROLL_ALL
+            for (int g = 0; g < kGroup; ++g) group[g * step] = values[g];
+          } else {
+            TINYVIM_UNROLL_1
+            for (int g = 0; r + g < count; ++g) {
+              group[g * step] =
+                  from != nullptr ? read_only(row_of(from, position[r + g], bytes)) : 0.0f;
+            }
+          }
         }
       }
     });

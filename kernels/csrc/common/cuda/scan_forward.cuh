@@ -136,15 +136,18 @@ struct Forward : BlockScan<T, NS> {
     const int planes = d.paths * d.slices, mine = this->local * d.slices + this->slice;
     const int first = this->member - this->slice;  // unit of the tile in a block
     T* to = this->columns.at(args.y + this->batch * a.length * a.channels + this->channel);
+    const int to_next = d.units * d.own_floats;  // path
+    const int bytes = static_cast<int>(a.channels * sizeof(T));
     for (int p = mine; p < a.length; p += planes) {
       Float sum(0.0f);
-      for (int k = 0; k < d.paths; ++k) {
-        for (int n = 0; n < d.slices; ++n) {
-          const int from = this->own_of(k * d.units + first + n);
-          sum = sum + load_shared(at_lane(this->shared + from + p * TINYVIM_WARP));
+      for (int n = 0; n < d.slices; ++n) {
+        int from = this->own_of(0) + (first + n) * d.own_floats + p * TINYVIM_WARP;
+        TINYVIM_UNROLL_4
+        for (int k = 0; k < d.paths; ++k, from += to_next) {
+          sum = sum + load_shared(at_lane(this->shared + from));
         }
       }
-      this->columns.store(to + p * a.channels, sum);
+      this->columns.store(row_of(to, p, bytes), sum);
     }
   }
 };
