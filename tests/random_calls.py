@@ -34,6 +34,7 @@ from tinyvim_mm.ops import (
     ss2d,
 )
 from tinyvim_mm.ops.backends import BACKENDS, kernel_backend
+from tinyvim_mm.ops.backends.obstacle import float64_obstacle
 
 #: All that a call may raise.
 ERRORS = (TypeError, ValueError, RuntimeError)
@@ -699,7 +700,9 @@ def main() -> None:
         if name == 'emulation':
             from scan_cases import emulated
 
-            BACKENDS[name] = kernel_backend(name, emulated())
+            BACKENDS[name] = kernel_backend(
+                name, emulated(), lambda device, dtype: float64_obstacle(dtype)
+            )
         backends, namespaces = (*backends, *itertools.repeat(name, 2)), (*namespaces, namespace)
     children.serve(lambda seed: outcome(seed, backends, namespaces))
 

@@ -16,6 +16,7 @@ import torch
 
 from tinyvim_mm.ops import CROSS_SCAN, available_backends, scan_skipping, selective_scan, ss2d
 from tinyvim_mm.ops.backends import BACKENDS, Backend, kernel_backend, mamba_ssm, reference
+from tinyvim_mm.ops.backends.obstacle import float64_obstacle
 from tinyvim_mm.ops.backends.registration import SCHEMAS, register
 
 #: What runs here at full speed, for tests that leave out the slow and the special ones.
@@ -142,7 +143,9 @@ def over(subjects, cases=None):
 def prepare(subject, monkeypatch):
     """Have a subject's backend in the table, or skip the test."""
     if subject.backend == 'emulation':
-        backend = kernel_backend('emulation', emulated())
+        backend = kernel_backend(
+            'emulation', emulated(), lambda device, dtype: float64_obstacle(dtype)
+        )
         monkeypatch.setitem(BACKENDS, 'emulation', backend)
     elif subject.backend == 'mamba_ssm':
         stand_in_for_mamba_ssm(monkeypatch)

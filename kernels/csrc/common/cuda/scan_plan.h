@@ -100,12 +100,13 @@ struct ForwardPlan {
   Division division;
 };
 
+// `with_y`: whether y is computed, or states alone.
 template <typename T>
-ForwardPlan plan_forward(const CudaScanArgs<T>& a, const Gpu& gpu) {
+ForwardPlan plan_forward(const CudaScanArgs<T>& a, const Gpu& gpu, bool with_y) {
   Division d = divide_paths(a, gpu, 3, kMaxWarps / 2, 0);
   const int64_t planes = a.paths * d.slices;
   const ForwardPlan apart{false, a.sum_paths ? planes > 1 : d.slices > 1, d};
-  if (!a.sum_paths || planes > kMaxWarps || a.length > 1024) return apart;
+  if (!with_y || !a.sum_paths || planes > kMaxWarps || a.length > 1024) return apart;
   // A fused block keeps planes of whole paths. It pays where a multiprocessor then still
   // holds enough warps to be busy; with several tiles to a block they share its rows.
   const int64_t all_tiles = d.all_units / d.slices;

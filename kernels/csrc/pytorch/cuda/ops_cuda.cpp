@@ -164,7 +164,7 @@ struct Prepared {
     ForwardArgs<T> a{};
     a.scan = args();
     const Gpu gpu = present_gpu();
-    const ForwardPlan plan = plan_forward(a.scan, gpu);
+    const ForwardPlan plan = plan_forward(a.scan, gpu, y.defined());
     check_division(plan.division, gpu);
     a.division = plan.division;
     const Tensor planes = planes_of_x(y.defined() && plan.planes, plan.division.slices);
