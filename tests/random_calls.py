@@ -292,7 +292,11 @@ class Call:
             self.backend = rng.choice(BACKEND_NAMES)
         elif way < 0.3 and 'paths' in options:
             x = tensors[0]
-            length = x.shape[-1] * x.shape[-2] if isinstance(x, Tensor) and is_plain(x) else 4
+            length = (
+                x.shape[-1] * x.shape[-2]
+                if isinstance(x, Tensor) and is_plain(x) and x.dim() > 1
+                else 4
+            )
             options['paths'] = _spoilt_paths(rng, options['paths'], min(length, 1000))
         else:
             i = rng.randrange(len(tensors))

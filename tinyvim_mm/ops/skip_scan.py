@@ -85,12 +85,13 @@ def _scan_grids(
     x = pad_to_even(x).permute(0, 2, 3, 1)
     if isinstance(paths, Tensor):
         check_order('scan_skipping', paths, x[:, ::2, ::2].permute(0, 3, 1, 2))
-    per_path = [parameter.chunk(len(paths)) for parameter in (A_logs, Ds)]
+    d = x.shape[-1]
     grids = []
     for k in range(len(paths)):
         grid = x[:, k % 2 :: 2, k // 2 :: 2].permute(0, 3, 1, 2)
         weights = [weight[k : k + 1] for weight in (x_proj_weight, dt_projs_weight, dt_projs_bias)]
-        weights += [chunks[k] for chunks in per_path]
+        # Slices: gradients of chunks are put together by an operator that autocast minds.
+        weights += [parameter[k * d : (k + 1) * d] for parameter in (A_logs, Ds)]
         path = paths[k : k + 1]
         if isinstance(path, Tensor):
             mark_checked(path)  # checked above, with the others
