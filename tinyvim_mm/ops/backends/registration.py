@@ -148,7 +148,7 @@ def _fake_scan_backward(
 ) -> Tuple[Tensor, ...]:
     batch, _, length, d = x.shape
     K = A.shape[0]
-    shapes = ((K, batch, length, d), B.shape, C.shape, A.shape, (K, d), (K, d))
+    shapes = ((K, batch, length, d), B.shape, B.shape, A.shape, (K, d), (K, d))
     return (x.new_empty(x.shape), *(A.new_empty(shape) for shape in shapes))
 
 
