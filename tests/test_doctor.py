@@ -1,5 +1,6 @@
 """``tinyvim-mm doctor``: what it says of a sound installation, and of each fault."""
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -253,11 +254,8 @@ def test_the_library_says_for_which_torch_it_is():
 )
 def test_a_backend_that_computes_wrongly(damage, words, monkeypatch):
     right = backends.BACKENDS['parallel']
-    wrong = types.SimpleNamespace(
-        name='parallel',
-        takes_any_dtype=False,
-        obstacle=right.obstacle,
-        ss2d=lambda *arguments: damage(compose_ss2d(right.selective_scan, *arguments)),
+    wrong = dataclasses.replace(
+        right, ss2d=lambda *arguments: damage(compose_ss2d(right.selective_scan, *arguments))
     )
     monkeypatch.setitem(backends.BACKENDS, 'parallel', wrong)
     finding = only(scan.check_scan(), 'scan parallel on cpu')
@@ -289,7 +287,7 @@ def test_backends_that_cannot_run_point_to_the_doctor():
 def test_a_slow_scan_points_to_the_doctor(monkeypatch):
     monkeypatch.setattr(backends, '_announced', set())
     with pytest.warns(UserWarning, match=environment.DOCTOR):
-        backends._announce_slow_path('cpu', torch.device('cuda'), torch.float32)
+        backends._announce_slow_path('cpu', backends.Obstacle('of a test'))
 
 
 def test_missing_safetensors_points_to_the_doctor(monkeypatch):
