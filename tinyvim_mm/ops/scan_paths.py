@@ -140,11 +140,16 @@ def cross_scan(x: Tensor, order: ScanOrder) -> Tensor:
     Returns:
         ``(batch, K, channels, H * W)``.
     """
-    maps = x.expand(-1, len(order), -1, -1, -1).unbind(1)
+    maps = x.expand(-1, len(order), -1, -1, -1)
     if isinstance(order, Tensor):
-        pairs = zip(maps, order.unbind(), strict=True)
-        return torch.stack([x.flatten(-2).index_select(-1, row) for x, row in pairs], 1)
-    return torch.stack([path.read(x) for x, path in zip(maps, order, strict=True)], 1)
+        return reorder(maps.flatten(-2), order)
+    return torch.stack([path.read(x) for x, path in zip(maps.unbind(1), order, strict=True)], 1)
+
+
+def reorder(sequences: Tensor, table: Tensor) -> Tensor:
+    """Read each sequence of ``(batch, K, channels, L)`` in the order of its row of a table."""
+    pairs = zip(sequences.unbind(1), table.unbind(), strict=True)
+    return torch.stack([sequence.index_select(-1, row) for sequence, row in pairs], 1)
 
 
 def cross_merge(y: Tensor, height: int, width: int, order: ScanOrder) -> Tensor:

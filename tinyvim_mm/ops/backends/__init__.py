@@ -9,7 +9,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 import torch
 
@@ -76,26 +76,25 @@ def kernel_backend(
     return Backend(name, recurrence, obstacle=obstacle, transforms=False)
 
 
-def _sequence_backend(name: str, scan: Callable, *others: Any, **named: Any) -> Backend:
-    return Backend(name, None, scan, *others, **named)
-
-
 BACKENDS: Dict[str, Backend] = {
     backend.name: backend
     for backend in (
         kernel_backend('cuda', compiled.recurrence, compiled.cuda_obstacle),
         kernel_backend('cpu', compiled.recurrence, compiled.cpu_obstacle),
         kernel_backend('triton', triton_scan.recurrence, triton_support.obstacle),
-        _sequence_backend(
-            'mamba_ssm', mamba_ssm.selective_scan, obstacle=mamba_ssm.obstacle, transforms=False
+        Backend(
+            'mamba_ssm',
+            selective_scan=mamba_ssm.selective_scan,
+            obstacle=mamba_ssm.obstacle,
+            transforms=False,
         ),
-        _sequence_backend('parallel', parallel.selective_scan),
-        _sequence_backend('reference', reference.selective_scan),
-        _sequence_backend('exportable', exportable.selective_scan, exportable.ss2d),
-        _sequence_backend(
+        Backend('parallel', selective_scan=parallel.selective_scan),
+        Backend('reference', selective_scan=reference.selective_scan),
+        Backend('exportable', selective_scan=exportable.selective_scan, ss2d=exportable.ss2d),
+        Backend(
             'exportable_any_size',
-            partial(exportable.selective_scan, any_size=True),
-            partial(exportable.ss2d, any_size=True),
+            selective_scan=partial(exportable.selective_scan, any_size=True),
+            ss2d=partial(exportable.ss2d, any_size=True),
         ),
     )
 }

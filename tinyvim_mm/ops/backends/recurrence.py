@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 import torch
 from torch import Tensor
 
-from ..scan_paths import ScanPath, position_table
+from ..scan_paths import ScanPath, position_table, reorder
 from . import parallel
 
 
@@ -36,7 +36,7 @@ def recurrence(
 
     def in_time(rows: Tensor) -> Tensor:  # (batch, 1 or K, L, c) to (batch, K, c, L)
         rows = rows.to(A.dtype).expand(-1, K, -1, -1).transpose(2, 3)
-        return rows if positions is None else _permute(rows, positions)
+        return rows if positions is None else reorder(rows, positions)
 
     y, state = parallel.selective_scan(
         in_time(x).flatten(1, 2),
@@ -50,14 +50,8 @@ def recurrence(
     )
     y = y.unflatten(1, (K, d))
     if positions is not None:
-        y = _permute(y, positions.argsort(1))
+        y = reorder(y, positions.argsort(1))
     y = y.transpose(2, 3)
     if x.shape[1] == 1:
         y = y.sum(1, keepdim=True)
     return y, state.unflatten(1, (K, d)).transpose(2, 3)
-
-
-def _permute(sequences: Tensor, rows: Tensor) -> Tensor:
-    """Reorder the last axis of ``(batch, K, c, L)``, by a row ``(L,)`` for each path."""
-    pairs = zip(sequences.unbind(1), rows.unbind(), strict=True)
-    return torch.stack([sequence.index_select(-1, row) for sequence, row in pairs], 1)

@@ -33,7 +33,7 @@ stride, also 0:
   ``C``, ``A``, ``D`` and ``bias``, float32.
 """
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -219,44 +219,41 @@ def _setup_second(ctx: Any, inputs: Tuple[Any, ...], output: Tuple[Tensor, ...])
 
 def _second_backward(ctx: Any, *cotangents: Optional[Tensor]) -> Tuple[Optional[Tensor], ...]:
     """Derivative of ``scan_backward``: that of the same gradients in plain torch."""
-    grad_y, grad_state, *tensors, positions = ctx.saved_tensors
-    given = [t is not None for t in (grad_y, grad_state, *tensors)]
+    *inputs, positions = ctx.saved_tensors
+    given = [t is not None for t in inputs]
+    # D and bias, which may be absent, have no gradient in plain torch then.
+    returned = [True] * 5 + given[-2:]
 
     def gradients(*present: Tensor) -> List[Tensor]:
-        values = iter(present)
-        grad_y, grad_state, x, step, step_weight, *rest = (
-            next(values) if there else None for there in given
-        )
+        grad_y, grad_state, x, step, step_weight, *rest = _spread(present, given)
         delta = step if step_weight is None else torch.matmul(step, step_weight)
-        there = [t is not None for t in rest]
 
         def scan(x: Tensor, delta: Tensor, *some: Tensor) -> Tuple[Tensor, Tensor]:
-            values = iter(some)
-            others = [next(values) if it_is else None for it_is in there]
+            others = _spread(some, given[5:])
             return plain.recurrence(x, delta, None, *others, positions, *ctx.others)
 
         (y, state), pullback = torch.func.vjp(scan, x, delta, *(t for t in rest if t is not None))
         state_grad = torch.zeros_like(state) if grad_state is None else grad_state
-        found = iter(pullback((cast(grad_y, y.dtype), state_grad)))
-        results = [next(found), next(found).transpose(0, 1)]
-        return results + [next(found) if it_is else None for it_is in there]
+        dx, ddelta, *others = pullback((cast(grad_y, y.dtype), state_grad))
+        return [dx, ddelta.transpose(0, 1), *others]
 
-    present = [t for t in (grad_y, grad_state, *tensors) if t is not None]
-    with no_autocast(grad_y):
-        values, pullback = torch.func.vjp(
-            lambda *some: [t for t in gradients(*some) if t is not None], *present
+    with no_autocast(inputs[0]):
+        values, pullback = torch.func.vjp(gradients, *(t for t in inputs if t is not None))
+        kept = [c for c, there in zip(cotangents, returned, strict=True) if there]
+        found = pullback(
+            [
+                torch.zeros_like(v) if c is None else cast(c, v.dtype)
+                for v, c in zip(values, kept, strict=True)
+            ]
         )
-        absent = [t is None for t in tensors[-2:]]
-        of_values = [
-            c for c, skip in zip(cotangents, [False] * 5 + absent, strict=True) if not skip
-        ]
-        of_values = [
-            torch.zeros_like(v) if c is None else cast(c, v.dtype)
-            for v, c in zip(values, of_values, strict=True)
-        ]
-        found = iter(pullback(of_values))
-    results = [next(found) if there else None for there in given]
-    return results[0], results[1], None, *results[2:], *[None] * 4
+    grad_y, grad_state, *of_tensors = _spread(found, given)
+    return grad_y, grad_state, None, *of_tensors, *[None] * 4
+
+
+def _spread(values: Sequence[Tensor], given: Sequence[bool]) -> List[Optional[Tensor]]:
+    """Put values in the places of those that are given, and ``None`` in the others."""
+    remaining = iter(values)
+    return [next(remaining) if there else None for there in given]
 
 
 def _differentiable(operator: Callable, setup: Callable, backward: Callable) -> Callable:
