@@ -11,13 +11,16 @@ package; and until one of :data:`MENDED` is imported, the finder costs a look in
 :mod:`os` and :mod:`sys`, which every process has, are imported for the same reason.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Optional, Sequence
 
+TYPE_CHECKING = False  # the name that checkers know; importing typing takes 8 ms
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any, Optional, Sequence
 
 #: Names of modules, and when the mend of each is due: before or after its code runs.
 MENDED = {
@@ -40,8 +43,8 @@ class Finder:
         self,
         name: str,
         path: Optional[Sequence[str]] = None,
-        target: 'Optional[ModuleType]' = None,
-    ) -> 'Optional[ModuleSpec]':
+        target: Optional[ModuleType] = None,
+    ) -> Optional[ModuleSpec]:
         """As importlib asks for; ``None`` leaves the search to the other finders."""
         if name not in MENDED and name != OPERATORS:
             return None
@@ -84,8 +87,8 @@ def _in_force() -> Optional[Any]:
 
 
 def _found_by_others(
-    name: str, path: Optional[Sequence[str]], target: 'Optional[ModuleType]'
-) -> 'Optional[ModuleSpec]':
+    name: str, path: Optional[Sequence[str]], target: Optional[ModuleType]
+) -> Optional[ModuleSpec]:
     for finder in sys.meta_path:
         find = None if hasattr(finder, _MARK) else getattr(finder, 'find_spec', None)
         spec = find(name, path, target) if find else None
@@ -102,7 +105,7 @@ def _mend_with(loader: Any, name: str, compat: Any) -> None:
     """
     run = loader.exec_module
 
-    def run_and_mend(module: 'ModuleType') -> None:
+    def run_and_mend(module: ModuleType) -> None:
         if MENDED[name] == 'before':
             compat.mend(name, module)
         run(module)
@@ -115,16 +118,16 @@ def _mend_with(loader: Any, name: str, compat: Any) -> None:
 class _OperatorsLoader:
     """Loads what stands in for the compiled operators of mmcv."""
 
-    def create_module(self, spec: 'ModuleSpec') -> 'ModuleType':
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
         import importlib
 
         return importlib.import_module('tinyvim_mm.mmcv_ext').module(spec.name)
 
-    def exec_module(self, module: 'ModuleType') -> None:
+    def exec_module(self, module: ModuleType) -> None:
         """The module is complete when it is made."""
 
 
-def _operators_spec() -> 'Optional[ModuleSpec]':
+def _operators_spec() -> Optional[ModuleSpec]:
     from importlib.machinery import ModuleSpec
 
     try:
