@@ -15,7 +15,10 @@ Example:
 from typing import TYPE_CHECKING, Dict
 
 from .core.lazy_names import PLACES, lazy_names
+from .startup import install as _mend_what_is_imported
 from .version import __version__ as __version__
+
+_mend_what_is_imported()
 
 
 def _backbones() -> Dict[str, str]:

@@ -3,8 +3,6 @@
 import importlib
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
-from . import environment
-
 #: Module of each public name of the whole, but for the backbones, which have a catalogue.
 PLACES: Dict[str, str] = {
     **dict.fromkeys(('scan_skipping', 'selective_scan', 'ss2d'), 'tinyvim_mm.ops'),
@@ -49,6 +47,8 @@ def lazy_names(
         except ModuleNotFoundError as error:
             missing = (error.name or '').partition('.')[0]
             if missing != 'tinyvim_mm':
+                from . import environment  # looks at distributions, which takes its time
+
                 environment.require(missing, purpose=f'{package}.{name}')
             raise
 

@@ -1,5 +1,6 @@
 """Optimizer wrappers with adaptive gradient clipping, in mixed precision where possible."""
 
+import logging
 from functools import partial
 from typing import List, Optional, Sequence, Tuple
 
@@ -22,8 +23,8 @@ class RecipeOptimWrapperConstructor:
     - ``clip_grad=dict(type='agc', clip_factor=0.02)`` clips gradients adaptively,
       see :func:`adaptive_clip_grad_`, after the loss scale was taken out of
       them. Beside its arguments it takes ``exclude``: prefixes of parameters
-      that are not clipped, by default none. The method's authors leave out the
-      last linear layer.
+      that are not clipped, by default none; that none begins with them is a warning.
+      The method's authors leave out the last linear layer.
     - ``type='AmpOptimWrapper'`` becomes, on a machine without an accelerator, where
       mmengine has no mixed precision, :class:`.CPUAmpOptimWrapper`, or ``'OptimWrapper'``
       where the CPU does not compute in bfloat16.
@@ -36,7 +37,6 @@ class RecipeOptimWrapperConstructor:
 
     Raises:
         TypeError: ``clip_grad`` has an unknown argument.
-        ValueError: No prefix of ``exclude`` fits a parameter.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
@@ -75,9 +75,13 @@ class RecipeOptimWrapperConstructor:
         named = list(model.named_parameters())
         found = [value for name, value in named if name.startswith(self.exclude)]
         if self.exclude and not found:
-            raise ValueError(
+            # No error: mmpretrain's vis_scheduler runs the schedule with a network of its own.
+            print_log(
                 f'clip_grad.exclude: no parameter of {type(model).__name__} begins with '
                 + ' or '.join(map(repr, self.exclude))
+                + '; all are clipped',
+                logger='current',
+                level=logging.WARNING,
             )
         return found
 
