@@ -9,7 +9,6 @@ pytest.importorskip('mmdet')
 
 from tinyvim_mm.commands import test as test_tool
 from tinyvim_mm.commands import train as train_tool
-from tinyvim_mm.core import environment
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.training import evaluation
 from tinyvim_mm.training.config import prepare_config
@@ -21,11 +20,6 @@ TOOLS = PROJECT_ROOT / 'tools'
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def no_accelerator(monkeypatch):
-    monkeypatch.setattr(environment, 'accelerator', lambda: None)
 
 
 def message(main, capsys, *argv):
@@ -52,11 +46,19 @@ def test_a_misspelled_config_suggests_the_nearest(capsys):
     assert f'{NAME}.py?' in error
 
 
-@pytest.mark.usefixtures('no_accelerator')
-def test_amp_without_an_accelerator(capsys):
-    error = message(train_tool.main, capsys, NAME, '--sample', '--amp')
-    assert '--amp (mixed precision) needs an accelerator (cuda, npu, mlu, musa)' in error
-    assert 'run without --amp' in error
+def test_resume_with_nothing_saved_says_so(capsys):
+    words = '--resume: nothing was saved in new yet; this training starts from the beginning'
+    with pytest.raises(SystemExit):  # COCO is not there
+        train_tool.main([NAME, '--work-dir', 'new', '--resume'])
+    assert words in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        train_tool.main([NAME, '--resume', '--cfg-options', 'load_from=coco.pth'])
+    assert 'starts from the weights in coco.pth' in capsys.readouterr().out
+
+
+def test_old_settings_stop_a_training(capsys):
+    error = message(train_tool.main, capsys, NAME, '--cfg-options', 'data.samples_per_gpu=4')
+    assert 'data (--cfg-options) -> train_dataloader' in error
 
 
 def test_auto_scale_lr_without_a_base_batch_size(capsys):

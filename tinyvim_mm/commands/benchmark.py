@@ -1,4 +1,4 @@
-"""``tinyvim-mm benchmark``, also ``tools/benchmark_scan.py`` and ``tools/benchmark_latency.py``."""
+"""``tinyvim-mm benchmark``, also ``tools/benchmark_*.py``."""
 
 import argparse
 from typing import Optional, Sequence, Tuple
@@ -10,11 +10,12 @@ from .run import run_command, run_one_of
 _KINDS = {
     'scan': 'every scan backend that runs here',
     'latency': 'whole backbones on a CPU, in all their forms',
+    'training': 'steps of training on a CPU, by precision and layout of memory',
 }
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm benchmark') -> None:
-    """Run ``scan`` or ``latency``.
+    """Run ``scan``, ``latency`` or ``training``.
 
     Args:
         argv: Command line without the program; ``None`` takes ``sys.argv``.
@@ -24,7 +25,8 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm benchmark
         SystemExit: With code 2 after an error that the user can cure.
     """
     parser = argparse.ArgumentParser(prog=prog, description='Verify, then time.')
-    run_one_of(_KINDS, {'scan': scan, 'latency': latency}.get, parser, argv)
+    mains = {'scan': scan, 'latency': latency, 'training': training}
+    run_one_of(_KINDS, mains.get, parser, argv)
 
 
 def scan_parser(prog: str) -> argparse.ArgumentParser:
@@ -88,3 +90,41 @@ def _size(text: str) -> Tuple[int, int]:
 def latency(argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_latency.py') -> None:
     """Run ``latency``; arguments as in :func:`main`."""
     run_command(latency_parser(prog), lambda: benchmarks.time_latency, argv)
+
+
+def training_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``training``."""
+    from ..models.catalogue import network_names
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Verify, then time, steps of training on a CPU: in fp32 and bfloat16, '
+        'contiguous and channels-last. Ratios are to the first form.',
+    )
+    parser.add_argument(
+        '--models',
+        nargs='+',
+        default=['tinyvim_s', 'tinyvim_b'],
+        choices=network_names(),
+        metavar='MODEL',
+        help=f'of {", ".join(network_names())}',
+    )
+    parser.add_argument('--size', type=count, default=128, help='height and width of the images')
+    parser.add_argument('--batch', type=count, default=64, help='images of a step')
+    parser.add_argument(
+        '--forms',
+        nargs='+',
+        default=list(benchmarks.TRAINING_FORMS),
+        choices=benchmarks.TRAINING_FORMS,
+    )
+    parser.add_argument('--rounds', type=count, default=9, help='turns of each form')
+    parser.add_argument('--threads', type=count, help='CPU threads')
+    parser.add_argument('--out', default='work_dirs/benchmark_training', help='folder for results')
+    return parser
+
+
+def training(
+    argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_training.py'
+) -> None:
+    """Run ``training``; arguments as in :func:`main`."""
+    run_command(training_parser(prog), lambda: benchmarks.time_training, argv)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from ..core import compat
 from ..core.errors import UsageError
 from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.old_keys import refuse_old_keys
 from ..weights.files import install_safe_loader
 from .distributed import prepare_launcher
 from .sample import apply_sample
@@ -34,6 +35,7 @@ def prepare_config(
     install_safe_loader(trust=trust_checkpoint)
     path = find_config(str(config))
     cfg = load_config(path)
+    refuse_old_keys(path, options)
     if sample:
         apply_sample(cfg, path)
     if data_root:

@@ -1,8 +1,10 @@
 """Checks of the backbones' arguments; each error names the argument."""
 
+import difflib
+import inspect
 import math
 from numbers import Integral, Real
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Mapping, NoReturn, Optional, Sequence
 
 import torch
 
@@ -43,3 +45,35 @@ def check_per_stage(
         raise ValueError(f'{name} must have one value per stage, {length} in all, got {values!r}')
     for i, value in enumerate(values):
         check(f'{name}[{i}]', value, *limits)
+
+
+#: What other backbones call it, or what is done in another way here.
+_ELSEWHERE = {
+    'pretrained': "init_cfg=dict(type='Pretrained', checkpoint=FILE)",
+    'act_cfg': 'nothing: the activations are those of the paper',
+    'conv_cfg': 'nothing: the convolutions are those of the paper',
+    'use_checkpoint': 'with_cp',
+    'depth': 'arch',
+    'variant': 'arch',
+}
+
+
+def refuse_unknown(cls: type, arguments: Mapping[str, Any]) -> NoReturn:
+    """Raise for arguments that a backbone does not have; say what was probably meant.
+
+    Raises:
+        TypeError: Always.
+    """
+    known = list(inspect.signature(cls).parameters)
+    lines = []
+    for name, value in arguments.items():
+        line = f'{cls.__name__} has no argument {name!r} (given as {value!r})'
+        near = difflib.get_close_matches(name, known, n=2)
+        if name in _ELSEWHERE:
+            # mmseg sets it in a backbone where the model has one.
+            of_model = ' and of the model around it' if name == 'pretrained' else ''
+            line += f'; in its place{of_model}: {_ELSEWHERE[name]}'
+        elif near:
+            line += f'; did you mean {" or ".join(near)}?'
+        lines.append(line)
+    raise TypeError('\n'.join([*lines, f'Its arguments: {", ".join(known)}']))

@@ -10,7 +10,7 @@ from ...ops.backends import BACKENDS
 from ..layers import ConvBN, RepDWConv, fuse_children
 from ..layers.norm import run_part
 from .architecture import Arch
-from .arguments import check_integer, linear_drop_paths
+from .arguments import check_integer, linear_drop_paths, refuse_unknown
 from .joined_outputs import join_outputs
 from .released import ReleasedWeights
 from .stage import Stage
@@ -52,9 +52,10 @@ class StagedBackbone(ReleasedWeights):
         d_state: States per channel of the scan; ``None`` takes the architecture's.
         ssm_backend: Implementation of the scan; ``None`` takes the environment variable
             ``TINYVIM_SSM_BACKEND`` or else the best one.
+        unknown: Refused, with the name that was meant.
 
     Raises:
-        TypeError: An argument is of another type; the message names it.
+        TypeError: An argument is unknown, or of another type; the message names it.
         ValueError: An argument is out of range; the message names it.
     """
 
@@ -92,7 +93,10 @@ class StagedBackbone(ReleasedWeights):
         norm_cfg: Optional[dict] = None,
         d_state: Optional[int] = None,
         ssm_backend: Optional[str] = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            refuse_unknown(type(self), unknown)
         super().__init__(init_cfg)
         self.arch, self.spec = self.read_arch(arch)
         self.embed_dims = self.spec.embed_dims
@@ -132,7 +136,8 @@ class StagedBackbone(ReleasedWeights):
         if 'common' in own:
             shared = inspect.signature(StagedBackbone.__init__).parameters
             named = {**shared, **own}
-            first = [named.pop(name) for name in ('self', 'common', 'arch')][-1]
+            away = ('self', 'common', 'unknown', 'arch')
+            first = [named.pop(name) for name in away][-1]
             rest = [p.replace(kind=p.KEYWORD_ONLY) for p in named.values()]
             cls.__signature__ = inspect.Signature([first, *rest])
 
