@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tinyvim_mm import __main__ as command
-from tinyvim_mm.core import environment
+from tinyvim_mm.core import environment, mmcv_operators
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.doctor import extension, packages, scan, torch_build
 from tinyvim_mm.doctor.finding import FAULT, NOTE, OK
@@ -99,12 +99,23 @@ def test_files_that_the_removal_of_the_other_family_took_away(absent, recorded):
 
 
 @pytest.mark.parametrize(('with_mmdet', 'status'), [(True, FAULT), (False, NOTE)])
-def test_mmcv_without_its_operators(with_mmdet, status, absent):
+def test_mmcv_without_its_operators(with_mmdet, status, absent, monkeypatch):
     pytest.importorskip('mmdet')
-    absent('mmcv._ext', *([] if with_mmdet else ['mmdet']))
+    monkeypatch.setattr(mmcv_operators, 'compiled_file', lambda: None)
+    monkeypatch.setattr(mmcv_operators, 'torchvision_problem', lambda: 'it is broken')
+    absent(*([] if with_mmdet else ['mmdet']))
     finding = only(packages.check_packages(), 'mmcv')
     assert finding.status == status
     assert '--no-build-isolation' in finding.cure
+
+
+def test_mmcv_on_torchvision(monkeypatch):
+    pytest.importorskip('mmcv')
+    monkeypatch.setattr(mmcv_operators, 'choice', lambda: mmcv_operators.TORCHVISION)
+    finding = only(packages.check_packages(), 'mmcv')
+    assert finding.status == NOTE
+    assert 'its operators on torchvision' in finding.detail
+    assert 'MMCV_WITH_OPS=1' in finding.cure
 
 
 @pytest.mark.parametrize('name', ['mmdet', 'mmcv._ext'])

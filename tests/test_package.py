@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tinyvim_mm.core import environment
+from tinyvim_mm.core import environment, mmcv_operators
 
 
 def run(code):
@@ -61,12 +61,8 @@ def test_missing_package_is_named_with_its_cure(monkeypatch):
 
 
 def test_mmcv_without_operators_is_named_with_its_cure(monkeypatch):
-    find_spec = environment.importlib.util.find_spec
-    monkeypatch.setattr(
-        environment.importlib.util,
-        'find_spec',
-        lambda name: None if name == 'mmcv._ext' else find_spec(name),
-    )
+    monkeypatch.setattr(mmcv_operators, 'compiled_file', lambda: None)
+    monkeypatch.setattr(mmcv_operators, 'torchvision_problem', lambda: 'it is broken')
     with pytest.raises(environment.MissingPackageError) as error:
         environment.require('mmcv', purpose='Mask R-CNN')
     assert 'the "lite" build' in str(error.value)

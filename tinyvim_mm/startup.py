@@ -135,7 +135,7 @@ def _operators_spec() -> Optional[ModuleSpec]:
         from tinyvim_mm.core import mmcv_operators
     except ImportError:  # as in _compat
         return None
-    if mmcv_operators.choice() != 'torchvision':
+    if not mmcv_operators.stands_in():
         return None
     return ModuleSpec(OPERATORS, _OperatorsLoader(), origin='torchvision')
 

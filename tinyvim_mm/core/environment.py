@@ -86,6 +86,8 @@ class PackageState:
     #: Why it cannot be used, and the command that mends it.
     problem: str = ''
     cure: str = ''
+    #: What is worth knowing of one that can be used: the form of mmcv's operators.
+    note: str = ''
 
     @property
     def usable(self) -> bool:
@@ -107,12 +109,13 @@ def package_state(name: str) -> PackageState:
     if importlib.util.find_spec(name) is None:
         return PackageState(name, None, 'not installed', cure)
     version = installed_version(distribution) or installed_version(name) or 'unknown'
-    if name == 'mmcv' and importlib.util.find_spec('mmcv._ext') is None:
-        problem = (
-            'installed without its compiled operators (the "lite" build), which mmdet needs: the '
-            'build did not see torch'
-        )
-        return PackageState(name, version, problem, f'pip uninstall -y {distribution} && {cure}')
+    if name == 'mmcv':
+        from . import mmcv_operators  # it imports this module
+
+        form = mmcv_operators.choice()
+        if isinstance(form, mmcv_operators.Obstacle):
+            return PackageState(name, version, form.reason, form.cure)
+        return PackageState(name, version, note=mmcv_operators.described(form))
     return PackageState(name, version)
 
 

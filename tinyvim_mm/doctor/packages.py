@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from typing import Dict, List, Optional
 
-from ..core import environment
+from ..core import environment, mmcv_operators
 from .finding import FAULT, NOTE, OK, Finding, first_line
 
 #: Without them no part of the package works, and no model.
@@ -80,13 +80,17 @@ def _imported(state: environment.PackageState) -> Finding:
     if problem is None and name == 'mmcv':
         problem = _import_problem('mmcv._ext')
         if problem is not None:
-            problem = f'its compiled operators do not load with this torch: {problem}'
-            cure = f'pip uninstall -y {environment.distribution_of(name)} && '
-            cure += environment.package_cure(name)
+            problem = f'its operators do not load: {problem}'
+            cure = mmcv_operators.compile_command()
     if problem is not None:
         return Finding(name, FAULT, f'{version} does not import: {problem}', cure)
+    if name == 'mmcv':
+        version = f'{version}, {state.note}'
+        if mmcv_operators.choice() == mmcv_operators.TORCHVISION:
+            detail = f'{version}: detectors train and predict, other operators of mmcv refuse'
+            return Finding(name, NOTE, detail, mmcv_operators.compile_command())
     tried = environment.requirement_of(name).partition('==')[2]
-    if tried and tried != version.partition('+')[0]:
+    if tried and tried != (state.version or '').partition('+')[0]:
         return Finding(name, OK, f'{version} (this project was tried with {tried})')
     return Finding(name, OK, version)
 
