@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MENDED = {
     'mmengine.config.config': 'after',
     'mim.utils.utils': 'after',
+    'mmpretrain.visualization': 'after',
     'torchvision': 'before',
 }
 #: For this one there is another module where it is missing.

@@ -4,6 +4,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import inspect
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Optional, Tuple
@@ -33,6 +34,8 @@ def mend(name: str, module: Any) -> None:
         _mend_mmengine(module)
     elif name == 'mim.utils.utils':
         _mend_mim(module)
+    elif name == 'mmpretrain.visualization':
+        _mend_matplotlib()
     elif name == 'torchvision':
         _declare_torchvision_schemas()
 
@@ -99,6 +102,23 @@ def _mend_mim(utils: Any) -> None:
 
     installed_path._tinyvim_mm = True  # type: ignore[attr-defined]
     utils.get_installed_path = installed_path
+
+
+def _mend_matplotlib() -> None:
+    # mmpretrain's browse_dataset calls this private function as earlier releases of matplotlib had it.
+    from matplotlib import _tight_bbox
+
+    original = _tight_bbox.adjust_bbox
+    wanted = inspect.signature(original).parameters.get('renderer')
+    if wanted is None or wanted.default is not inspect.Parameter.empty:
+        return
+
+    def adjust_bbox(
+        fig: Any, bbox_inches: Any, renderer: Any = None, fixed_dpi: Optional[float] = None
+    ) -> Any:
+        return original(fig, bbox_inches, renderer or fig.canvas.get_renderer(), fixed_dpi)
+
+    _tight_bbox.adjust_bbox = adjust_bbox
 
 
 def _declare_torchvision_schemas() -> None:
