@@ -89,9 +89,16 @@ inference_model(init_model(config, checkpoint, device='cpu'), picture)
 from mmseg.apis import MMSegInferencer
 MMSegInferencer(config, checkpoint, device='cpu', dataset_name='ade20k')(picture, out_dir=out)
 """,
+    'cls-ImageClassificationInferencer': """
+from mmpretrain import ImageClassificationInferencer
+ImageClassificationInferencer(config, checkpoint, device='cpu')(picture)
+""",
+    # By name: for a path, of whichever config, mmpretrain knows no inferencer.
     'cls-inference_model': """
-from mmpretrain import get_model, inference_model
-print(inference_model(get_model(config, pretrained=checkpoint, device='cpu'), picture))
+import tinyvim_mm
+tinyvim_mm.register_with_mmpretrain()
+from mmpretrain import inference_model
+inference_model('tinyvim_s_300e_in1k', picture, device='cpu')
 """,
 }
 
