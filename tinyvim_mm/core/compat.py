@@ -105,7 +105,7 @@ def _mend_mim(utils: Any) -> None:
 
 
 def _mend_matplotlib() -> None:
-    # mmpretrain's browse_dataset calls this private function as earlier releases had it.
+    # mmpretrain's browse_dataset calls this private function as matplotlib had it once.
     from matplotlib import _tight_bbox
 
     original = _tight_bbox.adjust_bbox
