@@ -56,6 +56,69 @@ def test_a_config_of_no_toolbox_is_refused(tmp_path):
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('a.yml', '_base_: ./base.py\nx: "{{ fileDirname }}"\nmodel: {backbone: {arch: l}}\n'),
+        ('a.yaml', '_base_: [./base.py]\nx: {{ fileDirname }}\nmodel: {backbone: {arch: l}}\n'),
+        (
+            'a.json',
+            '{"_base_": "base.py", "x": "{{ fileDirname }}", "model": {"backbone": {"arch": "l"}}}',
+        ),
+    ],
+)
+def test_yaml_and_json_are_read_as_mmengine_reads_them(name, text, tmp_path):
+    (tmp_path / 'base.py').write_text(f"_base_ = 'tinyvim_mm::mmdet/{NAME}.py'\n")
+    (tmp_path / name).write_text(text)
+    cfg = load_config(find_config(str(tmp_path / name)))
+    assert cfg.model.backbone.arch == 'l'
+    assert cfg.model.type == 'MaskRCNN'
+    assert cfg.x == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'text', 'message'),
+    [
+        ('a.yml', 'x: [1\n', r'a\.yml cannot be read as yml: (.|\n)*line 2'),
+        ('a.json', '{"x": }', r'a\.json cannot be read as json: .*line 1'),
+        ('a.json', '[1, 2]', r'a\.json is no config: it holds no mapping'),
+    ],
+)
+def test_a_yaml_or_json_file_that_cannot_be_read_is_named(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_config(tmp_path / name)
+
+
+def test_a_missing_toolbox_of_a_yaml_config_is_named(tmp_path, monkeypatch):
+    from tinyvim_mm.core import environment
+
+    (tmp_path / 'a.yml').write_text('_base_: tinyvim_mm::mmseg/fpn_tinyvim_s_40k_ade20k.py\n')
+    real = environment.importlib.util.find_spec
+    monkeypatch.setattr(
+        environment.importlib.util,
+        'find_spec',
+        lambda name, *rest: None if name == 'mmseg' else real(name, *rest),
+    )
+    with pytest.raises(environment.MissingPackageError, match=r'mmseg: not installed'):
+        load_config(tmp_path / 'a.yml')
+
+
+def test_a_misspelled_base_of_this_package_names_the_nearest(tmp_path):
+    (tmp_path / 'a.py').write_text(f"_base_ = 'tinyvim_mm::mmdet/{NAME}o.py'\n")
+    with pytest.raises(UsageError, match=rf'did you mean tinyvim_mm::mmdet/{NAME}\.py'):
+        load_config(tmp_path / 'a.py')
+
+
+def test_what_a_config_takes_over_by_base_has_no_foreign_scope(tmp_path):
+    (tmp_path / 'a.py').write_text(
+        "_base_ = 'tinyvim_mm::mmseg/fpn_tinyvim_s_40k_ade20k.py'\n"
+        'pipeline = _base_.test_pipeline\n'
+    )
+    cfg = load_config(tmp_path / 'a.py')
+    assert [step.get('_scope_') for step in cfg.pipeline] == [None] * len(cfg.pipeline)
+
+
 def test_a_syntax_error_names_file_and_line(tmp_path):
     path = tmp_path / 'a.py'
     path.write_text('x = 1\ny = = 2\n')

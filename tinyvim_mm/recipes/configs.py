@@ -66,6 +66,7 @@ def load_config(path: Path) -> 'Config':
         UsageError: The file is no valid config, or belongs to no toolbox.
         MissingPackageError: A toolbox that it needs is missing or unusable.
     """
+    import yaml  # of mmengine's, which the names of configs need not
     from mmengine.config import Config
 
     purpose = f'the config {shown(path)}'
@@ -76,6 +77,10 @@ def load_config(path: Path) -> 'Config':
         cfg = Config.fromfile(path)
     except FileNotFoundError as error:
         raise UsageError(f'{purpose} inherits from a file that does not exist: {error}') from error
+    except (ValueError, yaml.YAMLError) as error:
+        if path.suffix == '.py':
+            raise
+        raise UsageError(f'{purpose} cannot be read as {path.suffix[1:]}: {error}') from error
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
         raise UsageError(
@@ -101,23 +106,40 @@ def merge_options(cfg: 'Config', options: Optional[Mapping[str, Any]], name: str
 
 def _base_scopes(path: Path) -> Set[str]:
     """Toolboxes named by ``_base_ = 'toolbox::...'`` in a config and in its bases."""
-    try:
-        tree = ast.parse(path.read_text(encoding='utf-8'))
-    except SyntaxError as error:
-        raise UsageError(f'{shown(path)}, line {error.lineno}: {error.msg}') from error
     scopes: Set[str] = set()
-    for node in tree.body:
-        if not (isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_'):
-            continue
-        try:
-            bases = ast.literal_eval(node.value)
-        except ValueError:
-            continue  # computed bases: mmengine evaluates them and reports for itself
-        for base in [bases] if isinstance(bases, str) else bases:
-            scope, external, _ = base.partition('::')
-            local = path.parent / base
-            if external and scope in SCOPES:
-                scopes.add(scope)
-            elif not external and local.suffix == '.py' and local.is_file():
-                scopes |= _base_scopes(local)
+    for base in _bases(path):
+        scope, external, _ = base.partition('::')
+        local = path.parent / base
+        if external and scope == 'tinyvim_mm':
+            local = CONFIG_ROOT / base.partition('::')[2]
+        if external and scope in SCOPES:
+            scopes.add(scope)
+        elif local.suffix in _SUFFIXES and local.is_file():
+            scopes |= _base_scopes(local)
     return scopes
+
+
+def _bases(path: Path) -> List[str]:
+    """What a config inherits from; none where only mmengine can tell, which reports for itself."""
+    if path.suffix != '.py':
+        from mmengine.fileio import load
+
+        try:
+            content = load(path)
+        except Exception:  # noqa: BLE001 - mmengine first fills in `{{ fileDirname }}`, and the like
+            return []
+        if not isinstance(content, dict):
+            raise UsageError(f'{shown(path)} is no config: it holds no mapping of names to values')
+        bases = content.get('_base_', [])
+    else:
+        try:
+            tree = ast.parse(path.read_text(encoding='utf-8'))
+        except SyntaxError as error:
+            raise UsageError(f'{shown(path)}, line {error.lineno}: {error.msg}') from error
+        assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+        values = [n.value for n in assigned if getattr(n.targets[0], 'id', '') == '_base_']
+        try:
+            bases = ast.literal_eval(values[0]) if values else []
+        except ValueError:  # computed
+            return []
+    return [bases] if isinstance(bases, str) else list(bases)

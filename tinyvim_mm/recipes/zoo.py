@@ -8,10 +8,8 @@ What works, after ``pip install`` and in a clone alike:
 - ``mmpretrain.get_model(name)`` and ``mmpretrain.list_models()``, once
   :func:`register_with_mmpretrain` was called: mmpretrain asks no other package
   for models by itself.
-- ``_base_ = 'tinyvim_mm::mmdet/NAME.py'`` in a config of one's own, with the
-  tools, and in any process after ``tinyvim_mm.core.compat.apply()``. In a clone,
-  ``pip install -e`` has to have made the links for it; mmengine 0.10.7 of the
-  upstream family does not look at editable installations.
+- ``_base_ = 'tinyvim_mm::mmdet/NAME.py'`` in a config of one's own, in every process of
+  an environment with the package, see :mod:`tinyvim_mm.startup`.
 
 What does not: a name with ``scope='tinyvim_mm'`` in the inferencers. A scope of
 theirs means the registry that everything is built from, and this package's
