@@ -16,7 +16,7 @@ PLACES: Dict[str, str] = {
     'DistilledClassifier': 'tinyvim_mm.models.classifiers.distilled_classifier',
     'CUDAGraphs': 'tinyvim_mm.models.cuda_graphs',
     'reparameterize': 'tinyvim_mm.models.reparameterization',
-    'RecipeOptimWrapperConstructor': 'tinyvim_mm.optim',
+    **dict.fromkeys(('CPUAmpOptimWrapper', 'RecipeOptimWrapperConstructor'), 'tinyvim_mm.optim'),
     **dict.fromkeys(
         ('get_config', 'list_models', 'register_with_mmpretrain'), 'tinyvim_mm.recipes.zoo'
     ),

@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from torch import Tensor, nn
 
+from ..core.devices import computes_in_bfloat16
 from ..core.environment import accelerator
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 from .adaptive_clip import adaptive_clip_grad_
@@ -24,8 +25,9 @@ class RecipeOptimWrapperConstructor:
       them. Beside its arguments it takes ``exclude``: prefixes of parameters
       that are not clipped, by default none; that none begins with them is a warning.
       The method's authors leave out the last linear layer.
-    - ``type='AmpOptimWrapper'`` becomes ``'OptimWrapper'`` on a machine without an
-      accelerator, where mmengine has no mixed precision.
+    - ``type='AmpOptimWrapper'`` becomes, on a machine without an accelerator, where
+      mmengine has no mixed precision, :class:`.CPUAmpOptimWrapper`, or ``'OptimWrapper'``
+      where the CPU does not compute in bfloat16.
 
     Args:
         optim_wrapper_cfg: As for mmengine's constructors. ``params_constructor``
@@ -53,9 +55,10 @@ class RecipeOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for the parameters of a model."""
         if self.cfg.get('type') == 'AmpOptimWrapper' and accelerator() is None:
-            done = 'training in single precision instead of with AmpOptimWrapper'
-            print_log(f'There is no accelerator here: {done}', logger='current')
-            self.cfg['type'] = 'OptimWrapper'
+            fast = computes_in_bfloat16()
+            self.cfg['type'] = 'tinyvim_mm.CPUAmpOptimWrapper' if fast else 'OptimWrapper'
+            done = f'training in {"bfloat16" if fast else "single precision"} on the CPU'
+            print_log(f'AmpOptimWrapper needs an accelerator: {done}', logger='current')
             for name in ('loss_scale', 'dtype', 'use_fsdp'):
                 self.cfg.pop(name, None)
         cfgs = {'optim_wrapper_cfg': self.cfg, 'paramwise_cfg': self.paramwise_cfg}
