@@ -73,11 +73,15 @@ def _boxes(tree: ElementTree.Element, file: Path, classes: List[str], faults: Fa
             faults.add('unknown class: left out', f'{where}: {name!r}')
             continue
         try:
-            corners = [float(item.findtext(f'bndbox/{k}')) for k in ('xmin', 'ymin', 'xmax', 'ymax')]
+            corners = [
+                float(item.findtext(f'bndbox/{k}')) for k in ('xmin', 'ymin', 'xmax', 'ymax')
+            ]
         except (TypeError, ValueError):
             faults.add('object without a box of 4 numbers: left out', where)
             continue
         left, top, right, bottom = corners
         # VOC counts pixels from 1, and its boxes hold the last one.
-        boxes.append(Box(classes.index(name), left - 1, top - 1, right - left + 1, bottom - top + 1))
+        boxes.append(
+            Box(classes.index(name), left - 1, top - 1, right - left + 1, bottom - top + 1)
+        )
     return boxes
