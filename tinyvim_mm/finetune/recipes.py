@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 
+from ..core.devices import computes_in_bfloat16
 from ..core.errors import UsageError
+from ..training.precision import CPU_WRAPPER
 from .dataset import Data
 from .plan import SCOPES, Plan, object_sides
 from .writing import Code, Setting
@@ -27,9 +29,9 @@ def check_recipe(recipe: 'Config', plan: Plan) -> None:
     found = recipe.model.type
     if recipe.default_scope != SCOPES[plan.task] or found not in _TYPES[plan.task]:
         raise UsageError(
-            f'--model {plan.model} is a {found} of {recipe.default_scope}; --task {plan.task} takes '
-            f'configs of {SCOPES[plan.task]} with a {", ".join(_TYPES[plan.task])}. Others bring '
-            'their own augmentation and sizes: write a config for them by hand'
+            f'--model {plan.model} is a {found} of {recipe.default_scope}; --task {plan.task} '
+            f'takes configs of {SCOPES[plan.task]} with a {", ".join(_TYPES[plan.task])}. '
+            'Others bring augmentation and sizes of their own: write a config for them by hand'
         )
 
 
@@ -57,7 +59,12 @@ def make_settings(
             plan.lr,
             f'{plan.why["lr"]}; the recipe has {recipe.optim_wrapper.optimizer.lr:g}.',
         ),
-        Setting('auto_scale_lr', None, 'The rate above is for the batch above.'),
+        *_precision(plan),
+        Setting(
+            'auto_scale_lr',
+            dict(_delete_=True, enable=False),
+            'The rate above is for the batch above.',
+        ),
         Setting('randomness', dict(seed=0), 'Two runs on one machine shall give the same.'),
     ]
     return settings
@@ -288,6 +295,16 @@ def _loaders(data: Data, plan: Plan) -> Iterator[Setting]:
             yield Setting(f'{key}.batch_size', batch or plan.batch_size, why)
         yield Setting(f'{key}.num_workers', plan.workers, 'Of the machine.' if batch else '')
         yield Setting(f'{key}.persistent_workers', False)
+
+
+def _precision(plan: Plan) -> Iterator[Setting]:
+    if plan.device != 'cpu':
+        yield Setting('optim_wrapper.type', 'AmpOptimWrapper', 'Mixed precision, on a GPU.')
+        yield Setting('optim_wrapper.loss_scale', 'dynamic')
+    elif computes_in_bfloat16():
+        yield Setting('optim_wrapper.type', CPU_WRAPPER, 'This CPU computes fastest in bfloat16.')
+    else:
+        yield Setting('optim_wrapper.type', 'OptimWrapper', 'Single precision, on this CPU.')
 
 
 def _interval(epochs: int) -> int:
