@@ -29,8 +29,11 @@ class ConfusionMatrix(BaseMetric):
     row and column are the background: boxes on no object, and objects that were not found.
     """
 
+    default_prefix = 'confusion'
+
     def __init__(self, task: str, classes: int) -> None:
         super().__init__()
+        self.counts = np.zeros((0, 0), np.int64)
         self.task = task
         self.size = classes + (task == 'detect')
 
@@ -43,8 +46,9 @@ class ConfusionMatrix(BaseMetric):
             self.results.append(counts)
 
     def compute_metrics(self, results: List[np.ndarray]) -> Dict[str, Any]:
-        """The sum."""
-        return {'confusion': np.sum(results, axis=0).tolist()}
+        """Keep the sum as :attr:`counts`; no figure, of which the log would be full."""
+        self.counts = np.sum(results, axis=0)
+        return {}
 
     def _classify(self, sample: dict) -> Tuple[np.ndarray, np.ndarray]:
         return sample['gt_label'].cpu().numpy(), sample['pred_label'].cpu().numpy()
@@ -102,12 +106,13 @@ def evaluate_and_draw(
     cfg.work_dir = str(Path(cfg.work_dir) / 'test')
     runner: Runner = ToolRunner.from_cfg(cfg)
     runner.register_hook(FitHook(partial=False))
-    runner.test_evaluator.metrics.append(ConfusionMatrix(task, len(classes)))
+    confusion = ConfusionMatrix(task, len(classes))
+    runner.test_evaluator.metrics.append(confusion)
     runner.test_evaluator.dataset_meta = runner.test_loop.dataloader.dataset.metainfo
     scores = dict(runner.test())
-    counts = np.array(scores['confusion'])
+    scores['confusion'] = confusion.counts.tolist()
     draw_confusion(
-        counts,
+        confusion.counts,
         [*classes, *['nothing'] * (task == 'detect')],
         out / 'confusion_matrix.png',
         _title(task, label),

@@ -117,8 +117,9 @@ def _train(data: Data, config: Path, out: Path, resume: bool, trust: bool) -> No
     train(config, out / 'train', resume='auto' if resume else None, trust_checkpoint=trust)
     minutes = (time.monotonic() - began) / 60
     best = max((out / 'train').glob('best_*.pth'), key=lambda f: f.stat().st_mtime, default=None)
-    if best is None:
-        raise UsageError(f'{out / "train"} holds no best_*.pth: no validation gave a score')
+    if best is None:  # a detector that found nothing at all has no AP
+        best = Path((out / 'train' / 'last_checkpoint').read_text('utf-8').strip())
+        print(f'no validation gave a score: too little was learned. The last, {best.name}, is kept')
     cfg = load_config(config)
     cfg.work_dir = str(out / 'train')
     part = 'test' if data.split('test') else 'val'

@@ -59,6 +59,7 @@ def make_settings(
             plan.lr,
             f'{plan.why["lr"]}; the recipe has {recipe.optim_wrapper.optimizer.lr:g}.',
         ),
+        Setting('export_size', (plan.image_size,) * 2, 'What tinyvim-mm export takes untold.'),
         *_precision(plan),
         Setting(
             'auto_scale_lr',
