@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from own_data import MAKERS, TASKS
 from PIL import Image
 
 from tinyvim_mm.core.errors import UsageError
@@ -15,9 +14,6 @@ from tinyvim_mm.finetune.conversion import write_annotations
 from tinyvim_mm.finetune.dataset import Faults
 from tinyvim_mm.finetune.layouts import read_data
 from tinyvim_mm.finetune.splitting import split_data
-
-sys.path.insert(0, str(Path(__file__).parent))
-from own_data import MAKERS, TASKS  # noqa: E402
 
 
 def look(root, strict=False, ignored=(255,), class_file=None):
@@ -39,7 +35,9 @@ def test_each_layout_is_recognized_whole_and_split(layout):
     data, faults = look(root)
     assert data.task == TASKS[name]
     assert not faults.lines()
-    assert data.split('train') and data.split('val') and not data.split('test')
+    assert data.split('train')
+    assert data.split('val')
+    assert not data.split('test')
     again, _ = look(root)
     assert [p.split for p in again.pictures] == [p.split for p in data.pictures]
     trained = {c for p in data.split('train') for c in p.classes()}
@@ -56,7 +54,8 @@ def test_three_layouts_hold_the_same_boxes(tmp_path):
             for p in data.pictures
             for b in p.boxes
         }
-    assert found['yolo'] == found['coco'] and len(found['coco']) > 20
+    assert found['yolo'] == found['coco']
+    assert len(found['coco']) > 20
     near = {(f, c, round(x / 3), round(y / 3)) for f, c, x, y, *_ in found['voc']}
     assert near == {(f, c, round(x / 3), round(y / 3)) for f, c, x, y, *_ in found['coco']}
 
@@ -148,7 +147,8 @@ def test_masks_of_0_and_255_are_background_and_foreground(tmp_path):
     for file in (root / 'annotations').iterdir():
         Image.open(file).point(lambda value: 255 * value).save(file)
     data, _ = look(root)
-    assert data.classes == ['background', 'foreground'] and data.values == {0: 0, 255: 1}
+    assert data.classes == ['background', 'foreground']
+    assert data.values == {0: 0, 255: 1}
 
 
 def test_no_layout_is_an_error_that_shows_them(tmp_path):
@@ -156,6 +156,6 @@ def test_no_layout_is_an_error_that_shows_them(tmp_path):
         look(tmp_path)
     MAKERS['yolo'](tmp_path / 'yolo')
     (tmp_path / 'yolo' / 'data.yaml').unlink()
-    with pytest.raises(UsageError, match='classes.txt'):
+    with pytest.raises(UsageError, match=r'classes\.txt'):
         look(tmp_path / 'yolo')
     shutil.rmtree(tmp_path / 'yolo')

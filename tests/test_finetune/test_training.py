@@ -1,20 +1,15 @@
 """Own data from the folder to a model that demo and export take."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from own_data import MAKERS, TASKS
+from tool_runs import forget_runs
 
 from tinyvim_mm.commands import demo, export
 from tinyvim_mm.commands import finetune as command
-
-sys.path.insert(0, str(Path(__file__).parent))
-from own_data import MAKERS, TASKS  # noqa: E402
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from tool_runs import forget_runs  # noqa: E402
 
 TOOLBOXES = dict(detect='mmdet', segment='mmseg', classify='mmpretrain')
 
@@ -53,7 +48,8 @@ def test_trained_to_a_model_that_demo_and_export_take(tmp_path, name):
     MAKERS[name](root)
     run(root, out, '--epochs', '2', '--image-size', '64', '--device', 'cpu')
     result = json.loads((out / 'result.json').read_text())
-    assert result['task'] == TASKS[name] and result['scores']['confusion']
+    assert result['task'] == TASKS[name]
+    assert result['scores']['confusion']
     for picture in ('predictions', 'confusion_matrix', 'loss_curves'):
         assert (out / f'{picture}.png').stat().st_size > 1000
     model = out / 'model'

@@ -101,7 +101,8 @@ def export(
     part, output = _choose(part, output, cfg.default_scope)
 
     trained, classes = networks.build(cfg, part, output, checkpoint, trust_checkpoint)
-    size = tuple(input_size or cfg.get('export_size') or networks.input_size(cfg.default_scope, trained.model))
+    usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, trained.model)
+    size = tuple(input_size or usual)
     if checkpoint is None:
         print('No --checkpoint: the weights are random, the file is good for measurements only.')
     network = trained
