@@ -3,6 +3,7 @@
 #: Each is a module here, with ``main(argv, prog)``; modules load when they are called.
 COMMANDS = {
     'train': 'train the model of a config',
+    'finetune': 'train on your own pictures, in any of five layouts',
     'test': 'evaluate a checkpoint',
     'demo': 'predict on pictures, folders and videos',
     'export': 'write a network to a file that runs without OpenMMLab',

@@ -20,8 +20,8 @@ def build_parser(prog: str = 'tools/demo.py') -> argparse.ArgumentParser:
     parser.add_argument(
         '--model',
         '--config',
-        help='name of a config (mask_rcnn_tinyvim_b_1x_coco), or its path; an exported file needs '
-        'none',
+        help='name of a config (mask_rcnn_tinyvim_b_1x_coco), its path, or a folder of finetune, '
+        'which has the weights, too; an exported file needs none',
     )
     parser.add_argument(
         '--checkpoint',

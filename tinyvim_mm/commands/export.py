@@ -20,9 +20,14 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
     add = parser.add_argument
-    add('config', help='path of a config, or its name: tinyvim_s_300e_in1k')
+    add('config', help='path of a config, or its name: tinyvim_s_300e_in1k; or a model folder')
     add('--checkpoint', help='weights (default: random ones, for measurements)')
-    add('--out', required=True, type=Path, metavar='FILE', help='file to write: .onnx or .pt2')
+    add(
+        '--out',
+        type=Path,
+        metavar='FILE',
+        help='file to write: .onnx or .pt2 (default: model.onnx, in a model folder)',
+    )
     add('--format', choices=['onnx', 'torch-export'], help='default: by the name of FILE')
     add(
         '--part',

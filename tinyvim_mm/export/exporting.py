@@ -11,6 +11,7 @@ from ..core.errors import UsageError
 from ..measuring.timing import time_in_turns
 from ..models import reparameterize
 from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from ..weights.files import install_safe_loader
 from . import networks, quantization, writer
@@ -22,7 +23,7 @@ _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 def export(
     config: Union[str, Path],
-    out: Union[str, Path],
+    out: Union[str, Path, None] = None,
     *,
     checkpoint: Union[str, Path, None] = None,
     format: Optional[str] = None,
@@ -42,8 +43,8 @@ def export(
     """Write the network of a config to a file, compare it with PyTorch, and measure both.
 
     Args:
-        config: Path of a config, or name of one of the project's.
-        out: File to write, ``.onnx`` or ``.pt2``.
+        config: Path of a config, name of one of the project's, or a model folder.
+        out: File to write, ``.onnx`` or ``.pt2``; ``None`` takes ``model.onnx`` in a model folder.
         checkpoint: File with the weights; ``None`` leaves them random, for measurements.
         format: ``'onnx'`` or ``'torch-export'``; ``None`` goes by the name of ``out``.
         part: ``'classifier'``, ``'segmentor'``, ``'neck'`` (backbone and neck) or
@@ -75,6 +76,11 @@ def export(
         >>> export('tinyvim_s_300e_in1k', 'tinyvim_s.onnx', rounds=0)  # doctest: +SKIP
         PosixPath('tinyvim_s.onnx')
     """
+    checkpoint = checkpoint or weights_in(config)
+    if out is None:
+        if weights_in(config) is None:
+            raise UsageError('--out FILE is wanted: the file to write, .onnx or .pt2')
+        out = Path(str(weights_in(config))).with_name('model.onnx')
     out = Path(out)
     file_format = _check_file(out, format, dynamic_size, int8)
     pictures = _check_calibration(int8, calibration)
@@ -95,7 +101,8 @@ def export(
     part, output = _choose(part, output, cfg.default_scope)
 
     trained, classes = networks.build(cfg, part, output, checkpoint, trust_checkpoint)
-    size = tuple(input_size or networks.input_size(cfg.default_scope, trained.model))
+    usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, trained.model)
+    size = tuple(input_size or usual)
     if checkpoint is None:
         print('No --checkpoint: the weights are random, the file is good for measurements only.')
     network = trained

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import UsageError
 from ..core.paths import shown
 from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from .exported import SUFFIX, ExportedPredictor
 from .outputs import Outputs
@@ -65,6 +66,8 @@ def predict(
         >>> predict('photo.jpg', 'tinyvim_s_300e_in1k', 'tinyvim_s.pth')  # doctest: +SKIP
         [{'file': 'photo.jpg', 'height': 480, 'width': 640, 'top': [{'class': 'tench', ...}]}]
     """
+    if not random_weights:
+        checkpoint = checkpoint or weights_in(model)  # of a folder that has both
     checkpoint = str(checkpoint) if checkpoint else None
     if checkpoint and random_weights:
         raise UsageError('give either --checkpoint or --random-weights, not both')

@@ -10,6 +10,7 @@ from ..core import environment
 from ..core.environment import SCOPES
 from ..core.errors import UsageError
 from ..core.paths import CONFIG_ROOT, PROJECT_ROOT, shown
+from .model_folder import config_in
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -35,6 +36,8 @@ def find_config(name: str) -> Path:
         UsageError: There is no such config, and the message names the nearest, or
             the file is none.
     """
+    if Path(name).is_dir() and (own := config_in(name)):
+        return own
     for path in (Path(name), PROJECT_ROOT / name):
         if path.is_file() and path.suffix not in _SUFFIXES:
             raise UsageError(f'{name!r} is no config: mmengine reads {", ".join(_SUFFIXES)}')

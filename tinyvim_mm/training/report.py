@@ -119,7 +119,7 @@ def _evaluate_and_draw(runner: Runner, dumps: Sequence[BaseMetric] = ()) -> Tupl
         number_read = len(runner.test_loop.dataloader.dataset)
         metrics[photographs.split] = dict(photographs=number_read, **runner.test_loop.run())
         if is_main_process():
-            rows += _draw_rows(runner, toolbox, photographs, number)
+            rows += draw_rows(runner, toolbox, photographs, number)
     sheet = Path(runner.work_dir) / 'predictions.png'
     title = 'on the sample photographs: ground truth (left) and prediction (right)'
     if is_main_process():
@@ -150,7 +150,7 @@ def _training_photographs(runner: Runner) -> int:
     return len(dataset) // getattr(dataset, 'times', 1)
 
 
-def _draw_rows(
+def draw_rows(
     runner: Runner, toolbox: Toolbox, photographs: Photographs, number: int
 ) -> List[Row]:
     """Predict on single photographs, and draw the predictions beside the ground truth."""

@@ -1,0 +1,180 @@
+"""Annotated pictures, whatever layout they came in, and the list of what is wrong with them."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+#: The names of a part of the data, and what layouts call it.
+SPLITS = {
+    'train': ('train', 'training', 'train2017'),
+    'val': ('val', 'valid', 'validation', 'val2017'),
+    'test': ('test', 'testing', 'test2017'),
+}
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+TASKS = ('detect', 'segment', 'classify')
+_EXAMPLES = 3
+
+
+@dataclass
+class Box:
+    """An object: its class counted from 0, and x, y, width, height in pixels.
+
+    ``segmentation`` is COCO's, polygons or run lengths.
+    """
+
+    label: int
+    x: float
+    y: float
+    width: float
+    height: float
+    segmentation: Any = None
+    crowd: bool = False
+
+
+@dataclass
+class Picture:
+    """One picture with what it shows.
+
+    Attributes:
+        file: The picture.
+        split: A key of :data:`SPLITS`, or nothing.
+        size: Width and height in pixels that the annotations speak of, if they do; after
+            the checks those of the file.
+        boxes: For detection.
+        label: For classification, counted from 0.
+        label_map: For segmentation.
+        labels: Classes that occur, counted from 0; for segmentation set by the checks.
+    """
+
+    file: Path
+    split: str = ''
+    size: Optional[Tuple[int, int]] = None
+    boxes: List[Box] = field(default_factory=list)
+    label: Optional[int] = None
+    label_map: Optional[Path] = None
+    labels: Tuple[int, ...] = ()
+    digest: str = ''
+
+    def classes(self) -> Tuple[int, ...]:
+        """The classes that occur, sorted."""
+        if self.label is not None:
+            return (self.label,)
+        return tuple(sorted({box.label for box in self.boxes})) or self.labels
+
+
+@dataclass
+class Data:
+    """What was found in a folder: pictures and classes, of one task.
+
+    ``values`` maps the values of label maps to classes, for segmentation.
+    """
+
+    root: Path
+    layout: str
+    task: str
+    classes: List[str]
+    pictures: List[Picture]
+    values: Dict[int, int] = field(default_factory=dict)
+
+    def split(self, name: str) -> List[Picture]:
+        """The pictures of one split."""
+        return [picture for picture in self.pictures if picture.split == name]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether every object has an outline."""
+        boxes = [box for picture in self.pictures for box in picture.boxes]
+        return bool(boxes) and all(box.segmentation for box in boxes)
+
+
+class Faults:
+    """What is wrong with the data: by kind how often, what is done about it, and examples."""
+
+    def __init__(self) -> None:
+        self.counts: Counter = Counter()
+        self.examples: Dict[str, List[str]] = defaultdict(list)
+        self.notes: List[str] = []
+
+    def add(self, kind: str, example: str) -> None:
+        """Count one; ``kind`` says what is wrong and, behind a colon, what is done."""
+        self.counts[kind] += 1
+        if len(self.examples[kind]) < _EXAMPLES:
+            self.examples[kind].append(example)
+
+    def note(self, text: str) -> None:
+        """Keep something that is no fault and that a user should know."""
+        self.notes.append(text)
+
+    def lines(self) -> List[str]:
+        """All of it, most frequent first."""
+        lines = []
+        for kind, count in self.counts.most_common():
+            lines.append(f'{count} x {kind}')
+            lines += [f'    {example}' for example in self.examples[kind]]
+            if count > len(self.examples[kind]):
+                lines.append(f'    and {count - len(self.examples[kind])} more')
+        return lines
+
+
+def read_names(file: Path) -> List[str]:
+    """Class names, one a line; empty lines are left out."""
+    return [line.strip() for line in file.read_text('utf-8').splitlines() if line.strip()]
+
+
+def split_of(*words: str) -> str:
+    """The split that one of these words names, or nothing: ``annotations/val.json`` is val."""
+    for word in words:
+        for name, words_of in SPLITS.items():
+            for known in sorted(words_of, key=len, reverse=True):
+                parts = word.lower().replace('-', '_').replace('.', '_').split('_')
+                if known in parts or word.lower() == known:
+                    return name
+    return ''
+
+
+def pictures_in(folder: Path) -> List[Path]:
+    """All pictures below a folder, sorted."""
+    found = (file for file in folder.rglob('*') if file.suffix.lower() in PICTURES)
+    return sorted(file for file in found if file.is_file())
+
+
+def picture_size(file: Path, decode: bool) -> Tuple[int, int]:
+    """Width and height of a picture as the toolboxes load it, turned as its EXIF data say.
+
+    Raises:
+        OSError: It cannot be read; with ``decode`` also where its pixels are damaged.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            if decode:
+                image.load()
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise OSError(str(error)) from error
+    return (height, width) if turned else (width, height)
+
+
+def read_label_map(file: Path) -> np.ndarray:
+    """Values of a label map ``(H, W)``; one with three equal channels counts as one.
+
+    Raises:
+        OSError: It cannot be read, or holds colors; the message says so.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            values = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise OSError(f'damaged or no picture ({error})') from error
+    if values.ndim == 3:
+        if (values[..., :1] != values[..., :3]).any():
+            raise OSError('it holds colors, where class numbers are wanted')
+        values = values[..., 0]
+    return values.astype(np.int64)
