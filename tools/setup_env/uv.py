@@ -124,15 +124,20 @@ def download_wheel(folder: str) -> Tuple[bool, str]:
     """
     index = os.environ.get('PIP_INDEX_URL', INDEX).rstrip('/') + '/uv/'
     kind = 'manylinux' if platform.system() == 'Linux' else 'macosx'
-    ending = f'_{platform.machine()}.whl'
     request = urllib.request.Request(index, headers={'Accept': JSON})
     try:
         with urllib.request.urlopen(request, timeout=60) as page:
             files = json.loads(page.read().decode())['files']
-        fitting = (f for f in reversed(files) if kind in f['filename'] and not f.get('yanked'))
-        wheel = next((f for f in fitting if f['filename'].endswith(ending)), None)
-        if wheel is None:
+        fitting = [
+            each
+            for each in files
+            if kind in each['filename']
+            and each['filename'].endswith(f'_{platform.machine()}.whl')
+            and not each.get('yanked')
+        ]
+        if not fitting:
             return False, f'{index} has no wheel for {kind} on {platform.machine()}'
+        wheel = max(fitting, key=lambda each: release(each['filename']))
         with urllib.request.urlopen(urllib.parse.urljoin(index, wheel['url'])) as answer:
             content = answer.read()
     except (OSError, ValueError, KeyError) as error:
@@ -141,3 +146,9 @@ def download_wheel(folder: str) -> Tuple[bool, str]:
         return False, f'{wheel["url"]} is not what the index says that it is (sha256)'
     Path(folder, wheel['filename']).write_bytes(content)
     return True, ''
+
+
+def release(filename: str) -> Tuple[int, ...]:
+    """``'uv-0.13.9-py3-...whl'`` to ``(0, 13, 9)``; one with letters is older than all others."""
+    numbers = filename.split('-')[1].split('.')
+    return tuple(map(int, numbers)) if all(map(str.isdigit, numbers)) else ()
