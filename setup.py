@@ -20,15 +20,32 @@ from tinyvim_mm.version import __version__  # noqa: E402
 
 # What `mim`, mmengine's `_base_ = 'tinyvim_mm::...'` and mmpretrain look for in a package.
 MIM = ('configs', 'tools', 'model-index.yml')
+# Python runs each line of a .pth file that begins with `import` when it starts: so the mends of
+# tinyvim_mm/startup.py are in force in the toolboxes' own tools, too, which import this package
+# too late. Silent where the files were removed by hand, in parts.
+_LINE = r'import os; exec("try:\n import _tinyvim_mm_startup\nexcept ImportError:\n pass")'
+STARTUP = {
+    'tinyvim_mm.pth': _LINE + '\n',
+    '_tinyvim_mm_startup.py': (ROOT / 'tinyvim_mm' / 'startup.py').read_text(encoding='utf-8'),
+}
 # The set-up of a clone, which an installed package is none of.
 _LEFT_OUT = {'__pycache__', 'setup_env'}
 
 
 class BuildPython(build_py):
-    """Puts configs, tools and the index of models into the package, as ``.mim``."""
+    """Puts configs, tools and the index of models into the package, as ``.mim``.
+
+    And beside the package what runs at the start of Python.
+    """
 
     def run(self) -> None:
         super().run()
+        beside = Path(self.build_lib)
+        if self.editable_mode:  # this folder becomes the wheel; `build_lib` is left out
+            beside = Path(self.get_finalized_command('install').install_lib)
+        beside.mkdir(parents=True, exist_ok=True)
+        for name, text in STARTUP.items():
+            (beside / name).write_text(text, encoding='utf-8')
         if self.editable_mode:
             self._link()
             return
@@ -51,10 +68,12 @@ class BuildPython(build_py):
             print(f"*** _base_ = 'tinyvim_mm::...' will not work in configs: {error}")
 
     def get_outputs(self, include_bytecode: bool = True) -> list:
-        packed = [] if self.editable_mode else [f for name in MIM for f in _files(ROOT / name)]
+        if self.editable_mode:
+            return super().get_outputs(include_bytecode)
         folder = Path(self.build_lib, 'tinyvim_mm', '.mim')
-        copies = [str(folder / source.relative_to(ROOT)) for source in packed]
-        return super().get_outputs(include_bytecode) + copies
+        copies = [folder / f.relative_to(ROOT) for name in MIM for f in _files(ROOT / name)]
+        copies += [Path(self.build_lib, name) for name in STARTUP]
+        return super().get_outputs(include_bytecode) + [str(copy) for copy in copies]
 
 
 def _files(path: Path) -> list:

@@ -15,7 +15,10 @@ Example:
 from typing import TYPE_CHECKING, Dict
 
 from .core.lazy_names import PLACES, lazy_names
+from .startup import install as _mend_what_is_imported
 from .version import __version__ as __version__
+
+_mend_what_is_imported()
 
 
 def _backbones() -> Dict[str, str]:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:  # what type checkers see
     from .ops import scan_skipping as scan_skipping
     from .ops import selective_scan as selective_scan
     from .ops import ss2d as ss2d
+    from .optim import CPUAmpOptimWrapper as CPUAmpOptimWrapper
     from .optim import RecipeOptimWrapperConstructor as RecipeOptimWrapperConstructor
     from .recipes.zoo import get_config as get_config
     from .recipes.zoo import list_models as list_models

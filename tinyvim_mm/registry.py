@@ -34,3 +34,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = _PublicNames(
     scope='tinyvim_mm',
     locations=['tinyvim_mm.optim'],
 )
+OPTIM_WRAPPERS = _PublicNames(
+    'optim_wrapper',
+    parent=_parents.OPTIM_WRAPPERS,
+    scope='tinyvim_mm',
+    locations=['tinyvim_mm.optim'],
+)

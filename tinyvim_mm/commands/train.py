@@ -13,7 +13,13 @@ def build_parser(prog: str = 'tools/train.py') -> argparse.ArgumentParser:
     """Options: those of mmdet's tool, and ``--sample``."""
     parser = config_parser(prog, 'Train the model of a config.')
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision, on machines with an accelerator'
+        '--amp', action='store_true', help='mixed precision; on a CPU in bfloat16'
+    )
+    parser.add_argument(
+        '--channels-last',
+        action=argparse.BooleanOptionalAction,
+        help='lay model and images out channels-last; a resumed training keeps its layout '
+        '(default: on a CPU, where it is faster)',
     )
     parser.add_argument(
         '--auto-scale-lr',

@@ -3,8 +3,6 @@
 import importlib
 from typing import Any, Callable, Dict, List, Mapping, Tuple
 
-from . import environment
-
 #: Module of each public name of the whole, but for the backbones, which have a catalogue.
 PLACES: Dict[str, str] = {
     **dict.fromkeys(('scan_skipping', 'selective_scan', 'ss2d'), 'tinyvim_mm.ops'),
@@ -18,7 +16,7 @@ PLACES: Dict[str, str] = {
     'DistilledClassifier': 'tinyvim_mm.models.classifiers.distilled_classifier',
     'CUDAGraphs': 'tinyvim_mm.models.cuda_graphs',
     'reparameterize': 'tinyvim_mm.models.reparameterization',
-    'RecipeOptimWrapperConstructor': 'tinyvim_mm.optim',
+    **dict.fromkeys(('CPUAmpOptimWrapper', 'RecipeOptimWrapperConstructor'), 'tinyvim_mm.optim'),
     **dict.fromkeys(
         ('get_config', 'list_models', 'register_with_mmpretrain'), 'tinyvim_mm.recipes.zoo'
     ),
@@ -49,6 +47,8 @@ def lazy_names(
         except ModuleNotFoundError as error:
             missing = (error.name or '').partition('.')[0]
             if missing != 'tinyvim_mm':
+                from . import environment  # looks at distributions, which takes its time
+
                 environment.require(missing, purpose=f'{package}.{name}')
             raise
 

@@ -2,5 +2,6 @@
 
 from .adaptive_clip import adaptive_clip_grad_
 from .constructor import RecipeOptimWrapperConstructor
+from .cpu_amp import CPUAmpOptimWrapper
 
-__all__ = ['RecipeOptimWrapperConstructor', 'adaptive_clip_grad_']
+__all__ = ['CPUAmpOptimWrapper', 'RecipeOptimWrapperConstructor', 'adaptive_clip_grad_']

@@ -1,5 +1,6 @@
 """Optimizer wrappers with adaptive gradient clipping, in mixed precision where possible."""
 
+import logging
 from functools import partial
 from typing import List, Optional, Sequence, Tuple
 
@@ -9,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from torch import Tensor, nn
 
+from ..core.devices import computes_in_bfloat16
 from ..core.environment import accelerator
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 from .adaptive_clip import adaptive_clip_grad_
@@ -21,10 +23,11 @@ class RecipeOptimWrapperConstructor:
     - ``clip_grad=dict(type='agc', clip_factor=0.02)`` clips gradients adaptively,
       see :func:`adaptive_clip_grad_`, after the loss scale was taken out of
       them. Beside its arguments it takes ``exclude``: prefixes of parameters
-      that are not clipped, by default none. The method's authors leave out the
-      last linear layer.
-    - ``type='AmpOptimWrapper'`` becomes ``'OptimWrapper'`` on a machine without an
-      accelerator, where mmengine has no mixed precision.
+      that are not clipped, by default none; that none begins with them is a warning.
+      The method's authors leave out the last linear layer.
+    - ``type='AmpOptimWrapper'`` becomes, on a machine without an accelerator, where
+      mmengine has no mixed precision, :class:`.CPUAmpOptimWrapper`, or ``'OptimWrapper'``
+      where the CPU does not compute in bfloat16.
 
     Args:
         optim_wrapper_cfg: As for mmengine's constructors. ``params_constructor``
@@ -34,7 +37,6 @@ class RecipeOptimWrapperConstructor:
 
     Raises:
         TypeError: ``clip_grad`` has an unknown argument.
-        ValueError: No prefix of ``exclude`` fits a parameter.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None) -> None:
@@ -53,9 +55,10 @@ class RecipeOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for the parameters of a model."""
         if self.cfg.get('type') == 'AmpOptimWrapper' and accelerator() is None:
-            done = 'training in single precision instead of with AmpOptimWrapper'
-            print_log(f'There is no accelerator here: {done}', logger='current')
-            self.cfg['type'] = 'OptimWrapper'
+            fast = computes_in_bfloat16()
+            self.cfg['type'] = 'tinyvim_mm.CPUAmpOptimWrapper' if fast else 'OptimWrapper'
+            done = f'training in {"bfloat16" if fast else "single precision"} on the CPU'
+            print_log(f'AmpOptimWrapper needs an accelerator: {done}', logger='current')
             for name in ('loss_scale', 'dtype', 'use_fsdp'):
                 self.cfg.pop(name, None)
         cfgs = {'optim_wrapper_cfg': self.cfg, 'paramwise_cfg': self.paramwise_cfg}
@@ -72,9 +75,13 @@ class RecipeOptimWrapperConstructor:
         named = list(model.named_parameters())
         found = [value for name, value in named if name.startswith(self.exclude)]
         if self.exclude and not found:
-            raise ValueError(
+            # No error: mmpretrain's vis_scheduler runs the schedule with a network of its own.
+            print_log(
                 f'clip_grad.exclude: no parameter of {type(model).__name__} begins with '
                 + ' or '.join(map(repr, self.exclude))
+                + '; all are clipped',
+                logger='current',
+                level=logging.WARNING,
             )
         return found
 

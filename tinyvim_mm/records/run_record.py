@@ -15,6 +15,9 @@ from ..core.paths import put_in_place
 FILE = 'run.json'
 SCHEMA = 1
 
+# Fields that records of earlier versions lack.
+_LATER = ('precision', 'channels_last')
+
 #: A run that was killed stays in the first of these states.
 RUNNING, FINISHED, STOPPED = 'running', 'finished', 'stopped'
 
@@ -43,6 +46,8 @@ class RunRecord:
     device_names: List[str] = field(default_factory=list)
     versions: Dict[str, str] = field(default_factory=dict)
     scan_backends: List[str] = field(default_factory=list)
+    precision: Optional[str] = None
+    channels_last: Optional[bool] = None
 
     # The schedule, and how far it came.
     batch_size: Optional[int] = None
@@ -84,7 +89,9 @@ def read_record(folder: Path) -> RunRecord:
             f'{file} has schema {content["schema"]}, and this version of tinyvim_mm reads {SCHEMA}'
         )
     hints = get_type_hints(RunRecord)
-    known = {f.name: content.get(f.name, ...) for f in fields(RunRecord)}
+    known = {
+        f.name: content.get(f.name, None if f.name in _LATER else ...) for f in fields(RunRecord)
+    }
     for name, value in known.items():
         if not isinstance(value, _types(hints[name])):
             found = 'is missing' if value is ... else f'is {value!r}'

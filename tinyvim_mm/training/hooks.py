@@ -11,10 +11,11 @@ from ..core import environment
 from ..models.layers import SS2D
 from ..ops import describe_choice
 from ..version import __version__
+from .precision import precision_of
 
 
 class LogHook(Hook):
-    """Log the versions of packages, and which implementation of the scan runs."""
+    """Log the versions of packages, the implementation of the scan, precision and layout."""
 
     def before_train(self, runner: Runner) -> None:
         # Not earlier: with a strategy, the runner builds its model when it trains.
@@ -22,6 +23,9 @@ class LogHook(Hook):
         packages = ', '.join(f'{name} {version}' for name, version in versions)
         runner.logger.info(f'packages: {packages}')
         log_scan_backend(runner)
+        layout = 'channels-last' if runner.cfg.get('channels_last') else 'contiguous'
+        precision = precision_of(getattr(runner, 'optim_wrapper', None))
+        runner.logger.info(f'training in {precision}, memory {layout}')
 
 
 class _SeedHook(Hook):

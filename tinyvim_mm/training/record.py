@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from ..core import environment
 from ..records.run_record import FINISHED, STOPPED, RunRecord
 from .hooks import package_versions, scan_choices
+from .precision import precision_of
 
 #: Between two writes in the middle of an epoch: so much of a killed run is not in ``seconds``.
 SECONDS_BETWEEN = 60.0
@@ -58,6 +59,8 @@ class RunRecordHook(Hook):
     def before_train(self, runner: Runner) -> None:
         # Not earlier: with a strategy, the runner builds its model when it trains.
         self.record.scan_backends = scan_choices(runner.model)
+        self.record.precision = precision_of(getattr(runner, 'optim_wrapper', None))
+        self.record.channels_last = bool(runner.cfg.get('channels_last'))
         if self.record.unit == 'epochs':
             self.record.steps_per_epoch = len(runner.train_dataloader)
         if runner.cfg.get('resume') and runner.cfg.get('load_from'):

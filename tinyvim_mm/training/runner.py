@@ -14,6 +14,7 @@ from ..core.paths import put_in_place, shown
 from .checkpoints import KeepingCheckpointHook
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
+from .memory_format import use_channels_last
 
 
 class ToolRunner(Runner):
@@ -23,6 +24,7 @@ class ToolRunner(Runner):
       after that, see :class:`KeepingCheckpointHook`.
     - A sample that cannot be used is named, and after :meth:`skip_bad_samples`
       replaced, see :func:`guard_samples`.
+    - ``channels_last = True`` in a config lays model and images out so.
     """
 
     skip_log: Optional[SkipLog] = None
@@ -66,6 +68,12 @@ class ToolRunner(Runner):
             raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
         guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
         return loader
+
+    def build_model(self, model: Union[nn.Module, Dict]) -> nn.Module:
+        """Build it, channels-last if the config says so, see :func:`use_channels_last`."""
+        model = super().build_model(model)
+        # Before DistributedDataParallel, which copies the layout of its gradients.
+        return use_channels_last(model) if self.cfg.get('channels_last') else model
 
     def build_train_loop(self, loop: Union[BaseLoop, Dict]) -> BaseLoop:
         """Build it with the loader of the training samples."""

@@ -7,11 +7,16 @@ photographs and a laptop stand in for a dataset and eight GPUs; what has to chan
 
 import textwrap
 from pathlib import Path
+from typing import Iterator
 
 from mmengine.config import Config
 
+from ..core import environment
+from ..core.devices import computes_in_bfloat16
 from ..core.paths import shown
 from ..toolboxes import toolbox_of
+from ..toolboxes.common import Change
+from .precision import CPU_WRAPPER
 
 
 def apply_sample(cfg: Config, config_path: Path) -> None:
@@ -23,10 +28,17 @@ def apply_sample(cfg: Config, config_path: Path) -> None:
         UsageError: There are no photographs for this dataset, or not where a clone has them.
     """
     heading = f'--sample changes these settings of {shown(config_path)}:'
-    for change in toolbox_of(cfg).sample_changes(cfg, config_path):
+    for change in _changes(cfg, config_path):
         if heading:
             print(heading)
             heading = ''
         cfg.merge_from_dict({change.key: change.value})
         value = textwrap.shorten(str(change.value), 80, placeholder=' ...')
         print(f'  {change.key} = {value}\n      {change.reason}', flush=True)
+
+
+def _changes(cfg: Config, config_path: Path) -> Iterator[Change]:
+    yield from toolbox_of(cfg).sample_changes(cfg, config_path)
+    if environment.accelerator() is None and computes_in_bfloat16():
+        reason = 'this processor computes in bfloat16, which takes less time'
+        yield Change('optim_wrapper.type', CPU_WRAPPER, reason)

@@ -6,8 +6,7 @@ from typing import Any, Mapping, Optional, Union
 from mmengine.config import Config
 from mmengine.runner._flexible_runner import FlexibleRunner
 
-from ..core import environment
-from ..core.errors import MachineError, UsageError
+from ..core.errors import UsageError
 from ..recipes.starting_weights import check_pretrained, check_teacher, existing_checkpoint
 from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
@@ -15,6 +14,8 @@ from .config import prepare_config
 from .data.layout import check_data
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
+from .memory_format import PlainCheckpointHook
+from .precision import apply_amp, choose_layout
 from .record import RunRecordHook
 from .report import report_training
 from .runner import ToolRunner
@@ -29,6 +30,7 @@ def train(
     options: Optional[Mapping[str, Any]] = None,
     data_root: Optional[str] = None,
     amp: bool = False,
+    channels_last: Optional[bool] = None,
     auto_scale_lr: bool = False,
     strategy: str = 'ddp',
     resume: Union[str, Path, None] = None,
@@ -48,7 +50,10 @@ def train(
             that a laptop can finish.
         options: Settings of the config to change: dotted keys to values.
         data_root: Folder that stands for ``data/`` in the config's paths.
-        amp: Mixed precision, on machines with an accelerator.
+        amp: Mixed precision; on a CPU in bfloat16.
+        channels_last: Lay model and images out channels-last. ``None`` takes what the config
+            says, or the training that is resumed, or else what the device prefers: a CPU does,
+            of an accelerator nothing is assumed.
         auto_scale_lr: Scale the learning rate with the batch size.
         strategy: ``'ddp'``, ``'fsdp'`` or ``'deepspeed'``.
         resume: A checkpoint to go on from; ``'auto'`` finds the latest in the work
@@ -75,15 +80,15 @@ def train(
     """
     cfg = prepare_config(config, work_dir, sample, options, data_root, launcher, trust_checkpoint)
     if amp:
-        _check_amp()
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        apply_amp(cfg)
     if auto_scale_lr:
         _scale_lr(cfg, str(config))
     if resume == 'auto':
-        # Where nothing was saved yet, mmengine begins from the start, and says so.
-        cfg.resume = True
-        cfg.load_from = latest_checkpoint(cfg.work_dir, trust_checkpoint)
+        latest = latest_checkpoint(cfg.work_dir, trust_checkpoint)
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
+        if latest is None:
+            print(_nothing_to_resume(cfg), flush=True)
     elif resume:
         cfg.resume = True
         cfg.load_from = existing_checkpoint(str(resume), '--resume')
@@ -94,6 +99,7 @@ def train(
         )
     if on_bad_sample == 'skip' and strategy != 'ddp':
         raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
+    choose_layout(cfg, channels_last, strategy)
     apply_strategy(cfg, strategy)
     check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
     check_pretrained(cfg)
@@ -108,6 +114,8 @@ def train(
             runner.skip_bad_samples(resumed=bool(resume))
     runner.register_hook(LogHook())
     runner.register_hook(record)
+    if cfg.channels_last:
+        runner.register_hook(PlainCheckpointHook())
     if strategy != 'deepspeed':  # which reads folders of its own
         runner.register_hook(FitHook(partial=True))
     if runner.cfg.get('randomness', {}).get('seed') is not None:
@@ -122,14 +130,9 @@ def train(
     return Path(cfg.work_dir)
 
 
-def _check_amp() -> None:
-    """Raise if mixed precision is asked for where mmengine refuses it."""
-    if environment.accelerator() is None:
-        raise MachineError(
-            '--amp (mixed precision) needs an accelerator '
-            f'({", ".join(environment.ACCELERATORS)}), and this machine has none that torch can '
-            'see; run without --amp'
-        )
+def _nothing_to_resume(cfg: Config) -> str:
+    start = f'the weights in {cfg.load_from}' if cfg.load_from else 'the beginning'
+    return f'--resume: nothing was saved in {cfg.work_dir} yet; this training starts from {start}'
 
 
 def _scale_lr(cfg: Config, name: str) -> None:

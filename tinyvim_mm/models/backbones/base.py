@@ -11,6 +11,7 @@ from ..layers import ConvBN, RepDWConv, fuse_children
 from ..layers.norm import run_part
 from .architecture import Arch
 from .arguments import check_integer, linear_drop_paths
+from .joined_outputs import join_outputs
 from .released import ReleasedWeights
 from .stage import Stage
 
@@ -189,7 +190,7 @@ class StagedBackbone(ReleasedWeights):
                 norm = self.out_norms[str(i)] if self.out_norms else None
                 out = x if norm is None else run_part(self, f'out_norms.{i}', norm, x, image)
                 outputs.append(out)
-        return tuple(outputs)
+        return join_outputs(outputs)
 
     # -- training mode ---------------------------------------------------------
 

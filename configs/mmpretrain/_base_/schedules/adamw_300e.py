@@ -14,3 +14,8 @@ val_cfg = dict()
 test_cfg = dict()
 
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))
+
+# As mmpretrain's, without the scope that mmengine adds: its browse_dataset stumbles over that.
+visualizer = dict(
+    _delete_=True, type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
