@@ -1,7 +1,6 @@
 """mmcv without its operators, with compiled ones, or from a ready wheel."""
 
 import os
-import re
 import shutil
 import sysconfig
 import tempfile
@@ -32,8 +31,7 @@ def handed_wheel(wanted: Wanted) -> Optional[Path]:
         return None
     name, _, number = wanted.mmcv_requirement.partition('==')
     tag = ask_venv('import sys; print("cp%d%d" % sys.version_info[:2])')[1][-1]
-    platform = re.sub(r'[-.]', '_', sysconfig.get_platform()).rpartition('_')[2]
-    pattern = f'{name.replace("-", "_")}-{number}-{tag}-*{platform}.whl'
+    pattern = f'{name.replace("-", "_")}-{number}-{tag}-*_{os.uname().machine}.whl'
     return next(iter(sorted(Path(wanted.mmcv_wheels).glob(pattern))), None)
 
 
