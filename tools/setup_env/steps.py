@@ -7,7 +7,7 @@ import time
 from typing import Dict, Iterator
 
 from .common import LOGS, ROOT, VENV, SetupError, run
-from .interpreter import VENV_PYTHON, base_python, dotted, python_version, supported
+from .interpreter import VENV_PYTHON, base_python, python_version, supported
 from .mmcv import (
     build_variables,
     compile_wheel,
@@ -67,11 +67,10 @@ def step(title: str) -> Iterator[None]:
 
 def make_venv(wanted: Wanted, uv: Uv) -> None:
     """Make ``.venv``, in place of what may be there."""
-    there = python_version(VENV_PYTHON)
     # Only a Python that somebody named replaces another version.
-    python = wanted.options.python or (dotted(there) if supported(there) else base_python())
-    if there and python == dotted(there):
-        python = ask_venv('import sys; print(sys._base_executable)')[1][-1]
+    kept = supported(python_version(VENV_PYTHON))
+    base = ask_venv('import sys; print(sys._base_executable)')[1][-1] if kept else base_python()
+    python = wanted.options.python or base
     ours = STAMPS.exists() or set(installed()) <= EMPTY
     if os.path.lexists(str(VENV)) and not ours:
         raise SetupError(f'{VENV} was not made by this script and is in use: move it away')

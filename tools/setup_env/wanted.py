@@ -168,7 +168,8 @@ def has_gpu() -> bool:
 
 def ask_venv(code: str) -> Tuple[bool, List[str]]:
     """Run some code in the environment; return whether it worked and the lines it said."""
-    worked, output, error = ask([VENV_PYTHON, '-I', '-c', code])
+    # Nothing that this package mends in others may hide what is really there.
+    worked, output, error = ask([VENV_PYTHON, '-I', '-c', code], {'TINYVIM_MM_STARTUP': '0'})
     return worked, (output if worked else error).strip().splitlines() or ['no message']
 
 
