@@ -5,8 +5,10 @@
 PYTHON ?= python3
 DEVICE ?=
 STACK ?=
-MMCV_WHEELS ?=
+TORCH ?=
 TORCH_INDEX ?=
+MMCV ?=
+MMCV_WHEELS ?=
 PYTEST_ARGS ?=
 # Processes that share the tests, each with one thread of torch.
 TEST_JOBS ?= 2
@@ -19,16 +21,20 @@ VENV_PYTHON := .venv/bin/python
 DEMO_CONFIG := configs/mmdet/mask_rcnn_tinyvim_b_1x_coco.py
 
 # Only a Python that somebody named replaces an environment of another version.
-SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--exact-python) \
+SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--python '$(PYTHON)') \
   $(if $(DEVICE),--device '$(DEVICE)') \
   $(if $(STACK),--stack '$(STACK)') \
-  $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)') \
-  $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)')
+  $(if $(TORCH),--torch '$(TORCH)') \
+  $(if $(TORCH_INDEX),--torch-index '$(TORCH_INDEX)') \
+  $(if $(MMCV),--mmcv '$(MMCV)') \
+  $(if $(MMCV_WHEELS),--mmcv-wheels '$(MMCV_WHEELS)')
+# PYTHON may be a mere version, which uv finds or fetches.
+SETUP_PYTHON = $(if $(shell command -v '$(PYTHON)'),$(PYTHON),python3)
 
 .PHONY: help env demo test test-all test-gpu test-asan test-matrix fuzz check-install lint clean
 
 help:
-	@echo 'make env       create or update .venv: torch, mmcv with its operators, the toolboxes'
+	@echo 'make env       create or update .venv: torch and torchvision, mmcv, the toolboxes'
 	@echo 'make demo      env, then train Mask R-CNN with TinyViM-B on the sample photographs'
 	@echo 'make test      env, then the linters and the tests that are quick   [PYTEST_ARGS="-k scan"]'
 	@echo 'make test-all  the same with all tests: trainings end to end, every shape, fuzzing'
@@ -39,17 +45,19 @@ help:
 	@echo 'make fuzz      env, then the reliability tests with 10,000 cases each'
 	@echo 'make check-install  env, then wheel and sdist in clean environments'
 	@echo 'make lint      env, then the linters: ruff, and import-linter for the floors'
-	@echo 'make clean     remove .venv, builds and caches; built mmcv wheels (.cache/wheels),'
-	@echo '               data, weights and results stay'
+	@echo 'make clean     remove .venv, builds and caches; compiled mmcv wheels (.cache/wheels),'
+	@echo '               data, weights, results and what uv keeps for all projects stay'
 	@echo
-	@echo 'Variables: PYTHON=python3.11   Python to make .venv from (3.10, 3.11 or 3.12)'
+	@echo 'Variables: PYTHON=python3.12   Python to make .venv from (3.10 to 3.14), or a mere version'
 	@echo '           DEVICE=cpu|cuda     instead of looking for a GPU'
 	@echo '           STACK=onedl|openmmlab   family of OpenMMLab packages'
-	@echo '           MMCV_WHEELS=DIR     folder with ready wheels of mmcv'
+	@echo '           TORCH=2.13.0        another torch, with the torchvision that fits it'
 	@echo '           TORCH_INDEX=URL     package index for torch, or pip for what pip finds'
+	@echo '           MMCV=torchvision|compiled   mmcv on the operators of torchvision, or compiled'
+	@echo '           MMCV_WHEELS=DIR     folder with compiled wheels of mmcv'
 
 env:
-	@$(PYTHON) tools/setup_env --quiet $(SETUP_ARGS)
+	@$(SETUP_PYTHON) tools/setup_env --quiet $(SETUP_ARGS)
 
 demo: env
 	$(VENV_PYTHON) tools/train.py $(DEMO_CONFIG) --sample --work-dir work_dirs/demo

@@ -76,6 +76,15 @@ ENTRIES = (
     Entry('openmmlab', '3.11', 'toolboxes', stack='openmmlab'),
     Entry('onedl-python3.10', '3.10', 'toolboxes', stack='onedl'),
     Entry('onedl-python3.12', '3.12', 'toolboxes', stack='onedl'),
+    Entry('onedl-python3.13', '3.13', 'toolboxes', stack='onedl'),
+    Entry('onedl-python3.14', '3.14', 'toolboxes', stack='onedl'),
+    Entry(
+        'onedl-compiled',
+        '3.11',
+        'toolboxes',
+        stack='onedl',
+        variables={'MMCV': 'compiled', 'TORCH': '2.13.0'},
+    ),
     Entry('mmengine-only', '3.11', 'networks', packages=(TORCH, STACKS['onedl']['mmengine'])),
     Entry('torch-only', '3.11', 'scan', packages=(TORCH, 'numpy')),
     Entry(

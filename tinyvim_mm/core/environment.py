@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Dict, List, Optional, Tuple
 
-TORCH = 'torch==2.13.0'
-TORCHVISION = 'torchvision==0.28.0'
+# Each torchvision fits one torch alone.
+TORCH = 'torch==2.14.1'
+TORCHVISION = 'torchvision==0.29.1'
 
 # The two families of OpenMMLab distributions. They install the same import
 # names and overwrite each other's files, so exactly one may be present; that
@@ -36,14 +37,25 @@ STACKS: Dict[str, Dict[str, str]] = {
 }
 DEFAULT_STACK = 'onedl'
 
+#: torch and torchvision of a family.
+STACK_TORCH: Dict[str, Tuple[str, str]] = {
+    'onedl': (TORCH, TORCHVISION),
+    'openmmlab': ('torch==2.13.0', 'torchvision==0.28.0'),
+}
+#: Where mmcv's operators come from in a set-up that does not say it.
+STACK_MMCV: Dict[str, str] = {'onedl': 'torchvision', 'openmmlab': 'compiled'}
+
 #: The toolboxes, by the names that their configs call themselves (``default_scope``).
 SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
 
+# mmengine asks for the first one; only the second one loads where there is no display. With
+# OpenCV 5 mmcv was not tried.
+_OPENCV = ('opencv-python<5', 'opencv-python-headless<5')
 # Needed by a stack but not declared by its distributions.
 STACK_EXTRAS: Dict[str, List[str]] = {
-    'onedl': ['ftfy', 'regex', 'opencv-python-headless'],
+    'onedl': ['ftfy', 'regex', *_OPENCV],
     # mmengine 0.10.7 imports pkg_resources, which setuptools 81 removed.
-    'openmmlab': ['ftfy', 'regex', 'opencv-python-headless', 'setuptools<81'],
+    'openmmlab': ['ftfy', 'regex', *_OPENCV, 'setuptools<81'],
 }
 TEST_REQUIREMENTS = [
     *('pytest>=8', 'pytest-xdist>=3', 'hypothesis>=6', 'ruff>=0.6', 'import-linter>=2.5'),
@@ -169,8 +181,9 @@ def requirement_of(name: str, stack: Optional[str] = None) -> str:
 
     Without a family, ``stack``, of the one that is installed, or else the default.
     """
-    packages = STACKS[stack or installed_stack() or DEFAULT_STACK]
-    others = {'torch': TORCH, 'torchvision': TORCHVISION, 'mamba_ssm': 'mamba-ssm'}
+    family = stack or installed_stack() or DEFAULT_STACK
+    packages, (torch, torchvision) = STACKS[family], STACK_TORCH[family]
+    others = {'torch': torch, 'torchvision': torchvision, 'mamba_ssm': 'mamba-ssm'}
     return packages.get(name) or others.get(name, name)
 
 

@@ -1,37 +1,51 @@
 """Which Python the set-up runs under and makes ``.venv`` from."""
 
 import os
-import shutil
-import subprocess
+import re
 import sys
 from typing import Optional, Tuple
 
-from .common import PROGRAM, VENV, SetupError
+from .common import PROGRAM, VENV, SetupError, ask
+from .uv import Uv
 
-# In order of preference: 3.11 is the version that most checks were made with.
-SUPPORTED_PYTHONS = ((3, 11), (3, 12), (3, 10))
-THIS_PYTHON = sys.version_info[:2]
+OLDEST, NEWEST = (3, 10), (3, 14)
+NAMES = 'Python {}.{} to {}.{}'.format(*OLDEST, *NEWEST)
+VENV_PYTHON = str(VENV / 'bin' / 'python')
 
 
-def ensure_supported_python(exact: bool) -> None:
+def ensure_supported_python(named: Optional[str]) -> None:
     """Go on under a Python that the project supports, or raise.
 
     Args:
-        exact: The user named this Python, so no other one is taken instead.
+        named: The Python that the user asks for, if any. No other one is taken instead.
     """
-    if THIS_PYTHON in SUPPORTED_PYTHONS:
+    if named and not supported(python_version(named)):
+        found = python_version(named)
+        raise SetupError(
+            f'{NAMES} is needed; {named} is {dotted(found)}' if found
+            else f'{NAMES} is needed, and {named} does not run'
+        )  # fmt: skip
+    if supported(sys.version_info[:2]):
         return
-    if not exact:
-        for command in (str(VENV / 'bin' / 'python'), *map(python_name, SUPPORTED_PYTHONS)):
-            path = shutil.which(command)
-            if path and python_version(path) in SUPPORTED_PYTHONS:
-                sys.stdout.flush()
-                os.execv(path, [path, str(PROGRAM), *sys.argv[1:]])
-    raise SetupError(
-        f'Python 3.10, 3.11 or 3.12 is needed; this is {dotted(THIS_PYTHON)} ({sys.executable})'
-        + ('' if exact else ', and no other one is on the PATH')
-        + '.\nInstall one of them and name it: make PYTHON=python3.11 demo'
-    )
+    python = VENV_PYTHON
+    if not supported(python_version(python)):
+        uv = Uv()
+        request = '>={}.{},<{}.{}'.format(*OLDEST, NEWEST[0], NEWEST[1] + 1)
+        done, python, _ = ask([uv.path, 'python', 'find', request], uv.variables)
+        if not done:
+            raise SetupError(
+                f'{NAMES} is needed; this is {dotted(sys.version_info[:2])} ({sys.executable}), '
+                'and no other one is on the PATH.\nInstall one and name it: '
+                f'make PYTHON=python3.12 demo. Or, where GitHub can be reached: {uv.path} python '
+                'install 3.12'
+            )
+    sys.stdout.flush()
+    os.execv(python.strip(), [python.strip(), str(PROGRAM), *sys.argv[1:]])
+
+
+def supported(version: Optional[Tuple[int, int]]) -> bool:
+    """Whether the project runs under a version."""
+    return version is not None and OLDEST <= version <= NEWEST
 
 
 def dotted(version: Tuple[int, int]) -> str:
@@ -39,22 +53,14 @@ def dotted(version: Tuple[int, int]) -> str:
     return '{}.{}'.format(*version)
 
 
-def python_name(version: Tuple[int, int]) -> str:
-    """``(3, 11)`` to ``'python3.11'``."""
-    return f'python{dotted(version)}'
-
-
 def python_version(python: str) -> Optional[Tuple[int, int]]:
-    """Version of an interpreter, ``None`` if it does not run (a stale link, a shim)."""
+    """Version of an interpreter or in a request such as ``3.13``; ``None`` if it does not run."""
+    request = re.match(r'(\d+)\.(\d+)(\.\d+)?$', python)
+    if request:
+        return int(request.group(1)), int(request.group(2))
     code = 'import sys; print(*sys.version_info[:2])'
-    try:
-        output = subprocess.check_output(
-            [python, '-I', '-S', '-c', code], stderr=subprocess.DEVNULL, timeout=20
-        )
-        major, minor = output.split()
-        return int(major), int(minor)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None
+    words = ask([python, '-I', '-S', '-c', code], timeout=20)[1].split()
+    return (int(words[0]), int(words[1])) if len(words) == 2 else None
 
 
 def base_python() -> str:

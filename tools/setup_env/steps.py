@@ -1,92 +1,165 @@
-"""All steps after ``.venv`` itself, in order."""
+"""All steps of a set-up, in order."""
 
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+import contextlib
+import os
+import shutil
+import time
+from typing import Dict, Iterator
 
-from .common import ROOT
-from .machine import build_environment
-from .mmcv_wheel import install_stack
-from .progress import Activity
-from .setup import Setup
-from .state import distribution, file_digest
-from .torch_build import install_torch, install_torchvision
+from .common import LOGS, ROOT, VENV, SetupError, run
+from .interpreter import VENV_PYTHON, base_python, python_version, supported
+from .mmcv import (
+    build_variables,
+    compile_wheel,
+    handed_wheel,
+    kept_folder,
+    kept_wheel,
+)
+from .torch_pair import install_pair
+from .uv import Uv
+from .wanted import (
+    STAMPS,
+    Wanted,
+    ask_venv,
+    distribution,
+    installed,
+    pinned_versions,
+    site_packages,
+)
 
-KERNEL_SUFFIXES = ('.py', '.h', '.hpp', '.cuh', '.c', '.cpp', '.cu')
+WANTED_DISK = 7  # GB
+# Of an environment that nobody has used yet.
+EMPTY = {'pip', 'setuptools', 'wheel'}
 
 
-class Step(NamedTuple):
-    """One part of the set-up.
+def do_all(wanted: Wanted) -> None:
+    """Do everything that is not done yet."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    uv = Uv()
+    if not wanted.venv_is_sound():
+        free = shutil.disk_usage(str(ROOT)).free / 1e9
+        if free < WANTED_DISK:
+            print(f'warning: {free:.1f} GB free in {ROOT}; a set-up wants {WANTED_DISK} GB')
+        make_venv(wanted, uv)
+    forget_half_installed()
+    if not wanted.is_installed():
+        wanted.keep(packages='', project='')
+        with step(f'{wanted.torch} and torchvision'):
+            facts = install_pair(wanted, uv)
+        with step('mmcv, the toolboxes and the tools for tests'):
+            form = install_packages(wanted, uv, facts)
+        pinned = (wanted.torch, wanted.mmcv_requirement, *wanted.requirements())
+        versions = pinned_versions(pinned)
+        wanted.keep(packages=wanted.packages_key(), mmcv=form, versions=versions)
+    with step('tinyvim_mm, editable, with its compiled operators'):
+        install_project(wanted, uv)
+    wanted.keep(project=wanted.project_key())
 
-    Attributes:
-        name: Name of its stamp and of its log.
-        title: What is shown.
-        requirements: What it installs. Those with one version are looked up at
-            every start, so that a package changed or removed by hand is put back.
-        install: Does it.
-        content: Anything else that must lead to doing it again.
+
+@contextlib.contextmanager
+def step(title: str) -> Iterator[None]:
+    """Say what begins, and what it took."""
+    print(f'{title} ...', flush=True)
+    started = time.monotonic()
+    yield
+    print(f'  done in {time.monotonic() - started:.0f} s', flush=True)
+
+
+def make_venv(wanted: Wanted, uv: Uv) -> None:
+    """Make ``.venv``, in place of what may be there."""
+    # Only a Python that somebody named replaces another version.
+    kept = supported(python_version(VENV_PYTHON))
+    base = ask_venv('import sys; print(sys._base_executable)')[1][-1] if kept else base_python()
+    python = wanted.options.python or base
+    ours = STAMPS.exists() or set(installed()) <= EMPTY
+    if os.path.lexists(str(VENV)) and not ours:
+        raise SetupError(f'{VENV} was not made by this script and is in use: move it away')
+    with step('virtual environment .venv'):
+        # Through a link, as it may lead to another disk.
+        target = os.path.realpath(str(VENV))
+        command = uv.command('venv', '--clear', '--python', python, '--prompt', ROOT.name, target)
+        run('the virtual environment', command, uv.variables)
+    wanted.state.clear()
+    wanted.keep(venv=wanted.venv_key())
+
+
+def forget_half_installed() -> None:
+    """Remove what a killed uv left, which a later one would take for installed.
+
+    uv and pip write a distribution's ``INSTALLER`` and ``RECORD`` last.
     """
-
-    name: str
-    title: str
-    requirements: Tuple[str, ...]
-    install: Callable[[Setup, Activity], Optional[Dict]]
-    content: str = ''
+    for folder in site_packages().glob('*.dist-info'):
+        if not all((folder / name).exists() for name in ('INSTALLER', 'RECORD')):
+            shutil.rmtree(str(folder), ignore_errors=True)
 
 
-def make_steps(setup: Setup) -> List[Step]:
-    """The steps for the device and the family that are wanted."""
-    pins, stack = setup.pins, setup.pins.STACKS[setup.stack]
-    build = {'cpu': 'CPU build', 'cuda': 'CUDA build'}[setup.device]
-    tests = ', '.join(map(distribution, pins.TEST_REQUIREMENTS))
-    return [
-        Step('torch', f'{pins.TORCH}, {build}', (pins.TORCH,), install_torch),
-        plain_step('build', 'build tools', pins.BUILD_REQUIREMENTS),
-        Step(
-            'stack',
-            f'{stack["mmcv"]} and the other {setup.stack} packages',
-            tuple(pins.requirements(setup.stack)),
-            install_stack,
-        ),
-        Step('torchvision', pins.TORCHVISION, (pins.TORCHVISION, 'pillow'), install_torchvision),
-        plain_step('test', f'tools for tests: {tests}', pins.TEST_REQUIREMENTS),
-        Step(
-            'package',
-            'tinyvim_mm, editable',
-            ('tinyvim_mm',),
-            install_package,
-            package_digest(),
-        ),
-    ]
+def install_packages(wanted: Wanted, uv: Uv, facts: Dict[str, str]) -> str:
+    """Install one family around an mmcv that works, and the tools of builds and tests.
 
-
-def plain_step(name: str, title: str, requirements: Iterable[str]) -> Step:
-    """A step that installs its requirements as pip finds them."""
-    wanted = tuple(requirements)
-
-    def install(setup: Setup, activity: Activity) -> None:
-        setup.pip(activity, 'install', *setup.constraints(), *wanted)
-
-    return Step(name, title, wanted, install)
-
-
-def package_digest() -> str:
-    """Hash of the files that an editable install depends on."""
-    sources = [ROOT / name for name in ('setup.py', 'pyproject.toml')]
-    sources += [ROOT / 'tinyvim_mm' / name for name in ('core/environment.py', 'version.py')]
-    # An editable install compiles these. Not all files: __pycache__ changes by itself.
-    kernels = (ROOT / 'kernels').rglob('*')
-    sources += [path for path in kernels if path.suffix in KERNEL_SUFFIXES]
-    return file_digest(sources)
-
-
-def install_package(setup: Setup, activity: Activity) -> Dict:
-    """Install this project so that changed sources count at once; compiles its operators."""
-    # Not isolated: the build must see torch, and needs no network.
-    flags = ['--verbose', '--no-deps', '--no-build-isolation', '--editable']
-    setup.pip(activity, 'install', *flags, '.', **build_environment(setup.device))
-    compiled = any((ROOT / 'tinyvim_mm').glob('_C*.so'))
-    if not compiled:
-        activity.note(
-            'without its compiled operators: the scan runs in plain PyTorch, which is slower. '
-            f'See {setup.log}'
+    Returns:
+        Which operators mmcv has: ``compiled`` or ``torchvision``.
+    """
+    wheel = handed_wheel(wanted)
+    if wheel:
+        problem = install_stack(wanted, uv, str(wheel))
+        if not problem:
+            return 'compiled'
+        print(f'  {wheel.name} does not work with torch {facts["version"]}: {problem}', flush=True)
+    elif wanted.mmcv_wheels:
+        print(f'  no wheel of {wanted.mmcv_requirement} for this Python is in {wanted.mmcv_wheels}')
+    if wanted.mmcv == 'torchvision':
+        install_stack(wanted, uv, wanted.mmcv_requirement)
+        return 'torchvision'
+    folder = kept_folder(wanted, facts)
+    wheel = kept_wheel(folder) or compile_wheel(wanted, uv, folder)
+    problem = install_stack(wanted, uv, str(wheel))
+    if problem:
+        wheel.unlink()
+        raise SetupError(
+            f'the mmcv compiled here does not work: {problem}\nSee {LOGS / "mmcv.log"}'
         )
-    return {'compiled': compiled}
+    return 'compiled'
+
+
+def install_stack(wanted: Wanted, uv: Uv, mmcv: str) -> str:
+    """Install all packages, with this mmcv.
+
+    Returns:
+        Why mmcv's own operators cannot be loaded; empty if they can.
+    """
+    name = distribution(wanted.mmcv_requirement)
+    pip = ['pip', 'install', '--python', VENV_PYTHON]
+    # An installed one of the same version would stay, with or without operators.
+    if name in installed():
+        removal = uv.command('pip', 'uninstall', '--python', VENV_PYTHON, name)
+        run('the removal of mmcv', removal, uv.variables)
+    # All in one command: piece by piece, later ones replace what earlier ones took. In
+    # isolation mmcv does not see torch and compiles nothing.
+    command = uv.command(*pip, wanted.torch, wanted.torchvision, mmcv, *wanted.requirements())
+    run('the installation', command, dict(uv.variables, MMCV_WITH_OPS='0'))
+    # mmcv asks for opencv-python, which needs a graphics library (libGL) that servers lack.
+    # Both builds fill the same folder; the other one stays listed, or pip would put it back.
+    headless = f'opencv-python-headless=={installed()["opencv-python-headless"]}'
+    flags = ['--no-deps', '--reinstall-package', 'opencv-python-headless']
+    run('the installation of OpenCV', uv.command(*pip, *flags, headless), uv.variables)
+    worked, answer = ask_venv('import cv2, mmcv')
+    if not worked:
+        raise SetupError(f'mmcv or OpenCV cannot be used here: {answer[-1]}')
+    worked, answer = ask_venv('import torch, mmcv._ext')
+    return '' if worked else answer[-1]
+
+
+def install_project(wanted: Wanted, uv: Uv) -> None:
+    """Install this project so that changed sources count at once; compiles its operators."""
+    log = LOGS / 'package.log'
+    # Not isolated: the build must see torch, and needs no network.
+    flags = ['--verbose', '--offline', '--no-deps', '--no-build-isolation']
+    command = [uv.path, 'pip', 'install', '--python', VENV_PYTHON, *flags]
+    command += ['--reinstall-package', 'tinyvim_mm', '--editable', '.']
+    variables = dict(uv.variables, **build_variables(wanted.device))
+    run('the installation of this project', command, variables, log)
+    if not any((ROOT / 'tinyvim_mm').glob('_C*.so')):
+        print(
+            '  without its compiled operators: the scan runs in plain PyTorch, which is slower. '
+            f'See {log}'
+        )
