@@ -309,13 +309,9 @@ def test_missing_safetensors_points_to_the_doctor(monkeypatch):
         safetensors_file.require()
 
 
-def test_what_a_machine_has_not_points_to_the_doctor(monkeypatch):
+def test_what_a_machine_has_not_points_to_the_doctor():
     from tinyvim_mm.core.devices import find_device
-    from tinyvim_mm.training import training
 
-    monkeypatch.setattr(environment, 'accelerator', lambda: None)
-    with pytest.raises(UsageError, match=environment.DOCTOR):
-        training._check_amp()
     with pytest.raises(UsageError, match=environment.DOCTOR):
         find_device('cuda:99')
 

@@ -107,6 +107,10 @@ def test_what_was_chosen_stays_until_another_family_is(setup_env):
     back = wanted(setup_env, mmcv='torchvision')
     assert back.packages_key() != first.packages_key()
     assert back.venv_key() == first.venv_key(), 'the folder is kept'
+    first.record['mmcv_wheels'] = 'folder'
+    first.keep()
+    assert wanted(setup_env).mmcv_wheels == 'folder'
+    assert wanted(setup_env, mmcv='torchvision').mmcv_wheels == ''
     other = wanted(setup_env, stack='openmmlab')
     assert other.mmcv == 'compiled'
     assert other.torch == other.pins.STACK_TORCH['openmmlab'][0]

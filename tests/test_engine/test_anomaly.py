@@ -173,6 +173,7 @@ def test_the_tool_names_the_layer(tmp_path, monkeypatch, capsys):
         'train_dataloader.dataset.pipeline.1.scale=64',
         'train_dataloader.dataset.indices=4',
         'train_dataloader.batch_size=2',
+        'optim_wrapper.type=OptimWrapper',  # float32 on every machine
     ]
     with pytest.raises(SystemExit):
         run_sample(train.main, 'tinyvim_s_300e_in1k', '--detect-anomaly', options=options)

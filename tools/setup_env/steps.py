@@ -30,6 +30,16 @@ from .wanted import (
 WANTED_DISK = 7  # GB
 # Of an environment that nobody has used yet.
 EMPTY = {'pip', 'setuptools', 'wheel'}
+# A wheel does not say for which torch it was compiled, and may load beside another one.
+CHECK = """
+import torch, mmcv._ext
+from mmcv.ops import nms, roi_align
+box = torch.tensor([[0., 0., 4., 4.]])
+assert nms(box, torch.ones(1), 0.5)[1].tolist() == [0]
+picture = torch.ones(1, 1, 8, 8, requires_grad=True)
+roi_align(picture, torch.tensor([[0., 0., 0., 4., 4.]]), (2, 2)).sum().backward()
+assert abs(picture.grad.sum().item() - 4) < 1e-4, picture.grad
+"""
 
 
 def do_all(wanted: Wanted) -> None:
@@ -108,6 +118,13 @@ def install_packages(wanted: Wanted, uv: Uv, facts: Dict[str, str]) -> str:
     elif wanted.mmcv_wheels:
         print(f'  no wheel of {wanted.mmcv_requirement} for this Python is in {wanted.mmcv_wheels}')
     if wanted.mmcv == 'torchvision':
+        if facts['torchvision']:
+            raise SetupError(
+                f"torchvision's operators do not work beside torch {facts['version']} "
+                f'({facts["torchvision"]}), and mmcv is to stand on them. What helps:\n'
+                f'  make TORCH={wanted.pins.TORCH.partition("==")[2]} demo   # the default\n'
+                '  make MMCV=compiled demo   # takes 7 to 10 minutes on 2 cores'
+            )
         install_stack(wanted, uv, wanted.mmcv_requirement)
         return 'torchvision'
     folder = kept_folder(wanted, facts)
@@ -145,7 +162,7 @@ def install_stack(wanted: Wanted, uv: Uv, mmcv: str) -> str:
     worked, answer = ask_venv('import cv2, mmcv')
     if not worked:
         raise SetupError(f'mmcv or OpenCV cannot be used here: {answer[-1]}')
-    worked, answer = ask_venv('import torch, mmcv._ext')
+    worked, answer = ask_venv(CHECK)
     return '' if worked else answer[-1]
 
 

@@ -50,7 +50,7 @@ def candidates(wanted: Wanted) -> Iterator[Tuple[List[str], str]]:
     if '==' in wanted.torchvision:
         yield [cpu, wanted.torchvision + '+cpu'], ''  # a mirror, a folder of wheels
     yield [*pair, '--torch-backend', 'cpu'], ''
-    if wanted.mmcv == 'compiled':
+    if wanted.mmcv == 'compiled' or wanted.mmcv_wheels:
         yield (
             [cpu, wanted.torchvision],
             (
@@ -104,13 +104,6 @@ def install_pair(wanted: Wanted, uv: Uv) -> Dict[str, str]:
         )
     if wanted.device == 'cuda' and not facts['capability']:
         print(f'  torch {facts["version"]} sees no GPU: is the driver new enough?')
-    if facts['torchvision'] and wanted.mmcv != 'compiled':
-        raise SetupError(
-            f"torchvision's operators do not work beside torch {facts['version']} "
-            f'({facts["torchvision"]}), and mmcv is to stand on them. What helps:\n'
-            f'  make TORCH={wanted.pins.TORCH.partition("==")[2]} demo   # the default\n'
-            '  make MMCV=compiled demo   # takes 7 to 10 minutes on 2 cores'
-        )
     return facts
 
 

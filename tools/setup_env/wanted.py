@@ -45,7 +45,9 @@ class Wanted:
             # The metadata of torchvision say which torch it fits.
             self.torch, self.torchvision = f'torch=={version}', 'torchvision'
         self.mmcv = options.mmcv or last.get('mmcv') or self.pins.STACK_MMCV[self.stack]
-        self.mmcv_wheels = options.mmcv_wheels or last.get('mmcv_wheels') or ''
+        # Who asks for a form alone wants no longer the wheels that were handed over before.
+        kept = '' if options.mmcv else last.get('mmcv_wheels', '')
+        self.mmcv_wheels = options.mmcv_wheels or kept
         self.record = {
             'device': self.device,
             'stack': self.stack,
