@@ -26,6 +26,7 @@ _METHODS = {
     'build_optim_wrapper': 'optim_wrapper',
     'build_param_scheduler': 'param_scheduler',
     '_build_param_scheduler': 'param_scheduler',
+    '_init_model_weights': 'model',
     'scale_lr': 'auto_scale_lr',
     'set_randomness': 'randomness',
     'setup_env': 'env_cfg',
@@ -73,20 +74,24 @@ def describe(error: BaseException) -> str:
     return '\n'.join([f'{type(error).__name__}: {lines[0] if lines else ""}', *lines[1:8]])
 
 
-def nearest(word: str, known: Any) -> str:
-    """``; did you mean ...?``, or nothing."""
-    words = difflib.get_close_matches(word, sorted(map(str, known)), n=3, cutoff=0.6)
+def nearest(word: str, known: Any, cutoff: float = 0.6) -> str:
+    """``; did you mean ...?``, or nothing; ``cutoff`` is difflib's."""
+    words = difflib.get_close_matches(word, sorted(map(str, known)), n=3, cutoff=cutoff)
     return f'; did you mean {" or ".join(words)}?' if words else ''
 
 
 def _builds(frame: FrameType) -> bool:
     module = frame.f_globals.get('__name__', '')
     function = frame.f_code.co_name
-    if module == 'mmengine.registry.build_functions':
+    if _is_registrys(frame):
         return True
     if not module.startswith(('mmengine.runner', 'mmengine._strategy')):
         return False
     return function in _METHODS or function.startswith(('build_', 'from_cfg', '__init__'))
+
+
+def _is_registrys(frame: FrameType) -> bool:
+    return frame.f_globals.get('__name__') == 'mmengine.registry.build_functions'
 
 
 def _part(cfg: 'Config', frames: List[FrameType], error: Exception) -> str:
@@ -102,10 +107,10 @@ def _part(cfg: 'Config', frames: List[FrameType], error: Exception) -> str:
         elif function in _METHODS and not path:
             path = _METHODS[function]
             node = root.get(path)
-        elif function == 'build_from_cfg':
-            below = _find(node, values.get('cfg'))
-            if below is not None:
-                path, node = '.'.join(filter(None, (path, below[0]))), below[1]
+        elif _is_registrys(frame):
+            inside = _find(node, values.get('cfg'))
+            if inside is not None:
+                path, node = '.'.join(filter(None, (path, inside[0]))), inside[1]
     if not path:  # the method that does not take an argument was not entered
         called = re.search(r'(\w+)\(\) ', str(error))
         path = _METHODS.get(called[1], '') if called else ''
@@ -144,14 +149,20 @@ def below(node: Any, path: str) -> Iterator[Tuple[str, dict]]:
 
 
 def _reason(error: Exception, frames: List[FrameType]) -> str:
-    calls = [f for f in frames if f.f_code.co_name == 'build_from_cfg' and _builds(f)]
-    values = calls[-1].f_locals if calls else {}
-    kind = values.get('obj_type')
-    if isinstance(kind, str) and values.get('obj_cls') is None:
-        registry = values['registry']
+    calls = [frame.f_locals for frame in frames if _is_registrys(frame)]
+    cfg, registry = (calls[-1].get(name) for name in ('cfg', 'registry')) if calls else (None, None)
+    kind = cfg.get('type') if isinstance(cfg, dict) else None
+    if isinstance(kind, str) and registry is not None and not _knows(registry, kind):
         known = {name for r in _family(registry) for name in r.module_dict}
         return f'there is no {registry.name} {kind!r}{nearest(kind, known)}'
     return describe(error)
+
+
+def _knows(registry: Any, kind: str) -> bool:
+    try:
+        return registry.get(kind) is not None
+    except RuntimeError:  # how some versions say no
+        return False
 
 
 def _family(registry: Any) -> Iterator[Any]:

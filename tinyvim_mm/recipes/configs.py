@@ -3,6 +3,7 @@
 import ast
 import copy
 import difflib
+import itertools
 import re
 import traceback
 from pathlib import Path
@@ -153,6 +154,8 @@ def merge_options(
         if inner:
             raise UsageError(f'--cfg-options set {key} and {inner[0]}, a part of it; give one')
     before = copy.deepcopy(cfg)
+    for key in options:
+        _open(cfg, key.split('.'))
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -161,6 +164,14 @@ def merge_options(
     if not allow_new_keys:
         refuse_unknown_keys(before, cfg, options, name)
     check_settings(cfg, name)
+
+
+def _open(node: Any, key: List[str]) -> None:
+    """Let an option into a part that is ``None``; mmengine takes it for no place for keys."""
+    for part, inner in itertools.pairwise(key[:-1]):
+        node = node.get(part) if hasattr(node, 'get') else None
+        if hasattr(node, 'get') and inner in node and node[inner] is None:
+            node[inner] = {}
 
 
 def _base_scopes(path: Path, heirs: Tuple[Path, ...] = ()) -> Set[str]:

@@ -40,7 +40,10 @@ _USUAL_TYPES: Dict[_Key, str] = {
 }
 #: What is read of a part beside the arguments of its type, by the last word of its key.
 _BESIDE: Dict[str, Tuple[str, ...]] = {
-    'optim_wrapper': ('optimizer', 'constructor', 'params_constructor', 'paramwise_cfg'),
+    'optim_wrapper': (
+        *('optimizer', 'constructor', 'params_constructor', 'paramwise_cfg'),
+        *('loss_scale', 'dtype', 'use_fsdp'),  # of the type that --amp gives it later
+    ),
     'norm_cfg': ('requires_grad',),
     'init_cfg': ('override', 'layer'),
 }
@@ -117,10 +120,12 @@ def _fault(before: 'Config', after: 'Config', key: _Key) -> str:
 
 
 def _meant(cfg: 'Config', key: _Key, place: int, known: FrozenSet[str]) -> str:
-    return nearest(key[place], known) or _listed(
-        '; did you mean ',
-        [path for path, part in below(cfg.to_dict(), '') if path and key[-1] in part],
-        f'.{key[-1]}',
+    last = key[-1]
+    elsewhere = [path for path, part in below(cfg.to_dict(), '') if path and last in part]
+    return (
+        nearest(key[place], known, 0.8)
+        or _listed('; did you mean ', elsewhere, f'.{last}')
+        or nearest(key[place], known)
     )
 
 

@@ -3,13 +3,14 @@
 import math
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Tuple
 
+from ..core.environment import SCOPES
 from ..core.errors import UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-#: What kinds of values mmengine takes at the top of a config, beside ``None``.
+#: What kinds of values mmengine takes, beside ``None``.
 _KINDS: Dict[str, Tuple[type, ...]] = {
     **dict.fromkeys(
         (
@@ -21,6 +22,10 @@ _KINDS: Dict[str, Tuple[type, ...]] = {
     ),
     **dict.fromkeys(('param_scheduler', 'val_evaluator', 'test_evaluator'), (dict, list, tuple)),
     'custom_hooks': (list, tuple),
+    **{f'{loader}.{key}': (dict,) for loader in _LOADERS for key in ('dataset', 'sampler')},
+    'optim_wrapper.optimizer': (dict,),
+    'optim_wrapper.clip_grad': (dict,),
+    'model.backbone': (dict,),
 }
 #: The least that makes sense, and whether it is a whole number; numpy's seeds have an end.
 _LIMITS: Dict[str, Tuple[int, bool]] = {
@@ -73,10 +78,13 @@ def check_settings(cfg: 'Config', name: str) -> None:
     if not cfg.get('model'):
         raise UsageError(f'{name} has no model: model is {cfg.get("model")!r}')
     for key, kinds in _KINDS.items():
-        value = cfg.get(key)
+        value = _value(cfg, key)
         if value is not None and not isinstance(value, kinds):
             wanted = ' or '.join({dict: 'a dict', list: 'a list'}.get(kind, '') for kind in kinds)
             raise UsageError(f'{name}: {key} is {value!r}; it takes {wanted.removesuffix(" or ")}')
+    scope = cfg.get('default_scope')
+    if scope not in SCOPES:
+        raise UsageError(f'{name}: default_scope is {scope!r}; it takes {", ".join(SCOPES)}')
     for key in ('optim_wrapper', 'param_scheduler'):
         refuse_infinite({key: cfg.get(key)}, name)
     for key, (least, whole) in _LIMITS.items():
