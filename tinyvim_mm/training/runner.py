@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -15,6 +15,7 @@ from .checkpoints import KeepingCheckpointHook
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
 from .memory_format import use_channels_last
+from .work_dir import claim_log_folder
 
 
 class ToolRunner(Runner):
@@ -25,10 +26,20 @@ class ToolRunner(Runner):
     - A sample that cannot be used is named, and after :meth:`skip_bad_samples`
       replaced, see :func:`guard_samples`.
     - ``channels_last = True`` in a config lays model and images out so.
+    - The logs of each run have a folder of their own, see :func:`claim_log_folder`.
     """
 
     skip_log: Optional[SkipLog] = None
     _building_train_loop = False
+
+    def setup_env(self, env_cfg: Dict) -> None:
+        """Set it up, and make the folder of the logs."""
+        super().setup_env(env_cfg)
+        first = is_main_process()
+        name = claim_log_folder(Path(self.work_dir), self._timestamp) if first else None
+        names = [name]
+        broadcast_object_list(names)
+        self._timestamp = names[0]
 
     def skip_bad_samples(self, resumed: bool) -> None:
         """Train without the samples that cannot be used, and list them at the end.

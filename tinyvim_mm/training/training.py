@@ -12,6 +12,7 @@ from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
 from .config import prepare_config
 from .data.layout import check_data
+from .distributed import is_first_process
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
 from .memory_format import PlainCheckpointHook
@@ -20,6 +21,7 @@ from .record import RunRecordHook
 from .report import report_training
 from .runner import ToolRunner
 from .strategies import apply_strategy
+from .work_dir import WorkDirHook, writing_into
 
 
 def train(
@@ -79,54 +81,57 @@ def train(
         PosixPath('work_dirs/try')
     """
     cfg = prepare_config(config, work_dir, sample, options, data_root, launcher, trust_checkpoint)
-    if amp:
-        apply_amp(cfg)
-    if auto_scale_lr:
-        _scale_lr(cfg, str(config))
-    if resume == 'auto':
-        latest = latest_checkpoint(cfg.work_dir, trust_checkpoint)
-        cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
-        if latest is None:
-            print(_nothing_to_resume(cfg), flush=True)
-    elif resume:
-        cfg.resume = True
-        cfg.load_from = existing_checkpoint(str(resume), '--resume')
-    if sample and strategy != 'ddp':
-        raise UsageError(
-            f'--strategy {strategy} does not go with --sample, which draws the predictions '
-            'in one process'
-        )
-    if on_bad_sample == 'skip' and strategy != 'ddp':
-        raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
-    choose_layout(cfg, channels_last, strategy)
-    apply_strategy(cfg, strategy)
-    check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
-    check_pretrained(cfg)
-    check_teacher(cfg)
+    with writing_into(cfg.work_dir, lock=is_first_process(launcher)) as lock:
+        if amp:
+            apply_amp(cfg)
+        if auto_scale_lr:
+            _scale_lr(cfg, str(config))
+        if resume == 'auto':
+            latest = latest_checkpoint(cfg.work_dir, trust_checkpoint)
+            cfg.resume = latest is not None
+            cfg.load_from = latest or cfg.get('load_from')
+            if latest is None:
+                print(_nothing_to_resume(cfg), flush=True)
+        elif resume:
+            cfg.resume = True
+            cfg.load_from = existing_checkpoint(str(resume), '--resume')
+        if sample and strategy != 'ddp':
+            raise UsageError(
+                f'--strategy {strategy} does not go with --sample, which draws the predictions '
+                'in one process'
+            )
+        if on_bad_sample == 'skip' and strategy != 'ddp':
+            raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
+        choose_layout(cfg, channels_last, strategy)
+        apply_strategy(cfg, strategy)
+        check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
+        check_pretrained(cfg)
+        check_teacher(cfg)
 
-    record = RunRecordHook(str(config), sample, options)
-    if 'strategy' in cfg:
-        runner = FlexibleRunner.from_cfg(cfg)
-    else:
-        runner = ToolRunner.from_cfg(cfg)
-        if on_bad_sample == 'skip':
-            runner.skip_bad_samples(resumed=bool(resume))
-    runner.register_hook(LogHook())
-    runner.register_hook(record)
-    if cfg.channels_last:
-        runner.register_hook(PlainCheckpointHook())
-    if strategy != 'deepspeed':  # which reads folders of its own
-        runner.register_hook(FitHook(partial=True))
-    if runner.cfg.get('randomness', {}).get('seed') is not None:
-        by_iteration = 'max_iters' in cfg.train_cfg
-        runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
-    if detect_anomaly:
-        runner.register_hook(AnomalyHook())
-    with record.keeping(runner):
-        runner.train()
-        if sample:
-            report_training(runner)
+        record = RunRecordHook(str(config), sample, options)
+        if 'strategy' in cfg:
+            runner = FlexibleRunner.from_cfg(cfg)
+        else:
+            runner = ToolRunner.from_cfg(cfg)
+            if on_bad_sample == 'skip':
+                runner.skip_bad_samples(resumed=bool(resume))
+        runner.register_hook(LogHook())
+        runner.register_hook(record)
+        if cfg.channels_last:
+            runner.register_hook(PlainCheckpointHook())
+        if strategy != 'deepspeed':  # which reads folders of its own
+            runner.register_hook(FitHook(partial=True))
+        if runner.cfg.get('randomness', {}).get('seed') is not None:
+            seeding = IterationSeedHook if 'max_iters' in cfg.train_cfg else EpochSeedHook
+            runner.register_hook(seeding(runner.seed))
+        if detect_anomaly:
+            runner.register_hook(AnomalyHook())
+        if lock:
+            runner.register_hook(WorkDirHook(lock))
+        with record.keeping(runner):
+            runner.train()
+            if sample:
+                report_training(runner)
     return Path(cfg.work_dir)
 
 
