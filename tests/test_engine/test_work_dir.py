@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip('mmengine')
 
+from small_training import Stop, train
 from tool_runs import forget_runs
-from toy_training import Stop, train
 
 from tinyvim_mm.core import processes
 from tinyvim_mm.core.errors import UsageError
@@ -234,7 +234,7 @@ def test_names_of_log_folders_follow_each_other_when_the_clock_does_not(tmp_path
 
 
 # ----------------------------------------------------------------------------
-# Folders that cannot be written
+# Disks and folders that cannot be written
 # ----------------------------------------------------------------------------
 
 
