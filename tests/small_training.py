@@ -54,7 +54,7 @@ def train(work_dir, hooks=(), epochs=EPOCHS, until=None, **checkpoint):
     data = torch.linspace(-1, 1, 36).reshape(12, 3)
     data_set = [dict(x=row) for row in data]
     loader = DataLoader(data_set, batch_size=4, sampler=DefaultSampler(data_set, seed=0))
-    start = latest_checkpoint(str(work_dir))
+    start, steps = latest_checkpoint(str(work_dir)), epochs * STEPS
     cfg = dict(default_scope='mmengine', train_cfg=dict(by_epoch=True, max_epochs=epochs))
     saving = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, **checkpoint)
     runner = ToolRunner(
@@ -68,7 +68,7 @@ def train(work_dir, hooks=(), epochs=EPOCHS, until=None, **checkpoint):
             optimizer=dict(type='AdamW', lr=0.01),
             clip_grad=dict(type='agc', clip_factor=0.02),
         ),
-        param_scheduler=dict(type='CosineAnnealingLR', T_max=epochs * STEPS, by_epoch=False),
+        param_scheduler=dict(type='CosineAnnealingLR', T_max=steps, end=steps, by_epoch=False),
         default_hooks=dict(checkpoint=saving, logger=dict(type='LoggerHook', interval=1)),
         custom_hooks=[dict(type='EMAHook', momentum=0.1)],
         randomness=dict(seed=0),
