@@ -56,7 +56,7 @@ def train(work_dir, hooks=(), epochs=EPOCHS, until=None, **checkpoint):
     loader = DataLoader(data_set, batch_size=4, sampler=DefaultSampler(data_set, seed=0))
     start, steps = latest_checkpoint(str(work_dir)), epochs * STEPS
     cfg = dict(default_scope='mmengine', train_cfg=dict(by_epoch=True, max_epochs=epochs))
-    saving = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, **checkpoint)
+    saving = {'type': 'CheckpointHook', 'interval': 1, 'max_keep_ckpts': 1, **checkpoint}
     runner = ToolRunner(
         Toy(),
         str(work_dir),

@@ -19,6 +19,8 @@ from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import write_whole
 from tinyvim_mm.records.scalars import read_training
 from tinyvim_mm.reliability.resume import compare
+from tinyvim_mm.training import space
+from tinyvim_mm.training.space import checkpoint_bytes
 from tinyvim_mm.training.work_dir import writing_into
 
 FULL = OSError(errno.ENOSPC, 'No space left on device')
@@ -120,3 +122,34 @@ def test_whatever_else_finds_no_room_names_the_work_dir(tmp_path):
     words = f'work dir {tmp_path} cannot be written: No space left'
     with pytest.raises(UsageError, match=words), writing_into(tmp_path):
         raise FULL
+
+
+@pytest.mark.parametrize('keep', [1, -1])
+def test_free_space_is_looked_at_before_a_training(keep, tmp_path, monkeypatch, capsys):
+    runner = train(tmp_path / 'roomy')
+    assert 'up to ' not in capsys.readouterr().out
+    one = checkpoint_bytes(runner)
+    # Weights and their average, and two averages of the gradients, of 36 numbers in 4 bytes.
+    assert one == 4 * 36 * 4 + runner_buffers(runner)
+    kept = 2 if keep == 1 else EPOCHS
+    for free, words in (
+        (one * kept, ''),
+        (one * kept - one // 2, f'up to {kept} of them are kept'),
+    ):
+        monkeypatch.setattr(space, 'free_bytes', lambda folder, free=free: free)
+        train(tmp_path / f'{free}', max_keep_ckpts=keep)
+        printed = capsys.readouterr().out
+        assert words in printed
+        assert ('up to ' in printed) == bool(words)
+    monkeypatch.setattr(space, 'free_bytes', lambda folder: one // 2)
+    with pytest.raises(UsageError, match='a checkpoint of this training takes about'):
+        train(tmp_path / 'none', max_keep_ckpts=keep)
+    assert not list((tmp_path / 'none').glob('*.pth'))
+
+
+def runner_buffers(runner):
+    """Bytes of what is saved and not trained: twice those of the norm, and counters."""
+    ema = next(hook.ema_model for hook in runner.hooks if hasattr(hook, 'ema_model'))
+    buffers = [*runner.model.buffers(), *ema.buffers()]
+    counters = [entry['step'] for entry in runner.optim_wrapper.optimizer.state.values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in buffers + counters)

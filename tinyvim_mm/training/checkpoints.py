@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from ..core.errors import CheckpointError, UsageError
 from ..core.paths import put_in_place, shown, write_whole
 from ..weights.files import load_file
+from .space import check_space
 from .work_dir import reason
 
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -29,6 +30,11 @@ class KeepingCheckpointHook(CheckpointHook):
     while it saves has none left. The same holds for the best one (``save_best``). And it writes
     ``last_checkpoint`` in place, in the encoding of the locale.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if is_main_process():
+            check_space(self, runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: Dict) -> None:
         outdated: List[int] = []
