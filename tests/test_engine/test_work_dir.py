@@ -193,7 +193,7 @@ def test_a_training_holds_the_lock_and_an_evaluation_does_not(tmp_path, monkeypa
 
     def look(cfg):
         seen.append((Path(cfg.work_dir) / FILE).is_file())
-        raise RuntimeError('seen')
+        raise UsageError('seen')
 
     monkeypatch.setattr(ToolRunner, 'from_cfg', look)
     folder = tmp_path / 'runs'
@@ -203,7 +203,7 @@ def test_a_training_holds_the_lock_and_an_evaluation_does_not(tmp_path, monkeypa
         lambda: training.train('tinyvim_s_300e_in1k', folder, sample=True),
         lambda: training.evaluate('tinyvim_s_300e_in1k', checkpoint, folder, sample=True),
     ):
-        with pytest.raises(RuntimeError, match='seen'):
+        with pytest.raises(UsageError, match='seen'):
             call()
         assert not folder.exists()
     assert seen == [True, False]
