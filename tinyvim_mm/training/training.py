@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
 from ..core.errors import UsageError
@@ -83,60 +84,73 @@ def train(
         >>> train('tinyvim_s_300e_in1k', 'work_dirs/try', sample=True)  # doctest: +SKIP
         PosixPath('work_dirs/try')
     """
+    if sample and strategy != 'ddp':
+        raise UsageError(
+            f'--strategy {strategy} does not go with --sample, which draws the predictions '
+            'in one process'
+        )
+    if on_bad_sample == 'skip' and strategy != 'ddp':
+        raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
+    name = str(config)
     cfg = prepare_config(
         config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
     )
+    if amp:
+        apply_amp(cfg)
+    if auto_scale_lr:
+        _scale_lr(cfg, name)
     with writing_into(cfg.work_dir, lock=is_first_process(launcher)) as lock:
-        if amp:
-            apply_amp(cfg)
-        if auto_scale_lr:
-            _scale_lr(cfg, str(config))
-        if resume == 'auto':
-            latest = latest_checkpoint(cfg.work_dir, trust_checkpoint)
-            cfg.resume = latest is not None
-            cfg.load_from = latest or cfg.get('load_from')
-            if latest is None:
-                print(_nothing_to_resume(cfg), flush=True)
-        elif resume:
-            cfg.resume = True
-            cfg.load_from = existing_checkpoint(str(resume), '--resume')
-        if sample and strategy != 'ddp':
-            raise UsageError(
-                f'--strategy {strategy} does not go with --sample, which draws the predictions '
-                'in one process'
-            )
-        if on_bad_sample == 'skip' and strategy != 'ddp':
-            raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
-        with building(cfg, str(config)):
+        _find_start(cfg, resume, trust_checkpoint)
+        with building(cfg, name), explaining(cfg.work_dir):
             choose_layout(cfg, channels_last, strategy)
             apply_strategy(cfg, strategy)
             check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
             check_pretrained(cfg)
             check_teacher(cfg)
-
-        record = RunRecordHook(str(config), sample, options)
-        with building(cfg, str(config)), explaining(cfg.work_dir):
             runner = (FlexibleRunner if 'strategy' in cfg else ToolRunner).from_cfg(cfg)
         if on_bad_sample == 'skip' and isinstance(runner, ToolRunner):
             runner.skip_bad_samples(resumed=bool(resume))
-        runner.register_hook(LogHook())
-        runner.register_hook(record)
-        if cfg.channels_last:
-            runner.register_hook(PlainCheckpointHook())
-        if strategy != 'deepspeed':  # which reads folders of its own
-            runner.register_hook(FitHook(partial=True))
-        if runner.cfg.get('randomness', {}).get('seed') is not None:
-            seeding = IterationSeedHook if 'max_iters' in cfg.train_cfg else EpochSeedHook
-            runner.register_hook(seeding(runner.seed))
-        if detect_anomaly:
-            runner.register_hook(AnomalyHook())
+        record = RunRecordHook(name, sample, options)
+        _register_hooks(runner, record, strategy, detect_anomaly)
         if lock:
             runner.register_hook(WorkDirHook(lock))
-        with record.keeping(runner), building(cfg, str(config), running=True):
+        with record.keeping(runner), building(cfg, name, running=True):
             runner.train()
             if sample:
                 report_training(runner)
     return Path(cfg.work_dir)
+
+
+def _find_start(cfg: Config, resume: Union[str, Path, None], trust: bool) -> None:
+    if resume == 'auto':
+        latest = latest_checkpoint(cfg.work_dir, trust)
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
+        if latest is None:
+            print(_nothing_to_resume(cfg), flush=True)
+    elif resume:
+        cfg.resume = True
+        cfg.load_from = existing_checkpoint(str(resume), '--resume')
+
+
+def _register_hooks(
+    runner: Union[Runner, FlexibleRunner],
+    record: RunRecordHook,
+    strategy: str,
+    detect_anomaly: bool,
+) -> None:
+    cfg = runner.cfg
+    runner.register_hook(LogHook())
+    runner.register_hook(record)
+    if cfg.channels_last:
+        runner.register_hook(PlainCheckpointHook())
+    if strategy != 'deepspeed':  # which reads folders of its own
+        runner.register_hook(FitHook(partial=True))
+    if cfg.get('randomness', {}).get('seed') is not None:
+        seeding = IterationSeedHook if 'max_iters' in cfg.train_cfg else EpochSeedHook
+        runner.register_hook(seeding(runner.seed))
+    if detect_anomaly:
+        runner.register_hook(AnomalyHook())
 
 
 def _nothing_to_resume(cfg: Config) -> str:
