@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tool_runs import forget_runs
 from tinyvim_mm.core import processes
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.training import lock as module
+from tinyvim_mm.training.checkpoints import latest_checkpoint
 from tinyvim_mm.training.lock import DEAD, FILE, WorkDirLock
 from tinyvim_mm.training.runner import ToolRunner
 from tinyvim_mm.training.work_dir import WorkDirHook, claim_log_folder, writing_into
@@ -294,3 +297,23 @@ def test_a_work_dir_that_is_deleted_ends_the_training(tmp_path):
     with pytest.raises(UsageError, match='runs is gone: it was deleted or moved away'):
         run()
     assert not folder.exists()
+
+
+def test_a_locale_that_cannot_write_the_name(tmp_path):
+    """Train, resume, and read back in a process of that locale."""
+    folder = tmp_path / 'ünï'
+    code = (
+        'import sys; sys.path[:0] = sys.argv[2:]\n'
+        'from small_training import train\n'
+        'for until in (1, 2):\n    train(sys.argv[1], epochs=2, until=until)\n'
+    )
+    tests = Path(__file__).parents[1]
+    environment = dict(os.environ, LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
+    argv = [sys.executable, '-c', code, str(folder), str(tests), str(tests.parent)]
+    done = subprocess.run(argv, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors='replace')
+    assert b'Error' not in done.stderr
+    assert latest_checkpoint(str(folder)) == str(folder / 'epoch_2.pth')
+    log = sorted(folder.glob('*/*.log'))[-1].read_text('utf-8')
+    assert 'resumed epoch: 1' in log
+    assert f'saved to {folder}' in log

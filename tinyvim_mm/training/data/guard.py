@@ -35,7 +35,7 @@ class SkipLog:
         if line in self.seen:
             return
         self.seen.add(line)
-        with self.file.open('a', encoding='utf-8') as stream:
+        with self.file.open('a', encoding='utf-8', errors='surrogateescape') as stream:
             stream.write(f'{line}\n')
         print_log(f'skipped {line.replace(chr(9), ": ")}', logger='current', level=logging.WARNING)
 
@@ -43,7 +43,7 @@ class SkipLog:
         """What all processes noted, without repetition."""
         if not self.file.is_file():
             return []
-        return sorted(set(self.file.read_text(encoding='utf-8').splitlines()))
+        return sorted(set(self.file.read_text('utf-8', 'surrogateescape').splitlines()))
 
 
 class CheckedPipeline:
