@@ -110,6 +110,7 @@ def _train(data: Data, config: Path, out: Path, resume: bool, trust: bool) -> No
 
     from ..records.scalars import read_training
     from ..training import train
+    from ..training.checkpoints import noted_checkpoint
     from ..visualization.curves import plot_training
     from .evaluation import evaluate_and_draw
 
@@ -118,7 +119,7 @@ def _train(data: Data, config: Path, out: Path, resume: bool, trust: bool) -> No
     minutes = (time.monotonic() - began) / 60
     best = max((out / 'train').glob('best_*.pth'), key=lambda f: f.stat().st_mtime, default=None)
     if best is None:  # a detector that found nothing at all has no AP
-        best = Path((out / 'train' / 'last_checkpoint').read_text('utf-8').strip())
+        best = Path(noted_checkpoint(out / 'train'))
         print(f'no validation gave a score: too little was learned. The last, {best.name}, is kept')
     cfg = load_config(config)
     cfg.work_dir = str(out / 'train')

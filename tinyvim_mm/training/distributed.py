@@ -39,6 +39,12 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     _connect_cpu_processes(cfg)
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this process is the first of a run, also before the processes are connected."""
+    variables = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+    return launcher == 'none' or int(os.environ.get(variables[launcher], '0')) == 0
+
+
 def _connect_cpu_processes(cfg: Config) -> None:
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')
