@@ -193,7 +193,7 @@ def test_a_training_holds_the_lock_and_an_evaluation_does_not(tmp_path, monkeypa
 
     def look(cfg):
         seen.append((Path(cfg.work_dir) / FILE).is_file())
-        raise RuntimeError('seen')
+        raise UsageError('seen')
 
     monkeypatch.setattr(ToolRunner, 'from_cfg', look)
     folder = tmp_path / 'runs'
@@ -203,10 +203,22 @@ def test_a_training_holds_the_lock_and_an_evaluation_does_not(tmp_path, monkeypa
         lambda: training.train('tinyvim_s_300e_in1k', folder, sample=True),
         lambda: training.evaluate('tinyvim_s_300e_in1k', checkpoint, folder, sample=True),
     ):
-        with pytest.raises(RuntimeError, match='seen'):
+        with pytest.raises(UsageError, match='seen'):
             call()
         assert not folder.exists()
     assert seen == [True, False]
+
+
+def test_a_disk_that_fills_up_while_a_training_is_built(tmp_path, monkeypatch):
+    pytest.importorskip('mmpretrain')
+    from tinyvim_mm import training
+
+    def write(cfg):
+        raise OSError(errno.ENOSPC, 'No space left on device', str(tmp_path / 'runs' / 'a.log'))
+
+    monkeypatch.setattr(ToolRunner, 'from_cfg', write)
+    with pytest.raises(UsageError, match='Make room'):
+        training.train('tinyvim_s_300e_in1k', tmp_path / 'runs', sample=True)
 
 
 # ----------------------------------------------------------------------------

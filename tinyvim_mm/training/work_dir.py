@@ -55,8 +55,10 @@ def writing_into(
             for part in work_dir.glob('.*.pth.part'):
                 part.unlink()  # half a checkpoint of a training that was killed
         yield held
-    except OSError as error:
-        message = _explained(error, work_dir, option)
+    except (OSError, UsageError) as error:
+        # What is built from a config writes, too, and its errors have come as ones of the config.
+        cause = error.__cause__ if isinstance(error, UsageError) else error
+        message = _explained(cause, work_dir, option) if isinstance(cause, OSError) else ''
         if not message:
             raise
         raise UsageError(message) from error
