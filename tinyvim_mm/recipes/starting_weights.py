@@ -75,7 +75,7 @@ def existing_checkpoint(path: str, option: str) -> str:
     if file.exists():
         cure = f'; it holds: {", ".join(beside[:8])}' if beside else ', which holds no .pth file'
         what = f'a folder{cure}' if file.is_dir() else 'a device or the like'
-        if option == '--resume' and beside:
+        if option == '--resume' and beside and file.is_dir():
             cure = f'To go on with the latest checkpoint of a work dir: --work-dir {path} --resume'
             raise UsageError(f'--resume: {path} is {what}, and a checkpoint is wanted. {cure}')
         raise UsageError(f'{option}: {path} is {what}, and a checkpoint is wanted')
