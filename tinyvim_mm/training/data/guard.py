@@ -10,7 +10,13 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ...core.errors import BadSampleError, UsageError
-from .faults import fault_of_file, fault_of_label, fault_of_label_map, fault_of_picture
+from .faults import (
+    fault_of_file,
+    fault_of_label,
+    fault_of_label_map,
+    fault_of_picture,
+    fault_of_place,
+)
 
 #: So many bad samples in a row are no accident: the pipeline or the folder is at fault.
 MOST_IN_A_ROW = 10
@@ -55,6 +61,8 @@ class CheckedPipeline:
 
     def __call__(self, info: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         picture, label_map = info.get('img_path'), info.get('seg_map_path')
+        for path in (picture, label_map):  # before anything opens it
+            _refuse(path, fault_of_place(path, self.dataset))
         _refuse(picture, fault_of_label(info, self.dataset))
         for transform in self.transforms:
             loaded = {'img', 'gt_seg_map'}.difference(info)
