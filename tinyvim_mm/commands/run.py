@@ -9,7 +9,8 @@ import traceback
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ..core import environment
-from ..core.errors import INTERRUPTED, CheckpointError, Interruption, UsageError
+from ..core.errors import INTERRUPTED, CheckpointError, UsageError
+from ..core.signals import terminable
 
 #: Set to 1, does what ``--traceback`` does.
 TRACEBACK_VARIABLE = 'TINYVIM_MM_TRACEBACK'
@@ -52,13 +53,14 @@ def run_command(
         function = load()
         if 'command' in inspect.signature(function).parameters:
             settings['command'] = f'{_program(parser.prog)} {shlex.join(argv)}'
-        return function(**settings)
+        with terminable():
+            return function(**settings)
     except (UsageError, CheckpointError, environment.MissingPackageError) as error:
         if whole:
             traceback.print_exception(error)
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         raise SystemExit(error.exit_code) from error
-    except (Interruption, KeyboardInterrupt) as end:
+    except KeyboardInterrupt as end:  # also by SIGTERM
         if whole:
             traceback.print_exception(end)
         print(f'{parser.prog}: {str(end) or "interrupted"}', file=sys.stderr)

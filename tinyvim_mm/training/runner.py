@@ -14,7 +14,9 @@ from ..core.paths import put_in_place, shown
 from .checkpoints import KeepingCheckpointHook
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
+from .epochs import resumable
 from .memory_format import use_channels_last
+from .workers import guard_workers
 
 
 class ToolRunner(Runner):
@@ -67,7 +69,7 @@ class ToolRunner(Runner):
             part = next(datasets_of(dataloader['dataset']))
             raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
         guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
-        return loader
+        return guard_workers(loader)
 
     def build_model(self, model: Union[nn.Module, Dict]) -> nn.Module:
         """Build it, channels-last if the config says so, see :func:`use_channels_last`."""
@@ -81,7 +83,7 @@ class ToolRunner(Runner):
         # mmseg and mmpretrain leave test_mode unset for those of a test.
         self._building_train_loop = True
         try:
-            return super().build_train_loop(loop)
+            return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
         finally:
             self._building_train_loop = False
 

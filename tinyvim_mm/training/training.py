@@ -14,7 +14,9 @@ from .config import prepare_config
 from .data.layout import check_data
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
+from .interruption import InterruptionHook
 from .memory_format import PlainCheckpointHook
+from .not_finite import NotFiniteHook, refuse_not_finite_end
 from .precision import apply_amp, choose_layout
 from .record import RunRecordHook
 from .report import report_training
@@ -72,6 +74,8 @@ def train(
         UsageError: Something that the user can cure; the message says how.
         CheckpointError: A checkpoint cannot be read or does not fit.
         MissingPackageError: A package that the config needs is missing.
+        PartlyFailedError: The training ended with losses that are not finite.
+        Interruption: Ctrl-C or SIGTERM; what was trained is saved.
 
     Example:
         >>> from tinyvim_mm.training import train
@@ -113,6 +117,7 @@ def train(
         if on_bad_sample == 'skip':
             runner.skip_bad_samples(resumed=bool(resume))
     runner.register_hook(LogHook())
+    runner.register_hook(NotFiniteHook())
     runner.register_hook(record)
     if cfg.channels_last:
         runner.register_hook(PlainCheckpointHook())
@@ -123,10 +128,14 @@ def train(
         runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
     if detect_anomaly:
         runner.register_hook(AnomalyHook())
+    interruption = InterruptionHook(command)
+    runner.register_hook(interruption)
     with record.keeping(runner):
-        runner.train()
+        with interruption.watching():
+            runner.train()
         if sample:
             report_training(runner)
+    refuse_not_finite_end(runner)
     return Path(cfg.work_dir)
 
 
