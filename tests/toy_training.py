@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import sys
-import traceback
 
 import numpy as np
 import torch
@@ -149,14 +148,12 @@ def in_a_process(output, *arguments, function=train, **settings):
 
     def call():
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        sys.stderr = os.fdopen(2, 'w', closefd=False)
         try:
             function(*arguments, **settings)
         except KeyboardInterrupt as end:
             os.write(2, f'{end}\n'.encode())
             sys.exit(end.exit_code)
-        except BaseException:
-            traceback.print_exc(file=open(2, 'w', closefd=False))
-            sys.exit(1)
 
     process = multiprocessing.get_context('fork').Process(target=call)
     process.start()

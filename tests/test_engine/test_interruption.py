@@ -7,11 +7,12 @@ import pytest
 
 pytest.importorskip('mmengine')
 
+from toy_training import EPOCHS, STEPS, in_a_process
+
 from tinyvim_mm.core.errors import INTERRUPTED, TERMINATED
 from tinyvim_mm.reliability.resume import compare
 from tinyvim_mm.training.interruption import FILE, resuming
 from tinyvim_mm.weights.files import load_file
-from toy_training import EPOCHS, STEPS, in_a_process
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
 #: Name of the last checkpoint of each kind of training.
