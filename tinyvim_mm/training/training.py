@@ -12,6 +12,7 @@ from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
 from .config import prepare_config
 from .data.layout import check_data
+from .distributed import naming_lost_processes
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
 from .interruption import InterruptionHook
@@ -130,7 +131,7 @@ def train(
         runner.register_hook(AnomalyHook())
     interruption = InterruptionHook(command)
     runner.register_hook(interruption)
-    with record.keeping(runner):
+    with record.keeping(runner), naming_lost_processes():
         with interruption.watching():
             runner.train()
         if sample:
