@@ -45,9 +45,7 @@ def test_a_command_ends_with_one_line(number, code, word, capsys):
 
 
 @needs_fork
-@pytest.mark.parametrize(
-    ('number', 'end'), [(signal.SIGINT, 7), (signal.SIGTERM, -signal.SIGTERM)]
-)
+@pytest.mark.parametrize(('number', 'end'), [(signal.SIGINT, 7), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_forked_process_does_not_take_the_signals_of_its_parent(number, end):
     caught = []
     with handling([number], lambda *_: caught.append(os.getpid())):

@@ -9,7 +9,7 @@ import traceback
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ..core import environment
-from ..core.errors import INTERRUPTED, CheckpointError, UsageError
+from ..core.errors import INTERRUPTED, UsageError
 from ..core.signals import terminable
 
 #: Set to 1, does what ``--traceback`` does.
@@ -46,6 +46,7 @@ def run_command(
     try:
         if needs and not {'-h', '--help'}.intersection(argv):
             environment.require(*needs, purpose=parser.prog)
+            _check_scan_backend()
         settings = vars(parser.parse_args(argv))
         whole |= settings.pop('traceback', False)  # it may be abbreviated
         # Commands that run in one process have no such option.
@@ -55,16 +56,33 @@ def run_command(
             settings['command'] = f'{_program(parser.prog)} {shlex.join(argv)}'
         with terminable():
             return function(**settings)
-    except (UsageError, CheckpointError, environment.MissingPackageError) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        ended = isinstance(error, KeyboardInterrupt)  # also by SIGTERM
+        code = _exit_code(error) or (INTERRUPTED if ended else None)
+        if code is None:
+            raise
         if whole:
             traceback.print_exception(error)
-        print(f'{parser.prog}: error: {error}', file=sys.stderr)
-        raise SystemExit(error.exit_code) from error
-    except KeyboardInterrupt as end:  # also by SIGTERM
-        if whole:
-            traceback.print_exception(end)
-        print(f'{parser.prog}: {str(end) or "interrupted"}', file=sys.stderr)
-        raise SystemExit(getattr(end, 'exit_code', INTERRUPTED)) from end
+        message = (str(error) or 'interrupted') if ended else f'error: {error}'
+        print(f'{parser.prog}: {message}', file=sys.stderr)
+        raise SystemExit(code) from error
+
+
+def _exit_code(error: BaseException) -> Optional[int]:
+    """Of an error of this project that the user can cure; the others are shown as they are."""
+    own = type(error).__module__.startswith(f'{__package__.partition(".")[0]}.')
+    return getattr(error, 'exit_code', None) if own else None
+
+
+def _check_scan_backend() -> None:
+    """Refuse a name of no backend in the environment at once: the first scan may come late."""
+    if 'TINYVIM_SSM_BACKEND' in os.environ:
+        from ..ops.backends import check_environment
+
+        try:
+            check_environment()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def _add_traceback_option(parser: argparse.ArgumentParser) -> None:

@@ -47,5 +47,6 @@ def handling(numbers: Sequence[int], handler: Handler) -> Iterator[None]:
         yield
     finally:
         for number, previous in before.items():
-            # One that was not set from Python cannot be set back from there.
-            signal.signal(number, signal.SIG_DFL if previous is None else previous)
+            if signal.getsignal(number) is handle:  # else somebody wants another
+                # One that was not set from Python cannot be set back from there.
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -32,6 +32,7 @@ def predict(
     top_k: int = 5,
     deploy: bool = False,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
 ) -> List[Dict[str, Any]]:
     """Predict on pictures and videos; draw what was found, and write it as JSON.
@@ -49,6 +50,7 @@ def predict(
         top_k: How many classes a classifier names.
         deploy: Reparameterize the network before it runs.
         options: Settings of the config to change: dotted keys to values.
+        allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let the checkpoint execute code.
 
     Returns:
@@ -89,7 +91,12 @@ def predict(
     elif model:
         settings = dict(device=device, score_thr=score_thr, top_k=top_k, deploy=deploy)
         predictor = _load(
-            str(model), checkpoint, options, trust_checkpoint=trust_checkpoint, **settings
+            str(model),
+            checkpoint,
+            options,
+            allow_new_keys,
+            trust_checkpoint=trust_checkpoint,
+            **settings,
         )
     else:
         raise UsageError(
@@ -126,14 +133,18 @@ def _refuse_settings(deploy: bool, options: Any, device: Optional[str]) -> None:
 
 
 def _load(
-    model: str, checkpoint: Optional[str], options: Optional[Mapping[str, Any]], **settings: Any
+    model: str,
+    checkpoint: Optional[str],
+    options: Optional[Mapping[str, Any]],
+    allow_new_keys: bool,
+    **settings: Any,
 ) -> 'Predictor':
     from ..core import compat  # loads torch, as does what follows; exported files need neither
 
     compat.apply()
     path = find_config(model)
     cfg = load_config(path)
-    merge_options(cfg, options, model)
+    merge_options(cfg, options, model, allow_new_keys)
 
     from .loading import load_predictor
 

@@ -1,12 +1,11 @@
 """Ctrl-C and SIGTERM in a training: the step is finished, saved, and can be gone on with."""
 
 import os
-import shlex
 import signal
 from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
@@ -19,6 +18,7 @@ from ..core.errors import Interruption, UsageError
 from ..core.paths import put_in_place, shown
 from ..core.signals import handling
 from .epochs import ResumableEpochLoop, go_on_in_epoch, place_in_epoch
+from .going_on import resuming
 from .workers import guard_workers
 
 #: The checkpoint of an interrupted training. It goes when the next ordinary one is saved.
@@ -26,6 +26,7 @@ FILE = 'interrupted.pth'
 # Its entry that says where in an epoch it was saved.
 _PLACE = 'interruption'
 _SHELL_CODE = 128  # plus the number of the signal
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptionHook(Hook):
@@ -43,7 +44,8 @@ class InterruptionHook(Hook):
 
     def __init__(self, command: Optional[str] = None) -> None:
         self.command = command
-        self._signal = 0
+        # What ends the training, and what this process itself got.
+        self._signal = self._received = 0
         self._begun = False
         self._resumed: Dict[str, Any] = {}
         self._saving: Optional[Dict[str, Any]] = None
@@ -56,8 +58,14 @@ class InterruptionHook(Hook):
         Raises:
             Interruption: It was interrupted.
         """
-        with handling([signal.SIGINT, signal.SIGTERM], self._receive):
-            yield
+        try:
+            with handling(_SIGNALS, self._receive):
+                yield
+        finally:
+            if self._signal and get_world_size() > 1:
+                # This one may come later, when the processes have long agreed.
+                for number in _SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
         if self._signal:  # in the last step, or after it
             raise self._ending(
                 'the training had come to its end, what follows it is left out: its checkpoints '
@@ -66,13 +74,16 @@ class InterruptionHook(Hook):
 
     def _receive(self, number: int, frame: Any) -> None:
         code = _SHELL_CODE + number
-        if self._signal:
+        if self._received:
             _say('ended at once; --resume goes on from the last checkpoint')
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for child in active_children():
                 child.terminate()
             os._exit(code)
-        self._signal = number
+        agreed, self._received = self._signal, number
+        self._signal = agreed or number
+        if agreed:  # with another process, which got it before
+            return
         if not self._begun:
             raise Interruption('interrupted before the first step: nothing is lost', code)
         if is_main_process():
@@ -202,19 +213,6 @@ class InterruptionHook(Hook):
             return SystemExit(code)
         how = resuming(self.command) if self.command else "the same call, and resume='auto'"
         return Interruption(f'{message}\ngo on with: {how}', code)
-
-
-def resuming(command: str) -> str:
-    """The command that resumes what a command trained, from the latest checkpoint."""
-    words = shlex.split(command)
-    if '--launcher' in words:  # which a script has added
-        return 'the same command and --resume'
-    kept: List[str] = []
-    for i, word in enumerate(words):
-        follows = i > 0 and words[i - 1] == '--resume' and not word.startswith('-')
-        if word.split('=')[0] != '--resume' and not follows:
-            kept.append(word)
-    return shlex.join([*kept, '--resume'])
 
 
 def _between_updates(runner: Runner) -> bool:

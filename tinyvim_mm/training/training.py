@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner._flexible_runner import FlexibleRunner
 
 from ..core.errors import UsageError
+from ..recipes.building import building
 from ..recipes.starting_weights import check_pretrained, check_teacher, existing_checkpoint
 from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
@@ -31,6 +32,7 @@ def train(
     *,
     sample: bool = False,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     data_root: Optional[str] = None,
     amp: bool = False,
     channels_last: Optional[bool] = None,
@@ -52,6 +54,7 @@ def train(
         sample: Train on the photographs shipped with the project, with a schedule
             that a laptop can finish.
         options: Settings of the config to change: dotted keys to values.
+        allow_new_keys: Let ``options`` set keys that nothing here reads.
         data_root: Folder that stands for ``data/`` in the config's paths.
         amp: Mixed precision; on a CPU in bfloat16.
         channels_last: Lay model and images out channels-last. ``None`` takes what the config
@@ -83,7 +86,9 @@ def train(
         >>> train('tinyvim_s_300e_in1k', 'work_dirs/try', sample=True)  # doctest: +SKIP
         PosixPath('work_dirs/try')
     """
-    cfg = prepare_config(config, work_dir, sample, options, data_root, launcher, trust_checkpoint)
+    cfg = prepare_config(
+        config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
+    )
     if amp:
         apply_amp(cfg)
     if auto_scale_lr:
@@ -104,19 +109,18 @@ def train(
         )
     if on_bad_sample == 'skip' and strategy != 'ddp':
         raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
-    choose_layout(cfg, channels_last, strategy)
-    apply_strategy(cfg, strategy)
-    check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
-    check_pretrained(cfg)
-    check_teacher(cfg)
+    with building(cfg, str(config)):
+        choose_layout(cfg, channels_last, strategy)
+        apply_strategy(cfg, strategy)
+        check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
+        check_pretrained(cfg)
+        check_teacher(cfg)
 
     record = RunRecordHook(str(config), sample, options)
-    if 'strategy' in cfg:
-        runner = FlexibleRunner.from_cfg(cfg)
-    else:
-        runner = ToolRunner.from_cfg(cfg)
-        if on_bad_sample == 'skip':
-            runner.skip_bad_samples(resumed=bool(resume))
+    with building(cfg, str(config)):
+        runner = (FlexibleRunner if 'strategy' in cfg else ToolRunner).from_cfg(cfg)
+    if on_bad_sample == 'skip' and isinstance(runner, ToolRunner):
+        runner.skip_bad_samples(resumed=bool(resume))
     runner.register_hook(LogHook())
     runner.register_hook(NotFiniteHook())
     runner.register_hook(record)
@@ -131,7 +135,8 @@ def train(
         runner.register_hook(AnomalyHook())
     interruption = InterruptionHook(command)
     runner.register_hook(interruption)
-    with record.keeping(runner), naming_lost_processes():
+    whole_run = building(cfg, str(config), running=True)
+    with record.keeping(runner), whole_run, naming_lost_processes():
         with interruption.watching():
             runner.train()
         if sample:
@@ -146,7 +151,7 @@ def _nothing_to_resume(cfg: Config) -> str:
 
 
 def _scale_lr(cfg: Config, name: str) -> None:
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UsageError(
             f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {name}: the batch '
             'size, over all devices, that its learning rate was chosen for'
