@@ -34,6 +34,11 @@ _METHODS = {
     'register_custom_hooks': 'custom_hooks',
     '_maybe_compile': 'compile',
 }
+#: Where mmengine looks the types of a config up.
+_REGISTRYS = (
+    'mmengine.registry.build_functions',
+    'mmengine.optim.optimizer.default_constructor',
+)
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 _LONGEST = 400
 
@@ -91,7 +96,12 @@ def _builds(frame: FrameType) -> bool:
 
 
 def _is_registrys(frame: FrameType) -> bool:
-    return frame.f_globals.get('__name__') == 'mmengine.registry.build_functions'
+    return frame.f_globals.get('__name__') in _REGISTRYS
+
+
+def _given(frame: FrameType) -> Any:
+    """The part of a config that such a function builds from."""
+    return frame.f_locals.get('cfg', frame.f_locals.get('optimizer_cfg'))
 
 
 def _part(cfg: 'Config', frames: List[FrameType], error: Exception) -> str:
@@ -108,7 +118,7 @@ def _part(cfg: 'Config', frames: List[FrameType], error: Exception) -> str:
             path = _METHODS[function]
             node = root.get(path)
         elif _is_registrys(frame):
-            inside = _find(node, values.get('cfg'))
+            inside = _find(node, _given(frame))
             if inside is not None:
                 path, node = '.'.join(filter(None, (path, inside[0]))), inside[1]
     if not path:  # the method that does not take an argument was not entered
@@ -149,8 +159,9 @@ def below(node: Any, path: str) -> Iterator[Tuple[str, dict]]:
 
 
 def _reason(error: Exception, frames: List[FrameType]) -> str:
-    calls = [frame.f_locals for frame in frames if _is_registrys(frame)]
-    cfg, registry = (calls[-1].get(name) for name in ('cfg', 'registry')) if calls else (None, None)
+    calls = list(filter(_is_registrys, frames))
+    registry = calls[-1].f_locals.get('registry') if calls else None
+    cfg = _given(calls[-1]) if calls else None
     kind = cfg.get('type') if isinstance(cfg, dict) else None
     if isinstance(kind, str) and registry is not None and not _knows(registry, kind):
         known = {name for r in _family(registry) for name in r.module_dict}
