@@ -54,7 +54,7 @@ def refuse_not_finite_end(runner: Runner) -> None:
     if since is not None:
         raise PartlyFailedError(
             f'the losses are not finite since iteration {since} of {runner.iter}: what was trained '
-            'after it is lost. Go on from a checkpoint before it with a lower learning rate, or '
+            'from there on is lost. Go on from a checkpoint before it with a lower learning rate, or '
             'clip gradients (optim_wrapper.clip_grad); --detect-anomaly names the layer in which '
             'it begins'
         )
