@@ -42,6 +42,21 @@ def put_in_place(part: Path, file: Path) -> None:
     os.replace(part, file)
 
 
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file; whoever reads it, or finds it after an error, sees the old one or the new.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = file.with_name(f'.{file.name}.part')
+    try:
+        part.write_bytes(content)
+        put_in_place(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     digest = hashlib.sha256()

@@ -114,6 +114,7 @@ def _train(
 
     from ..records.scalars import read_training
     from ..training import train
+    from ..training.checkpoints import noted_checkpoint
     from ..visualization.curves import plot_training
     from .evaluation import evaluate_and_draw
 
@@ -123,7 +124,7 @@ def _train(
     minutes = (time.monotonic() - began) / 60
     best = max((out / 'train').glob('best_*.pth'), key=lambda f: f.stat().st_mtime, default=None)
     if best is None:  # a detector that found nothing at all has no AP
-        best = Path((out / 'train' / 'last_checkpoint').read_text('utf-8').strip())
+        best = Path(noted_checkpoint(out / 'train'))
         print(f'no validation gave a score: too little was learned. The last, {best.name}, is kept')
     cfg = load_config(config)
     cfg.work_dir = str(out / 'train')

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -158,7 +159,7 @@ def _last_checkpoint(work_dir: Path) -> Optional[Path]:
     if not pointer.is_file():
         return None
     # The folder may have moved since the pointer was written.
-    checkpoint = work_dir / Path(pointer.read_text(encoding='utf-8').strip()).name
+    checkpoint = work_dir / Path(os.fsdecode(pointer.read_bytes()).strip()).name
     return checkpoint if checkpoint.is_file() else None
 
 

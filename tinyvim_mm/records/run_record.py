@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union, get_args, get_origin, get_type_hints
 
-from ..core.paths import put_in_place
+from ..core.paths import write_whole
 
 FILE = 'run.json'
 SCHEMA = 1
@@ -67,9 +67,8 @@ class RunRecord:
         Raises:
             OSError: The file cannot be written.
         """
-        part = Path(folder) / f'.{FILE}.part'
-        part.write_text(json.dumps(asdict(self), indent=2, default=str) + '\n', encoding='utf-8')
-        put_in_place(part, Path(folder) / FILE)
+        text = json.dumps(asdict(self), indent=2, default=str) + '\n'
+        write_whole(Path(folder) / FILE, text.encode())
 
 
 def read_record(folder: Path) -> RunRecord:

@@ -67,6 +67,12 @@ def naming_lost_processes() -> Iterator[None]:
         ) from error
 
 
+def is_first_process(launcher: str) -> bool:
+    """Whether this process is the first of a run, also before the processes are connected."""
+    variables = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+    return launcher == 'none' or int(os.environ.get(variables[launcher], '0')) == 0
+
+
 def _connect_cpu_processes(cfg: Config) -> None:
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')

@@ -18,6 +18,7 @@ from .fit import FitHook
 from .hooks import log_scan_backend
 from .report import report_test
 from .runner import ToolRunner
+from .work_dir import writing_into
 
 
 def evaluate(
@@ -79,22 +80,24 @@ def evaluate(
         config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
     )
     cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
-    with building(cfg, str(config)):
-        if show or show_dir:
-            _draw_predictions(cfg, str(config), show, show_dir, wait_time)
-        check_data(cfg, ('train', 'test') if sample else ('test',), command)
-        runner = ToolRunner.from_cfg(cfg)
-    runner.register_hook(FitHook(partial=False))
-    log_scan_backend(runner)
-    if deploy:
-        runner.register_hook(_DeployHook())
-    dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
-    with building(cfg, str(config), running=True):
-        if sample:
-            report_test(runner, dumps)
-            return None
-        runner.test_evaluator.metrics.extend(dumps)
-        return runner.test()
+    # Without the lock: one evaluates a checkpoint while the training goes on.
+    with writing_into(cfg.work_dir):
+        with building(cfg, str(config)):
+            if show or show_dir:
+                _draw_predictions(cfg, str(config), show, show_dir, wait_time)
+            check_data(cfg, ('train', 'test') if sample else ('test',), command)
+            runner = ToolRunner.from_cfg(cfg)
+        runner.register_hook(FitHook(partial=False))
+        log_scan_backend(runner)
+        if deploy:
+            runner.register_hook(_DeployHook())
+        dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
+        with building(cfg, str(config), running=True):
+            if sample:
+                report_test(runner, dumps)
+                return None
+            runner.test_evaluator.metrics.extend(dumps)
+            return runner.test()
 
 
 class _DeployHook(Hook):

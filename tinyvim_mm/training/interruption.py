@@ -17,6 +17,7 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 from ..core.errors import Interruption, UsageError
 from ..core.paths import put_in_place, shown
 from ..core.signals import handling
+from .checkpoints import NOTE, noted_checkpoint
 from .epochs import ResumableEpochLoop, go_on_in_epoch, place_in_epoch
 from .going_on import resuming
 from .workers import guard_workers
@@ -202,9 +203,8 @@ class InterruptionHook(Hook):
         """Remove the checkpoint of an earlier interruption once there is a later one."""
         if not self._superseded or not is_main_process():
             return
-        note, path = Path(runner.work_dir) / 'last_checkpoint', Path(runner.work_dir) / FILE
-        if note.is_file() and Path(note.read_text(encoding='utf-8').strip()).name != FILE:
-            path.unlink(missing_ok=True)
+        if Path(noted_checkpoint(Path(runner.work_dir))).name not in ('', FILE):
+            (Path(runner.work_dir) / FILE).unlink(missing_ok=True)
             self._superseded = False
 
     def _ending(self, message: str) -> BaseException:
@@ -237,9 +237,9 @@ def _done(runner: Runner) -> str:
 
 def _note_last(path: Path) -> None:
     """Write what mmengine's hook writes with each checkpoint."""
-    part = path.with_name('.last_checkpoint.part')
-    part.write_text(str(path), encoding='utf-8')
-    put_in_place(part, path.with_name('last_checkpoint'))
+    part = path.with_name(f'.{NOTE}.part')
+    part.write_bytes(os.fsencode(path))
+    put_in_place(part, path.with_name(NOTE))
 
 
 def _say(text: str) -> None:

@@ -54,9 +54,9 @@ def refuse_not_finite_end(runner: Runner) -> None:
     if since is not None:
         raise PartlyFailedError(
             f'the losses are not finite since iteration {since} of {runner.iter}: what was trained '
-            'from there on is lost. Go on from a checkpoint before it with a lower learning rate, or '
-            'clip gradients (optim_wrapper.clip_grad); --detect-anomaly names the layer in which '
-            'it begins'
+            'from there on is lost. Go on from a checkpoint before it with a lower learning rate, '
+            'or clip gradients (optim_wrapper.clip_grad); --detect-anomaly names the '
+            'layer in which it begins'
         )
 
 

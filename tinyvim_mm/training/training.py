@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
 from ..core.errors import UsageError
@@ -13,7 +14,7 @@ from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
 from .config import prepare_config
 from .data.layout import check_data
-from .distributed import naming_lost_processes
+from .distributed import is_first_process, naming_lost_processes
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
 from .interruption import InterruptionHook
@@ -24,6 +25,7 @@ from .record import RunRecordHook
 from .report import report_training
 from .runner import ToolRunner
 from .strategies import apply_strategy
+from .work_dir import WorkDirHook, writing_into
 
 
 def train(
@@ -86,22 +88,6 @@ def train(
         >>> train('tinyvim_s_300e_in1k', 'work_dirs/try', sample=True)  # doctest: +SKIP
         PosixPath('work_dirs/try')
     """
-    cfg = prepare_config(
-        config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
-    )
-    if amp:
-        apply_amp(cfg)
-    if auto_scale_lr:
-        _scale_lr(cfg, str(config))
-    if resume == 'auto':
-        latest = latest_checkpoint(cfg.work_dir, trust_checkpoint)
-        cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
-        if latest is None:
-            print(_nothing_to_resume(cfg), flush=True)
-    elif resume:
-        cfg.resume = True
-        cfg.load_from = existing_checkpoint(str(resume), '--resume')
     if sample and strategy != 'ddp':
         raise UsageError(
             f'--strategy {strategy} does not go with --sample, which draws the predictions '
@@ -109,18 +95,60 @@ def train(
         )
     if on_bad_sample == 'skip' and strategy != 'ddp':
         raise UsageError(f'--on-bad-sample skip does not go with --strategy {strategy}')
-    with building(cfg, str(config)):
-        choose_layout(cfg, channels_last, strategy)
-        apply_strategy(cfg, strategy)
-        check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
-        check_pretrained(cfg)
-        check_teacher(cfg)
+    name = str(config)
+    cfg = prepare_config(
+        config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
+    )
+    if amp:
+        apply_amp(cfg)
+    if auto_scale_lr:
+        _scale_lr(cfg, name)
+    with writing_into(cfg.work_dir, lock=is_first_process(launcher)) as lock:
+        _find_start(cfg, resume, trust_checkpoint)
+        with building(cfg, name):
+            choose_layout(cfg, channels_last, strategy)
+            apply_strategy(cfg, strategy)
+            check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)
+            check_pretrained(cfg)
+            check_teacher(cfg)
+            runner = (FlexibleRunner if 'strategy' in cfg else ToolRunner).from_cfg(cfg)
+        if on_bad_sample == 'skip' and isinstance(runner, ToolRunner):
+            runner.skip_bad_samples(resumed=bool(resume))
+        record = RunRecordHook(name, sample, options)
+        _register_hooks(runner, record, strategy, detect_anomaly)
+        if lock:
+            runner.register_hook(WorkDirHook(lock))
+        interruption = InterruptionHook(command)
+        runner.register_hook(interruption)
+        whole_run = building(cfg, name, running=True)
+        with record.keeping(runner), whole_run, naming_lost_processes():
+            with interruption.watching():
+                runner.train()
+            if sample:
+                report_training(runner)
+    refuse_not_finite_end(runner)
+    return Path(cfg.work_dir)
 
-    record = RunRecordHook(str(config), sample, options)
-    with building(cfg, str(config)):
-        runner = (FlexibleRunner if 'strategy' in cfg else ToolRunner).from_cfg(cfg)
-    if on_bad_sample == 'skip' and isinstance(runner, ToolRunner):
-        runner.skip_bad_samples(resumed=bool(resume))
+
+def _find_start(cfg: Config, resume: Union[str, Path, None], trust: bool) -> None:
+    if resume == 'auto':
+        latest = latest_checkpoint(cfg.work_dir, trust)
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
+        if latest is None:
+            print(_nothing_to_resume(cfg), flush=True)
+    elif resume:
+        cfg.resume = True
+        cfg.load_from = existing_checkpoint(str(resume), '--resume')
+
+
+def _register_hooks(
+    runner: Union[Runner, FlexibleRunner],
+    record: RunRecordHook,
+    strategy: str,
+    detect_anomaly: bool,
+) -> None:
+    cfg = runner.cfg
     runner.register_hook(LogHook())
     runner.register_hook(NotFiniteHook())
     runner.register_hook(record)
@@ -128,21 +156,11 @@ def train(
         runner.register_hook(PlainCheckpointHook())
     if strategy != 'deepspeed':  # which reads folders of its own
         runner.register_hook(FitHook(partial=True))
-    if runner.cfg.get('randomness', {}).get('seed') is not None:
-        by_iteration = 'max_iters' in cfg.train_cfg
-        runner.register_hook((IterationSeedHook if by_iteration else EpochSeedHook)(runner.seed))
+    if cfg.get('randomness', {}).get('seed') is not None:
+        seeding = IterationSeedHook if 'max_iters' in cfg.train_cfg else EpochSeedHook
+        runner.register_hook(seeding(runner.seed))
     if detect_anomaly:
         runner.register_hook(AnomalyHook())
-    interruption = InterruptionHook(command)
-    runner.register_hook(interruption)
-    whole_run = building(cfg, str(config), running=True)
-    with record.keeping(runner), whole_run, naming_lost_processes():
-        with interruption.watching():
-            runner.train()
-        if sample:
-            report_training(runner)
-    refuse_not_finite_end(runner)
-    return Path(cfg.work_dir)
 
 
 def _nothing_to_resume(cfg: Config) -> str:
