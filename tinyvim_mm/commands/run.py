@@ -9,7 +9,8 @@ import traceback
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ..core import environment
-from ..core.errors import INTERRUPTED, Interruption, UsageError
+from ..core.errors import INTERRUPTED, UsageError
+from ..core.signals import terminable
 
 #: Set to 1, does what ``--traceback`` does.
 TRACEBACK_VARIABLE = 'TINYVIM_MM_TRACEBACK'
@@ -53,10 +54,11 @@ def run_command(
         function = load()
         if 'command' in inspect.signature(function).parameters:
             settings['command'] = f'{_program(parser.prog)} {shlex.join(argv)}'
-        return function(**settings)
+        with terminable():
+            return function(**settings)
     except (Exception, KeyboardInterrupt) as error:
-        ended = isinstance(error, (Interruption, KeyboardInterrupt))
-        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else _exit_code(error)
+        ended = isinstance(error, KeyboardInterrupt)  # also by SIGTERM
+        code = _exit_code(error) or (INTERRUPTED if ended else None)
         if code is None:
             raise
         if whole:

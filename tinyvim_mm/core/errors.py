@@ -27,7 +27,7 @@ class PartlyFailedError(UsageError):
     exit_code = PARTLY_FAILED
 
 
-class Interruption(Exception):  # noqa: N818 - not an error
+class Interruption(KeyboardInterrupt):  # so that no `except Exception` stops it
     """The user or the system ended the command; the message says where, and how to go on.
 
     Args:

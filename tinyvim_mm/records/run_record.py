@@ -16,7 +16,7 @@ FILE = 'run.json'
 SCHEMA = 1
 
 # Fields that records of earlier versions lack.
-_LATER = ('precision', 'channels_last')
+_LATER = ('precision', 'channels_last', 'losses_not_finite_since')
 
 #: A run that was killed stays in the first of these states.
 RUNNING, FINISHED, STOPPED = 'running', 'finished', 'stopped'
@@ -59,6 +59,7 @@ class RunRecord:
     resumed_from: Optional[str] = None
     checkpoints: List[str] = field(default_factory=list)
     validations: List[Dict[str, Any]] = field(default_factory=list)
+    losses_not_finite_since: Optional[int] = None
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of a run; whoever reads meanwhile sees the old one whole.

@@ -19,9 +19,11 @@ from .data.coco import ANNOTATION
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
 from .data.reading import reading_annotations
+from .epochs import resumable
 from .logs import guard_log, guard_scalars
 from .memory_format import use_channels_last
 from .work_dir import claim_log_folder
+from .workers import guard_workers
 
 
 class ToolRunner(Runner):
@@ -99,7 +101,7 @@ class ToolRunner(Runner):
             part = next(datasets_of(dataloader['dataset']))
             raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
         guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
-        return loader
+        return guard_workers(loader)
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         """Build it, with the annotations that it will need hours later looked at now."""
@@ -124,7 +126,7 @@ class ToolRunner(Runner):
         # mmseg and mmpretrain leave test_mode unset for those of a test.
         self._building_train_loop = True
         try:
-            return super().build_train_loop(loop)
+            return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
         finally:
             self._building_train_loop = False
 

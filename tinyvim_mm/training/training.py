@@ -14,10 +14,12 @@ from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
 from .config import prepare_config
 from .data.layout import check_data
-from .distributed import is_first_process
+from .distributed import is_first_process, naming_lost_processes
 from .fit import FitHook
 from .hooks import EpochSeedHook, IterationSeedHook, LogHook
+from .interruption import InterruptionHook
 from .memory_format import PlainCheckpointHook
+from .not_finite import NotFiniteHook, refuse_not_finite_end
 from .precision import apply_amp, choose_layout
 from .record import RunRecordHook
 from .report import report_training
@@ -78,6 +80,8 @@ def train(
         UsageError: Something that the user can cure; the message says how.
         CheckpointError: A checkpoint cannot be read or does not fit.
         MissingPackageError: A package that the config needs is missing.
+        PartlyFailedError: The training ended with losses that are not finite.
+        Interruption: Ctrl-C or SIGTERM; what was trained is saved.
 
     Example:
         >>> from tinyvim_mm.training import train
@@ -114,10 +118,15 @@ def train(
         _register_hooks(runner, record, strategy, detect_anomaly)
         if lock:
             runner.register_hook(WorkDirHook(lock))
-        with record.keeping(runner), building(cfg, name, running=True):
-            runner.train()
+        interruption = InterruptionHook(command)
+        runner.register_hook(interruption)
+        whole_run = building(cfg, name, running=True)
+        with record.keeping(runner), whole_run, naming_lost_processes():
+            with interruption.watching():
+                runner.train()
             if sample:
                 report_training(runner)
+    refuse_not_finite_end(runner)
     return Path(cfg.work_dir)
 
 
@@ -141,6 +150,7 @@ def _register_hooks(
 ) -> None:
     cfg = runner.cfg
     runner.register_hook(LogHook())
+    runner.register_hook(NotFiniteHook())
     runner.register_hook(record)
     if cfg.channels_last:
         runner.register_hook(PlainCheckpointHook())
