@@ -5,6 +5,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tool_runs import forget_runs
 from tinyvim_mm.core import processes
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.training import lock as module
+from tinyvim_mm.training.checkpoints import latest_checkpoint
 from tinyvim_mm.training.lock import DEAD, FILE, WorkDirLock
 from tinyvim_mm.training.runner import ToolRunner
 from tinyvim_mm.training.work_dir import WorkDirHook, claim_log_folder, writing_into
@@ -193,7 +196,7 @@ def test_a_training_holds_the_lock_and_an_evaluation_does_not(tmp_path, monkeypa
 
     def look(cfg):
         seen.append((Path(cfg.work_dir) / FILE).is_file())
-        raise RuntimeError('seen')
+        raise UsageError('seen')
 
     monkeypatch.setattr(ToolRunner, 'from_cfg', look)
     folder = tmp_path / 'runs'
@@ -203,10 +206,22 @@ def test_a_training_holds_the_lock_and_an_evaluation_does_not(tmp_path, monkeypa
         lambda: training.train('tinyvim_s_300e_in1k', folder, sample=True),
         lambda: training.evaluate('tinyvim_s_300e_in1k', checkpoint, folder, sample=True),
     ):
-        with pytest.raises(RuntimeError, match='seen'):
+        with pytest.raises(UsageError, match='seen'):
             call()
         assert not folder.exists()
     assert seen == [True, False]
+
+
+def test_a_disk_that_fills_up_while_a_training_is_built(tmp_path, monkeypatch):
+    pytest.importorskip('mmpretrain')
+    from tinyvim_mm import training
+
+    def write(cfg):
+        raise OSError(errno.ENOSPC, 'No space left on device', str(tmp_path / 'runs' / 'a.log'))
+
+    monkeypatch.setattr(ToolRunner, 'from_cfg', write)
+    with pytest.raises(UsageError, match='Make room'):
+        training.train('tinyvim_s_300e_in1k', tmp_path / 'runs', sample=True)
 
 
 # ----------------------------------------------------------------------------
@@ -282,3 +297,23 @@ def test_a_work_dir_that_is_deleted_ends_the_training(tmp_path):
     with pytest.raises(UsageError, match='runs is gone: it was deleted or moved away'):
         run()
     assert not folder.exists()
+
+
+def test_a_locale_that_cannot_write_the_name(tmp_path):
+    """Train, resume, and read back in a process of that locale."""
+    folder = tmp_path / 'ünï'
+    code = (
+        'import sys; sys.path[:0] = sys.argv[2:]\n'
+        'from small_training import train\n'
+        'for until in (1, 2):\n    train(sys.argv[1], epochs=2, until=until)\n'
+    )
+    tests = Path(__file__).parents[1]
+    environment = dict(os.environ, LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
+    argv = [sys.executable, '-c', code, str(folder), str(tests), str(tests.parent)]
+    done = subprocess.run(argv, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors='replace')
+    assert b'Error' not in done.stderr
+    assert latest_checkpoint(str(folder)) == str(folder / 'epoch_2.pth')
+    log = sorted(folder.glob('*/*.log'))[-1].read_text('utf-8')
+    assert 'resumed epoch: 1' in log
+    assert f'saved to {folder}' in log

@@ -18,7 +18,7 @@ from .fit import FitHook
 from .hooks import log_scan_backend
 from .report import report_test
 from .runner import ToolRunner
-from .work_dir import writing_into
+from .work_dir import explaining, writing_into
 
 
 def evaluate(
@@ -82,7 +82,7 @@ def evaluate(
     cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
     # Without the lock: one evaluates a checkpoint while the training goes on.
     with writing_into(cfg.work_dir):
-        with building(cfg, str(config)):
+        with building(cfg, str(config)), explaining(cfg.work_dir):
             if show or show_dir:
                 _draw_predictions(cfg, str(config), show, show_dir, wait_time)
             check_data(cfg, ('train', 'test') if sample else ('test',), command)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
@@ -14,8 +15,10 @@ from torch.utils.data import DataLoader
 from ..core.errors import UsageError
 from ..core.paths import shown
 from .checkpoints import KeepingCheckpointHook, written_whole
+from .data.coco import ANNOTATION
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
+from .data.reading import reading_annotations
 from .epochs import resumable
 from .logs import guard_log, guard_scalars
 from .memory_format import use_channels_last
@@ -89,7 +92,8 @@ class ToolRunner(Runner):
     ) -> DataLoader:
         """Build it around a dataset that is looked at, see :func:`guard_samples`."""
         try:
-            loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+            with reading_annotations(labeled=self._building_train_loop):
+                loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
             # What mmengine's dataset makes of an empty list.
             if 'need at least one array to concatenate' not in str(error):
@@ -98,6 +102,17 @@ class ToolRunner(Runner):
             raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
         guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
         return guard_workers(loader)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Build it, with the annotations that it will need hours later looked at now."""
+        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        metrics = [metric for metric in metrics if isinstance(metric, dict)]
+        masks = any('segm' in metric.get('metric', ()) for metric in metrics)
+        keys = (*ANNOTATION, 'iscrowd', *['segmentation'] * masks)
+        # One that only writes predictions needs none, as those for COCO's test.
+        labeled = not any(metric.get('format_only') for metric in metrics)
+        with reading_annotations(keys, labeled):
+            return super().build_evaluator(evaluator)
 
     def build_model(self, model: Union[nn.Module, Dict]) -> nn.Module:
         """Build it, channels-last if the config says so, see :func:`use_channels_last`."""

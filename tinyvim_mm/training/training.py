@@ -25,7 +25,7 @@ from .record import RunRecordHook
 from .report import report_training
 from .runner import ToolRunner
 from .strategies import apply_strategy
-from .work_dir import WorkDirHook, writing_into
+from .work_dir import WorkDirHook, explaining, writing_into
 
 
 def train(
@@ -105,7 +105,7 @@ def train(
         _scale_lr(cfg, name)
     with writing_into(cfg.work_dir, lock=is_first_process(launcher)) as lock:
         _find_start(cfg, resume, trust_checkpoint)
-        with building(cfg, name):
+        with building(cfg, name), explaining(cfg.work_dir):
             choose_layout(cfg, channels_last, strategy)
             apply_strategy(cfg, strategy)
             check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)

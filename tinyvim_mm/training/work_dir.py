@@ -49,23 +49,36 @@ def writing_into(
     held = WorkDirLock(work_dir, option) if lock else None
     made = not work_dir.exists()
     try:
-        _make(work_dir)
-        if held:
-            held.acquire()
-            for part in work_dir.glob('.*.pth.part'):
-                part.unlink()  # half a checkpoint of a training that was killed
-        yield held
-    except OSError as error:
-        message = _explained(error, work_dir, option)
-        if not message:
-            raise
-        raise UsageError(message) from error
+        with explaining(work_dir, option):
+            _make(work_dir)
+            if held:
+                held.acquire()
+                for part in work_dir.glob('.*.pth.part'):
+                    part.unlink()  # half a checkpoint of a training that was killed
+            yield held
     finally:
         if held:
             held.release()
         if made:
             with suppress(OSError):
                 work_dir.rmdir()
+
+
+@contextmanager
+def explaining(work_dir: Union[str, Path], option: str = '--work-dir') -> Iterator[None]:
+    """Say of errors of writing into a work dir what to do about them.
+
+    Raises:
+        UsageError: In place of such an error, which is its cause.
+    """
+    work_dir = Path(work_dir).absolute()
+    try:
+        yield
+    except OSError as error:
+        message = _explained(error, work_dir, option)
+        if not message:
+            raise
+        raise UsageError(message) from error
 
 
 def claim_log_folder(work_dir: Path, timestamp: str) -> str:
