@@ -15,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
 from ..core.errors import Interruption, UsageError
-from ..core.paths import put_in_place, shown
+from ..core.paths import shown, write_whole
 from ..core.signals import handling
 from .checkpoints import NOTE, noted_checkpoint
 from .epochs import ResumableEpochLoop, go_on_in_epoch, place_in_epoch
@@ -190,7 +190,7 @@ class InterruptionHook(Hook):
             meta = dict(epoch=runner.epoch, iter=iteration)
             runner.save_checkpoint(runner.work_dir, FILE, meta=meta, by_epoch=False)
             if is_main_process():
-                _note_last(path)
+                write_whole(path.with_name(NOTE), os.fsencode(path))
         except (OSError, RuntimeError, UsageError) as error:
             return f'{lost}: {error}'
         return f'saved {shown(path)}'
@@ -233,13 +233,6 @@ def _done(runner: Runner) -> str:
     if isinstance(runner.train_loop, EpochBasedTrainLoop):
         return f'epoch {runner.epoch} of {runner.max_epochs}'
     return f'iteration {runner.iter} of {runner.max_iters}'
-
-
-def _note_last(path: Path) -> None:
-    """Write what mmengine's hook writes with each checkpoint."""
-    part = path.with_name(f'.{NOTE}.part')
-    part.write_bytes(os.fsencode(path))
-    put_in_place(part, path.with_name(NOTE))
 
 
 def _say(text: str) -> None:
