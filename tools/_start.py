@@ -1,6 +1,7 @@
 """What every tool here does: run a command of the package."""
 
 import importlib
+import sys
 
 
 def start(caller: str, command: str, function: str = 'main') -> None:
@@ -23,4 +24,7 @@ def start(caller: str, command: str, function: str = 'main') -> None:
             'tinyvim_mm is not installed in this Python: run `make env` in the clone and use '
             '.venv/bin/python, or `pip install --no-build-isolation -e .` in your own environment.'
         ) from None
+    except KeyboardInterrupt:  # later ones are the command's to report
+        print('interrupted', file=sys.stderr)
+        raise SystemExit(130) from None
     getattr(module, function)()

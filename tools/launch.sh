@@ -21,8 +21,8 @@ need_command() {
 
 # with_torchrun GPUS TOOL ARGUMENTS...: start TOOL once on each of the GPUs of this machine.
 with_torchrun() {
-    need_command torchrun 'activate the environment first (. .venv/bin/activate)'
-    exec torchrun \
+    need_command python 'activate the environment first (. .venv/bin/activate)'
+    exec python -m tinyvim_mm.training.launching \
         --nnodes="${NNODES:-1}" \
         --node_rank="${NODE_RANK:-0}" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" \

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import SAMPLE_COCO
-from tinyvim_mm.recipes.starting_weights import check_pretrained
+from tinyvim_mm.recipes.starting_weights import check_pretrained, existing_checkpoint
 from tinyvim_mm.training.data.layout import check_data, datasets_of
 
 COMMAND = 'python tools/train.py a.py'
@@ -120,3 +120,15 @@ def test_missing_pretrained_weights_name_the_part_and_the_cure(tmp_path, monkeyp
     check_pretrained(cfg)
     cfg.model.backbone.init_cfg.checkpoint = 'torchvision://resnet50'
     check_pretrained(cfg)
+
+
+def test_a_folder_in_place_of_a_checkpoint_is_called_one(tmp_path):
+    with pytest.raises(UsageError, match=r'is a folder, which holds no \.pth file'):
+        existing_checkpoint(str(tmp_path), '--resume')
+    (tmp_path / 'epoch_1.pth').touch()
+    with pytest.raises(UsageError) as caught:
+        existing_checkpoint(str(tmp_path), '--resume')
+    assert 'it holds: epoch_1.pth' in str(caught.value)
+    assert f'--work-dir {tmp_path} --resume' in str(caught.value)
+    with pytest.raises(UsageError, match=r'^checkpoint: .* is a folder'):
+        existing_checkpoint(str(tmp_path), 'checkpoint')

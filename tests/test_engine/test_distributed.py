@@ -1,10 +1,12 @@
 """Trainings of two processes, connected by gloo on a CPU, against one process."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +21,9 @@ from tinyvim_mm.core import environment
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import CONFIG_ROOT, PROJECT_ROOT, SAMPLE_ADE
 from tinyvim_mm.records.run_record import read_record
-from tinyvim_mm.training import distributed, strategies
+from tinyvim_mm.reliability.resume import differences
+from tinyvim_mm.training import distributed, launching, strategies
+from tinyvim_mm.training.distributed import naming_lost_processes as naming
 from tinyvim_mm.weights.files import load_file
 
 #: A recipe without what draws random numbers or depends on the batch, and an optimizer
@@ -73,27 +77,33 @@ def folder(tmp_path_factory):
     forget_runs()
 
 
-def train_in_two_processes(folder, name, *options):
-    """Call tools/dist_train.sh, and return the log and the last checkpoint."""
+def call_in_two_processes(folder, name, config, *options):
+    """Call tools/dist_train.sh."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     env = {
         **os.environ,
         'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-        'PYTHONPATH': str(PROJECT_ROOT),
+        'PYTHONPATH': f'{PROJECT_ROOT}:{PROJECT_ROOT / "tests"}',
         'PORT': str(port),
         'OMP_NUM_THREADS': '1',
     }
     script = str(PROJECT_ROOT / 'tools' / 'dist_train.sh')
-    done = subprocess.run(
-        ['bash', script, 'tiny.py', '2', '--work-dir', name, *options],
+    return subprocess.run(
+        ['bash', script, config, '2', '--work-dir', name, *options],
         cwd=folder,
         env=env,
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
+
+
+def train_in_two_processes(folder, name, *options):
+    """Call tools/dist_train.sh, and return the log and the last checkpoint."""
+    done = call_in_two_processes(folder, name, 'tiny.py', *options)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr, load_file((folder / name / 'last_checkpoint').read_text())
 
@@ -149,6 +159,100 @@ def test_sharding_changes_neither_steps_nor_checkpoints(folder):
     assert (first.devices, first.done, first.checkpoints) == (2, 1, ['epoch_1.pth'])
     assert (second.done, second.checkpoints) == (2, ['epoch_2.pth'])
     assert second.resumed_from.endswith('epoch_1.pth')
+
+
+# -- processes that end ---------------------------------------------------------------
+
+#: Three steps an epoch; a hook sends a signal in the fifth.
+SIGNALLED = """
+_base_ = 'tiny.py'
+train_dataloader = dict(dataset=dict(indices=6))
+train_cfg = dict(max_epochs=3)
+optim_wrapper = dict(optimizer=dict(lr=0.001))
+custom_imports = dict(imports=['signal_hook'])
+custom_hooks = [dict(type='SignalHook', step=5, rank={rank}, number={number}, parent={parent})]
+"""
+
+
+def signalled(folder, rank, number, parent):
+    (folder / 'signalled.py').write_text(
+        SIGNALLED.format(rank=rank, number=int(number), parent=parent)
+    )
+    return 'signalled.py'
+
+
+@on_a_cpu
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_others(folder):
+    config = signalled(folder, rank=1, number=signal.SIGKILL, parent=False)
+    done = call_in_two_processes(folder, 'killed', config)
+    assert done.returncode == 128 + signal.SIGKILL
+    assert 'process 1 was ended by SIGKILL' in done.stderr
+    assert 'Traceback' not in done.stderr
+    (record,) = (read_record(file.parent) for file in (folder / 'killed').glob('*/run.json'))
+    assert record.checkpoints == ['epoch_1.pth']
+    assert record.state in ('stopped', 'running')
+
+
+@on_a_cpu
+@pytest.mark.slow
+@pytest.mark.parametrize('parent', [True, False], ids=['launcher', 'process'])
+def test_an_interrupted_training_of_two_processes_goes_on(parent, folder):
+    """Whether torchrun gets the signal and hands it on, or one of the processes alone."""
+    config = signalled(folder, rank=1, number=signal.SIGTERM, parent=parent)
+    name = f'interrupted_{parent}'
+    done = call_in_two_processes(folder, name, config)
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr[-2000:]
+    assert 'Traceback' not in done.stderr
+    *_, stopped, how = done.stderr.splitlines()
+    # torchrun takes a moment to hand the signal on.
+    where = '' if parent else 'epoch 2, step 2 of 3; saved '
+    assert stopped.startswith(f'tools/train.py: stopped after {where}'), done.stderr[-900:]
+    assert how == 'go on with: the same command and --resume'
+    plain = ['--cfg-options', 'custom_hooks=[]']
+    resumed = call_in_two_processes(folder, name, config, '--resume', *plain)
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    if not (folder / 'uninterrupted').is_dir():
+        assert call_in_two_processes(folder, 'uninterrupted', config, *plain).returncode == 0
+    whole, parts = (
+        load_file(str(folder / each / 'epoch_3.pth')) for each in ('uninterrupted', name)
+    )
+    for part in ('state_dict', 'optimizer'):
+        assert list(differences(whole[part], parts[part])) == []
+
+
+def failure(code, timestamp=0):
+    return SimpleNamespace(exitcode=code, timestamp=timestamp)
+
+
+@pytest.mark.parametrize(
+    ('codes', 'first'),
+    [
+        ({0: 1, 1: -9}, 1),
+        ({0: 1, 1: 2}, 1),
+        ({0: -15, 1: 2}, 1),
+        ({0: 2, 1: -6}, 1),
+        ({0: 1, 1: 1}, 0),
+    ],
+)
+def test_which_process_failed_first(codes, first):
+    failures = {rank: failure(code, rank) for rank, code in codes.items()}
+    assert launching.first_failure(failures) == (first, codes[first])
+
+
+def test_only_lost_processes_are_called_so(monkeypatch):
+    with pytest.raises(RuntimeError, match=r'^Connection closed'), naming():  # one process
+        raise RuntimeError('Connection closed by peer')
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.distributed, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(torch.distributed, 'get_rank', lambda: 1)
+    for error in (RuntimeError('[x] Connection closed by peer [y]'), torch.distributed.DistError()):
+        lost = pytest.raises(distributed.LostProcessError, match='process 1 ends')
+        with lost as caught, naming():
+            raise error
+        assert caught.value.exit_code == 1
+    with pytest.raises(RuntimeError, match=r'^shapes'), naming():
+        raise RuntimeError('shapes differ')
 
 
 # -- what cannot work is said before the training -----------------------------------

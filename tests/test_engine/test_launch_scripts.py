@@ -1,4 +1,4 @@
-"""The shell scripts that start the tools on several GPUs, with stand-ins for torchrun and srun."""
+"""The shell scripts that start the tools on several GPUs, with stand-ins for python and srun."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ all_scripts = pytest.mark.parametrize('script', USES)
 @pytest.fixture
 def stubs(tmp_path):
     """A folder whose commands print their arguments, one a line, and the port."""
-    for name in ('torchrun', 'srun', 'python'):
+    for name in ('srun', 'python'):
         stub = tmp_path / name
         stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "port ${MASTER_PORT:-none}"\n')
         stub.chmod(0o755)
@@ -55,16 +55,17 @@ def called(script, *arguments, path, **variables):
 def test_torchrun_on_one_of_several_machines(script, expected, stubs):
     machines = {'NNODES': '2', 'NODE_RANK': '1', 'MASTER_ADDR': 'host', 'PORT': '123'}
     found = called(script, *USES[script], path=stubs, **machines)
-    assert found[:5] == [
+    assert found[:7] == [
+        *('-m', 'tinyvim_mm.training.launching'),
         *('--nnodes=2', '--node_rank=1', '--master_addr=host', '--master_port=123'),
         '--nproc_per_node=8',
     ]
-    assert found[5:-1] == [f'{TOOLS}/{expected[0]}', *expected[1:]]
+    assert found[7:-1] == [f'{TOOLS}/{expected[0]}', *expected[1:]]
 
 
 def test_torchrun_on_this_machine_alone(stubs):
     found = called('dist_train.sh', *USES['dist_train.sh'], path=stubs)
-    assert found[:4] == [
+    assert found[2:6] == [
         *('--nnodes=1', '--node_rank=0', '--master_addr=127.0.0.1', '--master_port=29500')
     ]
 

@@ -199,7 +199,9 @@ def test_what_was_changed_is_listed(tmp_path):
 @pytest.mark.parametrize('suffix', ['.md', '.csv', '.json'])
 def test_formats(suffix, detector, tmp_path, capsys):
     out = tmp_path / f'table{suffix}'
-    collect.main([str(detector), str(tmp_path / 'gone'), '--out', str(out)])
+    with pytest.raises(SystemExit) as caught:  # the table is written all the same
+        collect.main([str(detector), str(tmp_path / 'gone'), '--out', str(out)])
+    assert caught.value.code == 3
     text = out.read_text()
     if suffix == '.json':
         first, second = json.loads(text)
@@ -224,6 +226,16 @@ def test_a_network_that_found_nothing_has_no_score(tmp_path):
     assert row.best['box AP'] == pytest.approx(10)
     assert json.loads(results.render([row], 'json'))[0]['last']['box AP'] is None
     assert 'box AP nan' in results.render([row], 'markdown')
+
+
+def test_the_exit_code_says_whether_anything_was_read(detector, tmp_path, capsys):
+    collect.main([str(detector)])
+    with pytest.raises(SystemExit) as caught:
+        collect.main([str(tmp_path / 'nonsense')])
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert 'nonsense' in captured.out
+    assert '1 of 1 trainings could not be read' in captured.err
 
 
 def test_an_unknown_ending(detector, capsys):

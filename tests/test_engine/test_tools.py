@@ -63,7 +63,7 @@ def test_old_settings_stop_a_training(capsys):
 
 def test_auto_scale_lr_without_a_base_batch_size(capsys):
     error = message(
-        train_tool.main, capsys, NAME, '--auto-scale-lr', '--cfg-options', 'auto_scale_lr={}'
+        train_tool.main, capsys, NAME, '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'
     )
     assert 'auto_scale_lr=dict(base_batch_size=...)' in error
 

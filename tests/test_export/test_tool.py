@@ -88,13 +88,15 @@ def test_the_report(tmp_path, capsys):
     assert runtime.Runner(tmp_path / 'c.int8.onnx').classify(PHOTO)
 
 
-def test_a_file_that_deviates_is_refused(tmp_path, monkeypatch):
+def test_a_file_that_deviates_is_refused(tmp_path, monkeypatch, capsys):
     from tinyvim_mm.export import check
 
     monkeypatch.setattr(check, 'TOLERANCE', 1e-12)
     argv = [config(tmp_path, CLASSIFIER), '--out', f'{tmp_path}/c.onnx', '--input-size', '64', '64']
-    with pytest.raises(SystemExit, match='deviates from PyTorch'):
+    with pytest.raises(SystemExit) as caught:
         tool.main(argv)
+    assert caught.value.code == 1
+    assert 'deviates from PyTorch' in capsys.readouterr().err
 
 
 def test_weights_of_a_checkpoint(tmp_path):

@@ -90,6 +90,47 @@ COCO_FAULTS = {
 }
 
 
+COCO_FAULTS |= {
+    'outside of the folder': lambda c: c['images'][0].update(file_name='/etc/hostname'),
+    'outline cannot be drawn': lambda c: c['annotations'][0].update(
+        segmentation=[[float('nan'), 0, 1, 1, 2, 2]]
+    ),
+}
+COCO_REFUSED = {
+    'has no "categories"': lambda c: c.pop('categories'),
+    '"images" is a dict': lambda c: c.update(images={}),
+    'images that share an id': lambda c: c['images'][1].update(id=c['images'][0]['id']),
+    'images without "file_name"': lambda c: c['images'][0].pop('file_name'),
+}
+
+
+@pytest.mark.parametrize('words', COCO_REFUSED)
+@pytest.mark.parametrize('place', ['', 'annotations.json'], ids=['folder', 'file'])
+def test_what_a_coco_file_lacks_is_named(tmp_path, words, place):
+    MAKERS['coco'](tmp_path / 'coco')
+    change_coco(tmp_path / 'coco', COCO_REFUSED[words])
+    with pytest.raises(UsageError, match=words):
+        look(tmp_path / 'coco' / place)
+
+
+BAD_TEXTS = {
+    'coco': ('annotations.json', b'\xff\xfe', 'not UTF-8'),
+    'yolo': ('data.yaml', b'\xff\xfe', 'not UTF-8'),
+    'yolo, no YAML': ('data.yaml', b'names: [', 'not YAML'),
+    'yolo, a list': ('data.yaml', b'- names', 'no key: names'),
+    'maps': ('classes.txt', b'\xff', 'not UTF-8'),
+}
+
+
+@pytest.mark.parametrize('case', BAD_TEXTS)
+def test_files_that_cannot_be_read_are_named(tmp_path, case):
+    name, content, words = BAD_TEXTS[case]
+    MAKERS[case.split(',')[0]](tmp_path / 'data')
+    (tmp_path / 'data' / name).write_bytes(content)
+    with pytest.raises(UsageError, match=f'{name}.*{words}'):
+        look(tmp_path / 'data')
+
+
 @pytest.mark.parametrize('fault', COCO_FAULTS)
 def test_faults_of_boxes_are_named_and_strict_refuses(tmp_path, fault):
     root = tmp_path / 'coco'

@@ -37,6 +37,7 @@ def analyze(
     dpi: int = 110,
     deploy: bool = False,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     stage: int = -1,
     peers: Sequence[str] = (),
     command: Optional[str] = None,
@@ -61,6 +62,7 @@ def analyze(
         dpi: Dots per inch of the figures.
         deploy: Reparameterize the networks before they run.
         options: Settings of the configs to change: dotted keys to values.
+        allow_new_keys: Let ``options`` set keys that nothing here reads.
         stage: Of receptive fields: of which stage, from 1, or -1 for the last.
         peers: Of receptive fields: networks of timm to draw beside, ``NAME`` with random
             weights or ``NAME=FILE``.
@@ -100,7 +102,14 @@ def analyze(
     names, pictures = load_pictures(input, size, limit)
     settings = dict(device=device, seed=seed)
     networks = load_networks(
-        models, archs, checkpoints, pictures, options=options, deploy=deploy, **settings
+        models,
+        archs,
+        checkpoints,
+        pictures,
+        options=options,
+        allow_new_keys=allow_new_keys,
+        deploy=deploy,
+        **settings,
     )
     if analysis == 'erf':
         peer = partial(load_peer, size=size, pictures=pictures, **settings)

@@ -15,6 +15,7 @@ from ..core.errors import UsageError
 from ..export.networks import preprocessor_of
 from ..models import reparameterize
 from ..models.catalogue import build_network
+from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.starting_weights import existing_checkpoint
 from .recording import stage_outputs
@@ -101,6 +102,7 @@ def load_networks(
     pictures: Sequence[np.ndarray],
     *,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     device: Optional[str] = None,
     seed: int = 0,
     deploy: bool = False,
@@ -136,7 +138,10 @@ def load_networks(
     networks = []
     for index, (name, checkpoint) in enumerate(zip(wanted, checkpoints, strict=True)):
         torch.manual_seed(seed)
-        network = _from_config(name, options) if index < len(models) else _from_arch(name)
+        if index < len(models):
+            network = _from_config(name, options, allow_new_keys)
+        else:
+            network = _from_arch(name)
         if checkpoint:
             if not hasattr(network.backbone, 'load_pretrained'):
                 raise UsageError(
@@ -168,15 +173,17 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
     network.backbone.eval()
 
 
-def _from_config(name: str, options: Optional[Mapping[str, Any]]) -> Network:
+def _from_config(
+    name: str, options: Optional[Mapping[str, Any]], allow_new_keys: bool
+) -> Network:
     path = find_config(name)
     cfg = load_config(path)
-    merge_options(cfg, options, name)
+    merge_options(cfg, options, name, allow_new_keys)
     if 'backbone' not in cfg.get('model', {}):
         raise UsageError(f'{name} has no model.backbone to look at')
     backbone_cfg = cfg.model.backbone.copy()
     backbone_cfg['init_cfg'] = None
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    with building(cfg, name), DefaultScope.overwrite_default_scope(cfg.default_scope):
         backbone = MODELS.build(backbone_cfg)
     colors = preprocessor_of(cfg, name)
     rgb = bool(colors.get('to_rgb') or colors.get('bgr_to_rgb'))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from .. import records
-from .options import count
+from .options import count, number
 from .run import run_command
 
 
@@ -46,7 +46,7 @@ def build_parser(prog: str = 'tools/estimate_cost.py') -> argparse.ArgumentParse
         help='throughput of a device among several, as a share of the measured one, where there '
         'are more of them than measured (default: 1, linear scaling)',
     )
-    parser.add_argument('--price-per-gpu-hour', type=float, metavar='P', help='adds the cost')
+    parser.add_argument('--price-per-gpu-hour', type=number, metavar='P', help='adds the cost')
     return parser
 
 

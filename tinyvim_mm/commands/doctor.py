@@ -6,9 +6,11 @@ from dataclasses import asdict
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..core import environment
+from ..core.errors import UNFORESEEN
 from ..doctor.examination import examine
 from ..doctor.finding import FAULT, NOTE, Finding
 from ..version import __version__
+from .run import run_command
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm doctor') -> int:
@@ -26,15 +28,20 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm doctor') 
         description='Check the installation and print the cure of each fault; ends with code 1 '
         'if there is one.',
     )
-    parser.add_argument('--json', action='store_true', help='print the findings as JSON')
-    args = parser.parse_args(argv)
+    parser.add_argument(
+        '--json', dest='as_json', action='store_true', help='print the findings as JSON'
+    )
+    return run_command(parser, lambda: _report, argv, needs=())
+
+
+def _report(as_json: bool) -> int:
     findings = examine()
     faults = [finding for finding in findings if finding.status == FAULT]
-    if args.json:
+    if as_json:
         print(json.dumps(_as_json(findings), indent=2))
     else:
         _print(findings, len(faults))
-    return 1 if faults else 0
+    return UNFORESEEN if faults else 0
 
 
 def _as_json(findings: List[Finding]) -> Dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from .. import export
-from ..core.errors import ExportMismatchError
 from .options import add_cfg_options, add_trust_option
 from .run import run_command
 
@@ -89,7 +88,4 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/export.py') ->
         SystemExit: With code 2 after an error that the user can cure, 1 if the file
             computes something else than PyTorch.
     """
-    try:
-        run_command(build_parser(prog), lambda: export.export, argv)
-    except ExportMismatchError as error:
-        raise SystemExit(f'{prog}: {error}') from None
+    run_command(build_parser(prog), lambda: export.export, argv)

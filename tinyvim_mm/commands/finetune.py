@@ -3,7 +3,7 @@
 import argparse
 from typing import Optional, Sequence
 
-from .options import add_trust_option, count
+from .options import add_trust_option, count, number
 from .run import run_command
 
 _DESCRIPTION = """\
@@ -32,7 +32,7 @@ def build_parser(prog: str = 'tools/finetune.py') -> argparse.ArgumentParser:
     )
     add('--epochs', type=count, help='passes over the training pictures')
     add('--batch-size', type=count, help='pictures a step')
-    add('--lr', type=float, help='highest learning rate')
+    add('--lr', type=number, help='highest learning rate')
     add('--image-size', type=count, metavar='PIXELS', help='longest side, or side of the crops')
     add('--device', help='cpu, cuda, cuda:1 ... (default: what is there)')
     add(

@@ -1,6 +1,7 @@
 """Options that several commands have."""
 
 import argparse
+import math
 
 
 class CfgOptions(argparse.Action):
@@ -17,7 +18,10 @@ class CfgOptions(argparse.Action):
         from mmengine.config import DictAction
 
         action = DictAction(self.option_strings, self.dest, nargs=self.nargs)
-        action(parser, namespace, values, option_string)
+        try:
+            action(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError) as error:  # of brackets
+            parser.error(f'{option_string}: {error}')
 
 
 def config_parser(prog: str, description: str) -> argparse.ArgumentParser:
@@ -64,6 +68,12 @@ def add_cfg_options(parser: argparse.ArgumentParser, text: str) -> None:
         metavar='KEY=VALUE',
         help=text,
     )
+    parser.add_argument(
+        '--allow-new-keys',
+        action='store_true',
+        help='let --cfg-options set keys that nothing here reads, for code of your own; without '
+        'it they are taken for misspelled',
+    )
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +84,18 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
         help='load checkpoints that hold more than tensors and plain values. They are Python '
         'pickles, which can run any code: only for files whose origin you trust',
     )
+
+
+def number(text: str) -> float:
+    """A finite number.
+
+    Raises:
+        argparse.ArgumentTypeError: It is infinite, or none.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{text} is not a finite number')
+    return value
 
 
 def count(text: str) -> int:

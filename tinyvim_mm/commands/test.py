@@ -4,7 +4,7 @@ import argparse
 from typing import Optional, Sequence
 
 from .. import training
-from .options import config_parser
+from .options import config_parser, number
 from .run import run_command
 
 
@@ -27,7 +27,9 @@ def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
     parser.add_argument('--out', metavar='FILE.pkl', help='save the predictions as a pickle')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='save pictures of the predictions to this folder')
-    parser.add_argument('--wait-time', type=float, default=2.0, help='seconds per window of --show')
+    parser.add_argument(
+        '--wait-time', type=number, default=2.0, help='seconds per window of --show'
+    )
     return parser
 
 

@@ -85,6 +85,8 @@ def with_hint(message: str) -> str:
 class MissingPackageError(ImportError):
     """A package that the requested action needs is absent or unusable; names the doctor."""
 
+    exit_code = 2  # `CURABLE`, of a module that imports this one
+
     def __init__(self, message: str) -> None:
         super().__init__(with_hint(message))
 

@@ -1,6 +1,15 @@
-"""The errors that a user can cure: commands print their message, without a traceback."""
+"""What ends a command, and its exit code; commands print the message, without a traceback."""
 
 from .environment import with_hint
+
+#: Something unforeseen, with its traceback; also the answer "no" of a command that checks.
+UNFORESEEN = 1
+#: Something that the user can cure.
+CURABLE = 2
+#: Done, but part of the work failed.
+PARTLY_FAILED = 3
+#: Ended by Ctrl-C, and by SIGTERM, as shells count it.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class UsageError(Exception):
@@ -8,6 +17,27 @@ class UsageError(Exception):
 
     The message says what is wrong, where, and what to do.
     """
+
+    exit_code = CURABLE
+
+
+class PartlyFailedError(UsageError):
+    """The command came to its end, and part of the work is missing; raised when all is done."""
+
+    exit_code = PARTLY_FAILED
+
+
+class Interruption(KeyboardInterrupt):  # so that no `except Exception` stops it
+    """The user or the system ended the command; the message says where, and how to go on.
+
+    Args:
+        message: At most two lines.
+        exit_code: :data:`INTERRUPTED` or :data:`TERMINATED`.
+    """
+
+    def __init__(self, message: str, exit_code: int = INTERRUPTED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class MachineError(UsageError):
@@ -31,6 +61,10 @@ class BadSampleError(UsageError):
 class CheckpointError(RuntimeError):
     """A checkpoint file is damaged, unsafe, foreign, or does not fit the model."""
 
+    exit_code = CURABLE
+
 
 class ExportMismatchError(RuntimeError):
     """An exported file computes something else than the network."""
+
+    exit_code = UNFORESEEN

@@ -22,7 +22,7 @@ def shown(path: Path) -> str:
     """A path as a user wants to read it: relative to the current folder if it lies inside."""
     path = Path(path)
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(Path(os.path.realpath(path)).relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 
@@ -40,6 +40,21 @@ def put_in_place(part: Path, file: Path) -> None:
     with part.open('rb+') as stream:
         os.fsync(stream.fileno())  # the content has to be on the disk before the name is
     os.replace(part, file)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file; whoever reads it, or finds it after an error, sees the old one or the new.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = file.with_name(f'.{file.name}.part')
+    try:
+        part.write_bytes(content)
+        put_in_place(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def file_sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from ..core.environment import require
 from ..core.errors import UsageError
 from ..measuring.timing import time_in_turns
 from ..models import reparameterize
+from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
@@ -38,6 +39,7 @@ def export(
     deploy: bool = True,
     rounds: int = 9,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
 ) -> Path:
     """Write the network of a config to a file, compare it with PyTorch, and measure both.
@@ -60,6 +62,7 @@ def export(
         deploy: Reparameterize the network.
         rounds: Measurements of each latency; 0 measures none.
         options: Settings of the config to change: dotted keys to values.
+        allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let the checkpoint execute code.
 
     Returns:
@@ -97,11 +100,12 @@ def export(
         checkpoint = existing_checkpoint(str(checkpoint), '--checkpoint')
     path = find_config(str(config))
     cfg = load_config(path)
-    merge_options(cfg, options, str(config))
+    merge_options(cfg, options, str(config), allow_new_keys)
     part, output = _choose(part, output, cfg.default_scope)
 
-    trained, classes = networks.build(cfg, part, output, checkpoint, trust_checkpoint)
-    usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, trained.model)
+    with building(cfg, str(config)):
+        trained, classes = networks.build(cfg, part, output, checkpoint, trust_checkpoint)
+        usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, trained.model)
     size = tuple(input_size or usual)
     if checkpoint is None:
         print('No --checkpoint: the weights are random, the file is good for measurements only.')

@@ -1,7 +1,6 @@
 """Look at every picture and annotation; leave out what cannot be trained on, and name it."""
 
 import hashlib
-import math
 from collections import defaultdict
 from typing import Dict, List, Sequence
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from ..core.errors import UsageError
 from ..training.data.faults import fault_of_file
+from ..training.data.masks import fault_of_mask
 from .dataset import Box, Data, Faults, Picture, picture_size, read_label_map
 from .layouts import yolo
 
@@ -20,6 +20,8 @@ MOST_WRONG = 0.5
 IGNORED = 255
 #: Boxes may reach so many pixels out of the picture without a word: rounding does.
 _SLACK = 1.0
+#: Beyond this a coordinate is no pixel (and a NaN is not below it).
+_LARGEST = 1e9
 _ORDER = ('test', 'val', 'train', '')
 
 
@@ -81,16 +83,19 @@ def _usable(picture: Picture, data: Data, decode: bool, faults: Faults) -> bool:
 
 def _cut(box: Box, picture: Picture, faults: Faults) -> bool:
     """Whether a box can be used; it is cut at the border of its picture."""
-    where = f'{picture.file.name}: x, y, width, height = {box.x:g}, {box.y:g}, '
-    where += f'{box.width:g}, {box.height:g}' if box.width is not None else ''
     numbers = (box.x, box.y, box.width, box.height)
-    if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+    where = f'{picture.file.name}: x, y, width, height = {", ".join(f"{n!r:.20}" for n in numbers)}'
+    if not all(isinstance(n, (int, float)) and abs(n) <= _LARGEST for n in numbers):
         faults.add('box that is no number: left out', where)
         return False
     if box.width < 1 or box.height < 1:
         faults.add('degenerate box, a side below one pixel: left out', where)
         return False
     width, height = picture.size
+    fault = fault_of_mask(box.segmentation, width, height)
+    if fault:
+        faults.add('object whose outline cannot be drawn: left out', f'{where}: it {fault}')
+        return False
     left, top = max(box.x, 0.0), max(box.y, 0.0)
     right, bottom = min(box.x + box.width, width), min(box.y + box.height, height)
     if right - left < 1 or bottom - top < 1:

@@ -1,11 +1,13 @@
-"""Annotated pictures, whatever layout they came in, and the list of what is wrong with them."""
+"""Annotated pictures, whatever layout they came in."""
 
-from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
+
+from ..training.data.tally import Faults as Faults
+from ..training.data.text import read_text
 
 #: The names of a part of the data, and what layouts call it.
 SPLITS = {
@@ -15,7 +17,6 @@ SPLITS = {
 }
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 TASKS = ('detect', 'segment', 'classify')
-_EXAMPLES = 3
 
 
 @dataclass
@@ -90,38 +91,9 @@ class Data:
         return bool(boxes) and all(box.segmentation for box in boxes)
 
 
-class Faults:
-    """What is wrong with the data: by kind how often, what is done about it, and examples."""
-
-    def __init__(self) -> None:
-        self.counts: Counter = Counter()
-        self.examples: Dict[str, List[str]] = defaultdict(list)
-        self.notes: List[str] = []
-
-    def add(self, kind: str, example: str) -> None:
-        """Count one; ``kind`` says what is wrong and, behind a colon, what is done."""
-        self.counts[kind] += 1
-        if len(self.examples[kind]) < _EXAMPLES:
-            self.examples[kind].append(example)
-
-    def note(self, text: str) -> None:
-        """Keep something that is no fault and that a user should know."""
-        self.notes.append(text)
-
-    def lines(self) -> List[str]:
-        """All of it, most frequent first."""
-        lines = []
-        for kind, count in self.counts.most_common():
-            lines.append(f'{count} x {kind}')
-            lines += [f'    {example}' for example in self.examples[kind]]
-            if count > len(self.examples[kind]):
-                lines.append(f'    and {count - len(self.examples[kind])} more')
-        return lines
-
-
 def read_names(file: Path) -> List[str]:
     """Class names, one a line; empty lines are left out."""
-    return [line.strip() for line in file.read_text('utf-8').splitlines() if line.strip()]
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def split_of(*words: str) -> str:

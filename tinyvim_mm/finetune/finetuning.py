@@ -40,6 +40,7 @@ def finetune(
     resume: bool = False,
     dry_run: bool = False,
     trust_checkpoint: bool = False,
+    command: Optional[str] = None,
 ) -> Path:
     """Read and check own data, write a config for them, train it, and keep the best model.
 
@@ -58,6 +59,7 @@ def finetune(
         resume: Go on with an interrupted training in ``out``.
         dry_run: Stop when config and report on the data are written.
         trust_checkpoint: Let ``weights`` execute code.
+        command: How the user called this, for messages.
 
     Returns:
         ``out``. It holds ``config.py``, ``data_report.txt``, ``data/``, ``train/``, and after the
@@ -101,24 +103,28 @@ def finetune(
         config.write_text(config_text(title, _base(name), settings), 'utf-8')
         print(f'config: {shown(config)}; it trains with tools/train.py and the toolbox, too')
     if not dry_run:
-        _train(found, config, out, resume, trust_checkpoint)
+        _train(found, config, out, resume, trust_checkpoint, command)
     return out
 
 
-def _train(data: Data, config: Path, out: Path, resume: bool, trust: bool) -> None:
+def _train(
+    data: Data, config: Path, out: Path, resume: bool, trust: bool, command: Optional[str]
+) -> None:
     import time
 
     from ..records.scalars import read_training
     from ..training import train
+    from ..training.checkpoints import noted_checkpoint
     from ..visualization.curves import plot_training
     from .evaluation import evaluate_and_draw
 
     began = time.monotonic()
-    train(config, out / 'train', resume='auto' if resume else None, trust_checkpoint=trust)
+    start = 'auto' if resume else None
+    train(config, out / 'train', resume=start, trust_checkpoint=trust, command=command)
     minutes = (time.monotonic() - began) / 60
     best = max((out / 'train').glob('best_*.pth'), key=lambda f: f.stat().st_mtime, default=None)
     if best is None:  # a detector that found nothing at all has no AP
-        best = Path((out / 'train' / 'last_checkpoint').read_text('utf-8').strip())
+        best = Path(noted_checkpoint(out / 'train'))
         print(f'no validation gave a score: too little was learned. The last, {best.name}, is kept')
     cfg = load_config(config)
     cfg.work_dir = str(out / 'train')

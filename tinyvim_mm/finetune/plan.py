@@ -18,7 +18,7 @@ MODELS = {
 }
 SCOPES = {'detect': 'mmdet', 'segment': 'mmseg', 'classify': 'mmpretrain'}
 # Longest side of pictures that are detected in, crops of the others, at least and at most, then
-# pictures a step, and pictures a training sees: some 20 minutes on 2 cores.
+# pictures a step, and pictures a training sees: within an hour on 2 cores.
 _LIMITS = {
     ('detect', 'cpu'): (320, 640, 4, 5_000),
     ('detect', 'cuda'): (512, 1333, 8, 40_000),

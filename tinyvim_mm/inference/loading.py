@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from ..conversion.keys import recognize
 from ..core.devices import find_device
 from ..models import reparameterize
+from ..recipes.building import building
 from ..toolboxes import toolbox_of
 from ..toolboxes.predictor import Predictor
 from ..weights.files import load_file
@@ -52,7 +53,7 @@ def load_predictor(
         content = load_file(checkpoint, trust=trust_checkpoint)
         predictor_class.fit_config(cfg, extract_state_dict(content, checkpoint))
         names = data_set(content)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), building(cfg, name):
         # The inferencers complain of missing weights and class names; both come from here.
         warnings.simplefilter('ignore')
         init_default_scope(cfg.default_scope)

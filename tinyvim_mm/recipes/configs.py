@@ -1,16 +1,22 @@
 """Find a config by path or name, and load it."""
 
 import ast
+import copy
 import difflib
+import itertools
 import re
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Set
+from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Set, Tuple
 
 from ..core import environment
 from ..core.environment import SCOPES
 from ..core.errors import UsageError
 from ..core.paths import CONFIG_ROOT, PROJECT_ROOT, shown
+from .building import describe
+from .known_keys import refuse_unknown_keys
 from .model_folder import config_in
+from .values import check_settings, refuse_infinite
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -69,6 +75,27 @@ def load_config(path: Path) -> 'Config':
         UsageError: The file is no valid config, or belongs to no toolbox.
         MissingPackageError: A toolbox that it needs is missing or unusable.
     """
+    try:
+        return _load_config(path)
+    except (UsageError, environment.MissingPackageError):
+        raise
+    except Exception as error:  # a config is a program
+        raise UsageError(
+            f'the config {shown(path)} cannot be loaded: {_line(error)}{describe(error)}'
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """Which line of a config raised an error, if one did."""
+    lines = [
+        f'{shown(Path(frame.f_code.co_filename))}, line {line}: '
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if '_base_' in frame.f_globals  # mmengine puts it there for a config
+    ]
+    return lines[-1] if lines else ''
+
+
+def _load_config(path: Path) -> 'Config':
     import yaml  # of mmengine's, which the names of configs need not
     from mmengine.config import Config
 
@@ -76,6 +103,14 @@ def load_config(path: Path) -> 'Config':
     scopes = _base_scopes(path)
     if scopes:
         environment.require('mmcv', *sorted(scopes), purpose=purpose)
+    # With an import of another package above `_base_` mmengine takes the file for one of its
+    # other kind, which knows no `_base_`.
+    if path.suffix == '.py' and Config._is_lazy_import(str(path)) and _bases(path):
+        raise UsageError(
+            f'{purpose} imports a module beside its _base_, which mmengine would then pass over. '
+            "Name the module in custom_imports=dict(imports=['...']) in its place, or inherit by "
+            '`with read_base(): from ... import *`'
+        )
     try:
         cfg = Config.fromfile(path)
     except FileNotFoundError as error:
@@ -95,20 +130,56 @@ def load_config(path: Path) -> 'Config':
     return cfg
 
 
-def merge_options(cfg: 'Config', options: Optional[Mapping[str, Any]], name: str) -> None:
+def merge_options(
+    cfg: 'Config',
+    options: Optional[Mapping[str, Any]],
+    name: str,
+    allow_new_keys: bool = False,
+) -> None:
     """Change settings of a config, in place, as ``--cfg-options`` do: dotted keys to values.
 
+    Args:
+        cfg: The config; what stands in it is looked at, too.
+        options: The settings.
+        name: What the user called the config.
+        allow_new_keys: Take keys that nothing here reads, see :func:`.refuse_unknown_keys`.
+
     Raises:
-        UsageError: They do not fit the config, which the user called ``name``.
+        UsageError: They do not fit the config, or nothing can be done with their values.
     """
+    options = dict(options or {})
+    refuse_infinite(options, '--cfg-options')
+    for key in options:
+        inner = [other for other in options if other.startswith(f'{key}.')]
+        if inner:
+            raise UsageError(f'--cfg-options set {key} and {inner[0]}, a part of it; give one')
+    before = copy.deepcopy(cfg)
+    for key in options:
+        _open(cfg, key.split('.'))
     try:
-        cfg.merge_from_dict(dict(options or {}))
-    except (KeyError, TypeError, IndexError) as error:
-        raise UsageError(f'--cfg-options do not fit {name}: {error}') from error
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        reason = describe(error).partition(': ')[2]
+        raise UsageError(f'--cfg-options do not fit {name}: {reason}') from error
+    if not allow_new_keys:
+        refuse_unknown_keys(before, cfg, options, name)
+    check_settings(cfg, name)
 
 
-def _base_scopes(path: Path) -> Set[str]:
+def _open(node: Any, key: List[str]) -> None:
+    """Let an option into a part that is ``None``; mmengine takes it for no place for keys."""
+    for part, inner in itertools.pairwise(key[:-1]):
+        node = node.get(part) if hasattr(node, 'get') else None
+        if hasattr(node, 'get') and inner in node and node[inner] is None:
+            node[inner] = {}
+
+
+def _base_scopes(path: Path, heirs: Tuple[Path, ...] = ()) -> Set[str]:
     """Toolboxes named by ``_base_ = 'toolbox::...'`` in a config and in its bases."""
+    heirs = (*heirs, path.resolve())
+    if heirs[-1] in heirs[:-1]:
+        chain = ' -> '.join(map(shown, heirs[heirs.index(heirs[-1]) :]))
+        raise UsageError(f'the config {shown(path)} inherits from itself: {chain}')
     scopes: Set[str] = set()
     for base in _bases(path):
         scope, external, _ = base.partition('::')
@@ -118,7 +189,7 @@ def _base_scopes(path: Path) -> Set[str]:
         if external and scope in SCOPES:
             scopes.add(scope)
         elif local.suffix in _SUFFIXES and local.is_file():
-            scopes |= _base_scopes(local)
+            scopes |= _base_scopes(local, heirs)
     return scopes
 
 
@@ -137,6 +208,8 @@ def _bases(path: Path) -> List[str]:
     else:
         try:
             tree = ast.parse(path.read_text(encoding='utf-8'))
+        except UnicodeDecodeError as error:
+            raise UsageError(f'{shown(path)} is not text in UTF-8: {error}') from error
         except SyntaxError as error:
             raise UsageError(f'{shown(path)}, line {error.lineno}: {error.msg}') from error
         assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
@@ -145,4 +218,7 @@ def _bases(path: Path) -> List[str]:
             bases = ast.literal_eval(values[0]) if values else []
         except ValueError:  # computed
             return []
-    return [bases] if isinstance(bases, str) else list(bases)
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, (list, tuple)) or not all(isinstance(base, str) for base in bases):
+        raise UsageError(f'{shown(path)}: _base_ is the path of a config or a list, got {bases!r}')
+    return list(bases)

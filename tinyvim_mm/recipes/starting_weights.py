@@ -64,13 +64,21 @@ def existing_checkpoint(path: str, option: str) -> str:
     """Check the file of a checkpoint; an address with a scheme is left to mmengine.
 
     Raises:
-        UsageError: The file does not exist; the message begins with ``option``, for which the
-            user wrote it, and lists what lies beside it.
+        UsageError: It is no file, or does not exist; the message begins with ``option``, for
+            which the user wrote it, and lists what lies there.
     """
     if '://' in path or Path(path).is_file():
         return path
-    folder = Path(path).parent
+    file = Path(path)
+    folder = file if file.is_dir() else file.parent
     beside = sorted(p.name for p in folder.glob('*.pth')) if folder.is_dir() else []
+    if file.exists():
+        cure = f'; it holds: {", ".join(beside[:8])}' if beside else ', which holds no .pth file'
+        what = f'a folder{cure}' if file.is_dir() else 'a device or the like'
+        if option == '--resume' and beside and file.is_dir():
+            cure = f'To go on with the latest checkpoint of a work dir: --work-dir {path} --resume'
+            raise UsageError(f'--resume: {path} is {what}, and a checkpoint is wanted. {cure}')
+        raise UsageError(f'{option}: {path} is {what}, and a checkpoint is wanted')
     if beside:
         hint = f'{folder} holds: {", ".join(beside[:8])}'
     elif folder.is_dir():

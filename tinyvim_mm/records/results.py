@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from .scalars import Record
 from .training_log import LogError, TrainingLog, read_log
 
 FORMATS = {'.md': 'markdown', '.csv': 'csv', '.json': 'json'}
+#: So begins the state of a training of which nothing could be read.
+NO_RESULT = 'no result'
 
 
 @dataclass
@@ -53,6 +56,11 @@ class Row:
     device: str = ''
     versions: str = ''
     changes: List[str] = field(default_factory=list)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether nothing could be read of it; one that is merely unfinished is not damaged."""
+        return self.state.startswith(NO_RESULT)
 
 
 def collect(
@@ -114,7 +122,7 @@ def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
         row.changes = [] if log.on_sample else changes_from_recipe(log) or []
         _read_scores(log, row)
     except LogError as error:
-        row.state = f'no result: {error}'
+        row.state = f'{NO_RESULT}: {error}'
         return row, None
     if log.done < log.wanted:
         row.state = f'unfinished: {log.done} of {log.wanted} {log.unit}'
@@ -158,7 +166,7 @@ def _last_checkpoint(work_dir: Path) -> Optional[Path]:
     if not pointer.is_file():
         return None
     # The folder may have moved since the pointer was written.
-    checkpoint = work_dir / Path(pointer.read_text(encoding='utf-8').strip()).name
+    checkpoint = work_dir / Path(os.fsdecode(pointer.read_bytes()).strip()).name
     return checkpoint if checkpoint.is_file() else None
 
 

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Union, get_args, get_origin, get_type_hints
 
-from ..core.paths import put_in_place
+from ..core.paths import write_whole
 
 FILE = 'run.json'
 SCHEMA = 1
 
 # Fields that records of earlier versions lack.
-_LATER = ('precision', 'channels_last')
+_LATER = ('precision', 'channels_last', 'losses_not_finite_since')
 
 #: A run that was killed stays in the first of these states.
 RUNNING, FINISHED, STOPPED = 'running', 'finished', 'stopped'
@@ -59,6 +59,7 @@ class RunRecord:
     resumed_from: Optional[str] = None
     checkpoints: List[str] = field(default_factory=list)
     validations: List[Dict[str, Any]] = field(default_factory=list)
+    losses_not_finite_since: Optional[int] = None
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of a run; whoever reads meanwhile sees the old one whole.
@@ -66,9 +67,8 @@ class RunRecord:
         Raises:
             OSError: The file cannot be written.
         """
-        part = Path(folder) / f'.{FILE}.part'
-        part.write_text(json.dumps(asdict(self), indent=2, default=str) + '\n', encoding='utf-8')
-        put_in_place(part, Path(folder) / FILE)
+        text = json.dumps(asdict(self), indent=2, default=str) + '\n'
+        write_whole(Path(folder) / FILE, text.encode())
 
 
 def read_record(folder: Path) -> RunRecord:

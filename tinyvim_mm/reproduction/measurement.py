@@ -27,6 +27,7 @@ class Evaluation:
     data_root: Optional[str] = None
     options: Optional[Mapping[str, Any]] = None
     trust_checkpoint: bool = False
+    allow_new_keys: bool = False
     _found: Dict[str, Dict[str, Any]] = field(default_factory=dict)
 
     def run(self, config: str) -> Dict[str, Any]:
@@ -40,6 +41,7 @@ class Evaluation:
                 options=self.options,
                 data_root=self.data_root,
                 trust_checkpoint=self.trust_checkpoint,
+                allow_new_keys=self.allow_new_keys,
             )
         return self._found[config]
 

@@ -28,6 +28,7 @@ def reproduce(
     checkpoints: Union[Mapping[str, str], Sequence[Tuple[str, str]]] = (),
     data_root: Optional[str] = None,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
     device: Optional[str] = None,
     batches: Optional[Sequence[int]] = None,
@@ -51,6 +52,7 @@ def reproduce(
         checkpoints: Evaluated for the accuracies: names of configs to files, or pairs of them.
         data_root: Folder that stands for ``data/`` in the configs' paths.
         options: Settings of the configs to change: dotted keys to values.
+        allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let checkpoints execute code.
         device: ``'cpu'`` or ``'cuda'``; ``None`` takes CUDA where it is there.
         batches: Images at a time, for the throughput; this and the next two are
@@ -98,7 +100,7 @@ def reproduce(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation(
-        checkpoints, str(out / 'evaluation'), data_root, options, trust_checkpoint
+        checkpoints, str(out / 'evaluation'), data_root, options, trust_checkpoint, allow_new_keys
     )
     pages: Dict[str, str] = {}
     results: Dict[str, List[Dict[str, Any]]] = {}

@@ -1,27 +1,40 @@
 """Checkpoints that survive a killed training."""
 
+import os
 import re
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from ..core.errors import CheckpointError, UsageError
+from ..core.paths import put_in_place, shown, write_whole
 from ..weights.files import load_file
+from .space import check_space
+from .work_dir import reason
 
 _NUMBERED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 _ZIP = b'PK'
+#: In the work dir: the path of the latest checkpoint.
+NOTE = 'last_checkpoint'
 
 
 class KeepingCheckpointHook(CheckpointHook):
     """mmengine's hook, which removes an old checkpoint after it saved the new one.
 
     mmengine removes it before: with ``max_keep_ckpts=1`` a training that is killed
-    while it saves has none left. The same holds for the best one (``save_best``).
+    while it saves has none left. The same holds for the best one (``save_best``). And it writes
+    ``last_checkpoint`` in place, in the encoding of the locale.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if is_main_process():
+            check_space(self, runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: Dict) -> None:
         outdated: List[int] = []
@@ -30,9 +43,24 @@ class KeepingCheckpointHook(CheckpointHook):
             outdated = kept[: -self.max_keep_ckpts]
             self.keep_ckpt_ids.append(step)  # its length is bounded
             runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        # With the step as the last of those to keep, the base class removes nothing.
-        super()._save_checkpoint_with_step(runner, step, meta)
-        for number in outdated if is_main_process() else ():
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if not is_main_process():
+            return
+        write_whole(Path(runner.work_dir) / NOTE, os.fsencode(self.last_ckpt))
+        for number in outdated:
             path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(number))
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
@@ -67,6 +95,42 @@ class KeepingCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict.update(paths)
 
 
+@contextmanager
+def written_whole(file: Path, work_dir: Path) -> Iterator[Path]:
+    """Give a checkpoint its name when it is complete, and leave nothing of one that fails.
+
+    Args:
+        file: The checkpoint.
+        work_dir: Of the training, whose checkpoint before this one is named.
+
+    Yields:
+        Where to write it.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    part = file.with_name(f'.{file.name}.part')
+    try:
+        yield part
+        put_in_place(part, file)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        before = noted_checkpoint(work_dir)
+        resumed = f'{Path(before).name}, which is whole' if before else 'an earlier one, if any'
+        raise UsageError(
+            f'{shown(file)} cannot be saved: {reason(error, file.parent)}. Make room, then go on '
+            f'with --resume: it starts from {resumed}'
+        ) from error
+
+
+def noted_checkpoint(work_dir: Path) -> str:
+    """What ``last_checkpoint`` names: a path, or an address; empty if there is no such file."""
+    note = Path(work_dir) / NOTE
+    return os.fsdecode(note.read_bytes()).strip() if note.is_file() else ''
+
+
 def latest_checkpoint(work_dir: str, trust: bool = False) -> Optional[str]:
     """Find the checkpoint to resume from, and prove that it is whole.
 
@@ -83,8 +147,8 @@ def latest_checkpoint(work_dir: str, trust: bool = False) -> Optional[str]:
     Raises:
         UsageError: There are checkpoints, and none of them is whole.
     """
-    note = Path(work_dir) / 'last_checkpoint'
-    latest = note.read_text(encoding='utf-8').strip() if note.is_file() else ''
+    note = Path(work_dir) / NOTE
+    latest = noted_checkpoint(Path(work_dir))
     if '://' in latest:
         return latest
     named: List[Path] = []

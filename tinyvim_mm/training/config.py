@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from ..core import compat
 from ..core.errors import UsageError
+from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.old_keys import refuse_old_keys
 from ..weights.files import install_safe_loader
@@ -22,6 +23,7 @@ def prepare_config(
     data_root: Optional[str] = None,
     launcher: str = 'none',
     trust_checkpoint: bool = False,
+    allow_new_keys: bool = False,
 ) -> Config:
     """Load a config and change it as the caller of :func:`~tinyvim_mm.training.train` wishes.
 
@@ -36,12 +38,13 @@ def prepare_config(
     path = find_config(str(config))
     cfg = load_config(path)
     refuse_old_keys(path, options)
-    if sample:
-        apply_sample(cfg, path)
-    if data_root:
-        move_data(cfg, data_root)
-    merge_options(cfg, options, str(config))
-    prepare_launcher(cfg, launcher)
+    with building(cfg, str(config)):
+        if sample:
+            apply_sample(cfg, path)
+        if data_root:
+            move_data(cfg, data_root)
+        merge_options(cfg, options, str(config), allow_new_keys)
+        prepare_launcher(cfg, launcher)
     own = Path('work_dirs') / (path.stem + ('_sample' if sample else ''))
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or own)
     return cfg

@@ -1,13 +1,24 @@
 """Training on several devices: process groups on a CPU, and what shards a model."""
 
 import os
+from contextlib import contextmanager
+from typing import Iterator
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import distributed
 
 from ..core import environment
-from ..core.errors import MachineError, UsageError
+from ..core.errors import UNFORESEEN, MachineError, UsageError
+
+# What gloo and NCCL write when the other end is gone, or does not answer.
+_LOST = ('Connection closed by', 'Connection reset by', 'Broken pipe', 'Timed out waiting')
+
+
+class LostProcessError(UsageError):
+    """Another process of this training has ended, or does not answer."""
+
+    exit_code = UNFORESEEN
 
 
 def prepare_launcher(cfg: Config, launcher: str) -> None:
@@ -37,6 +48,29 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
             'tools/dist_test.sh work, and both tools without --launcher'
         )
     _connect_cpu_processes(cfg)
+
+
+@contextmanager
+def naming_lost_processes() -> Iterator[None]:
+    """Raise what the loss of another process causes as :class:`LostProcessError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        together = distributed.is_initialized() and distributed.get_world_size() > 1
+        lost = isinstance(error, distributed.DistError) or any(word in str(error) for word in _LOST)
+        if not (together and lost):
+            raise
+        raise LostProcessError(
+            f'process {distributed.get_rank()} ends, because another process of this training '
+            'ended or does not answer; what that one says comes first. --resume goes on from the '
+            f'last checkpoint ({(str(error).splitlines() or [type(error).__name__])[0]})'
+        ) from error
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this process is the first of a run, also before the processes are connected."""
+    variables = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+    return launcher == 'none' or int(os.environ.get(variables[launcher], '0')) == 0
 
 
 def _connect_cpu_processes(cfg: Config) -> None:

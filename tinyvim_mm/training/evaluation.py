@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from ..core.errors import UsageError
 from ..models.reparameterization import reparameterize
+from ..recipes.building import building
 from ..recipes.starting_weights import existing_checkpoint
 from ..toolboxes import toolbox_of
 from .config import prepare_config
@@ -17,6 +18,7 @@ from .fit import FitHook
 from .hooks import log_scan_backend
 from .report import report_test
 from .runner import ToolRunner
+from .work_dir import explaining, writing_into
 
 
 def evaluate(
@@ -26,6 +28,7 @@ def evaluate(
     *,
     sample: bool = False,
     options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     data_root: Optional[str] = None,
     deploy: bool = False,
     on_bad_sample: str = 'stop',
@@ -73,23 +76,28 @@ def evaluate(
             'has compare with no others. To leave pictures out, take them out of the annotation '
             'file or folder'
         )
-    cfg = prepare_config(config, work_dir, sample, options, data_root, launcher, trust_checkpoint)
+    cfg = prepare_config(
+        config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
+    )
     cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
-    if show or show_dir:
-        _draw_predictions(cfg, str(config), show, show_dir, wait_time)
-    check_data(cfg, ('train', 'test') if sample else ('test',), command)
-
-    runner = ToolRunner.from_cfg(cfg)
-    runner.register_hook(FitHook(partial=False))
-    log_scan_backend(runner)
-    if deploy:
-        runner.register_hook(_DeployHook())
-    dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
-    if sample:
-        report_test(runner, dumps)
-        return None
-    runner.test_evaluator.metrics.extend(dumps)
-    return runner.test()
+    # Without the lock: one evaluates a checkpoint while the training goes on.
+    with writing_into(cfg.work_dir):
+        with building(cfg, str(config)), explaining(cfg.work_dir):
+            if show or show_dir:
+                _draw_predictions(cfg, str(config), show, show_dir, wait_time)
+            check_data(cfg, ('train', 'test') if sample else ('test',), command)
+            runner = ToolRunner.from_cfg(cfg)
+        runner.register_hook(FitHook(partial=False))
+        log_scan_backend(runner)
+        if deploy:
+            runner.register_hook(_DeployHook())
+        dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
+        with building(cfg, str(config), running=True):
+            if sample:
+                report_test(runner, dumps)
+                return None
+            runner.test_evaluator.metrics.extend(dumps)
+            return runner.test()
 
 
 class _DeployHook(Hook):

@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
@@ -63,6 +64,10 @@ class IterationSeedHook(_SeedHook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         # Called once; the first batch is loaded after it.
+        if runner.iter:
+            # An iterator draws a number when it is made, which an uninterrupted training did long
+            # before; from this generator, it leaves the others as they are.
+            runner.train_loop.dataloader.generator = torch.Generator()
         self._set(2 * runner.iter)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -72,7 +77,12 @@ class IterationSeedHook(_SeedHook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         # The iteration is counted after this; then the next batch is loaded.
+        runner.train_loop.dataloader.generator = None
         self._set(2 * (runner.iter + 1))
+
+    def after_val(self, runner: Runner) -> None:
+        # As if there had been none: a resumed training does not repeat it.
+        self._set(2 * runner.iter)
 
 
 def log_scan_backend(runner: Runner) -> None:

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from ..core import environment
 from ..records.run_record import FINISHED, STOPPED, RunRecord
 from .hooks import package_versions, scan_choices
+from .not_finite import not_finite_since
 from .precision import precision_of
 
 #: Between two writes in the middle of an epoch: so much of a killed run is not in ``seconds``.
@@ -111,6 +112,7 @@ class RunRecordHook(Hook):
 
     def _end(self, runner: Runner, state: str) -> None:
         self.record.state = state
+        self._note_checkpoints(runner)  # of an interruption
         self.record.ended = _now()
         self._write(runner)
 
@@ -118,6 +120,7 @@ class RunRecordHook(Hook):
     def _write(self, runner: Runner) -> None:
         self._written = time.monotonic()
         self.record.seconds = round(self._written - self._started, 3)
+        self.record.losses_not_finite_since = not_finite_since(runner)
         try:
             self.record.write(Path(runner.work_dir) / runner.timestamp)
         except OSError as error:  # no reason to lose a training

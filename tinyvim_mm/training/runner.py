@@ -3,18 +3,27 @@
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..core.errors import UsageError
-from ..core.paths import put_in_place, shown
-from .checkpoints import KeepingCheckpointHook
+from ..core.paths import shown
+from .checkpoints import KeepingCheckpointHook, written_whole
+from .data.coco import ANNOTATION
 from .data.guard import SKIPPED_FILES, SkipLog, empty_dataset, guard_samples
 from .data.layout import datasets_of
+from .data.reading import reading_annotations
+from .epochs import resumable
+from .logs import guard_log, guard_scalars
 from .memory_format import use_channels_last
+from .work_dir import claim_log_folder
+from .workers import guard_workers
 
 
 class ToolRunner(Runner):
@@ -25,10 +34,34 @@ class ToolRunner(Runner):
     - A sample that cannot be used is named, and after :meth:`skip_bad_samples`
       replaced, see :func:`guard_samples`.
     - ``channels_last = True`` in a config lays model and images out so.
+    - The logs of each run have a folder of their own, see :func:`claim_log_folder`.
     """
 
     skip_log: Optional[SkipLog] = None
     _building_train_loop = False
+
+    def setup_env(self, env_cfg: Dict) -> None:
+        """Set it up, and make the folder of the logs."""
+        super().setup_env(env_cfg)
+        first = is_main_process()
+        name = claim_log_folder(Path(self.work_dir), self._timestamp) if first else None
+        names = [name]
+        broadcast_object_list(names)
+        self._timestamp = names[0]
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build it, see :func:`guard_log`."""
+        logger = super().build_logger(*args, **kwargs)
+        guard_log(logger)
+        return logger
+
+    def build_visualizer(
+        self, visualizer: Optional[Union[Visualizer, Dict]] = None
+    ) -> Visualizer:
+        """Build it, see :func:`guard_scalars`."""
+        visualizer = super().build_visualizer(visualizer)
+        guard_scalars(visualizer, self.logger)
+        return visualizer
 
     def skip_bad_samples(self, resumed: bool) -> None:
         """Train without the samples that cannot be used, and list them at the end.
@@ -59,7 +92,8 @@ class ToolRunner(Runner):
     ) -> DataLoader:
         """Build it around a dataset that is looked at, see :func:`guard_samples`."""
         try:
-            loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+            with reading_annotations(labeled=self._building_train_loop):
+                loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
             # What mmengine's dataset makes of an empty list.
             if 'need at least one array to concatenate' not in str(error):
@@ -67,7 +101,18 @@ class ToolRunner(Runner):
             part = next(datasets_of(dataloader['dataset']))
             raise UsageError(empty_dataset(part['type'], part.get('ann_file', ''))) from error
         guard_samples(loader.dataset, self._building_train_loop, self.skip_log)
-        return loader
+        return guard_workers(loader)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Build it, with the annotations that it will need hours later looked at now."""
+        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        metrics = [metric for metric in metrics if isinstance(metric, dict)]
+        masks = any('segm' in metric.get('metric', ()) for metric in metrics)
+        keys = (*ANNOTATION, 'iscrowd', *['segmentation'] * masks)
+        # One that only writes predictions needs none, as those for COCO's test.
+        labeled = not any(metric.get('format_only') for metric in metrics)
+        with reading_annotations(keys, labeled):
+            return super().build_evaluator(evaluator)
 
     def build_model(self, model: Union[nn.Module, Dict]) -> nn.Module:
         """Build it, channels-last if the config says so, see :func:`use_channels_last`."""
@@ -81,7 +126,7 @@ class ToolRunner(Runner):
         # mmseg and mmpretrain leave test_mode unset for those of a test.
         self._building_train_loop = True
         try:
-            return super().build_train_loop(loop)
+            return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
         finally:
             self._building_train_loop = False
 
@@ -100,6 +145,5 @@ class ToolRunner(Runner):
         if '://' in str(out_dir) or any(value is not None for value in backends):  # remote
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        part = f'.{filename}.part'
-        super().save_checkpoint(out_dir, part, *args, **kwargs)
-        put_in_place(Path(out_dir) / part, Path(out_dir) / filename)
+        with written_whole(Path(out_dir) / filename, Path(self.work_dir)) as part:
+            super().save_checkpoint(out_dir, part.name, *args, **kwargs)

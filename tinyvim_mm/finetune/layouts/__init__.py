@@ -1,7 +1,7 @@
 """The layouts of data that are read: a module each, with ``NAME``, ``matches`` and ``read``."""
 
 from pathlib import Path
-from typing import Optional
+from typing import Any, List, Optional
 
 from ...core.errors import UsageError
 from ..dataset import Data, Faults, read_names
@@ -17,6 +17,8 @@ _DESCRIPTION = """\
                   Annotations/*.xml and JPEGImages/ (Pascal VOC)
   segmentation:   images/ and annotations/ or masks/, *.png of class numbers, with classes.txt
   classification: a folder for each class, or train/CLASS and val/CLASS"""
+
+_NEAR = 'Mend it; or, if the folders beside it are the classes, say --task classify'
 
 
 def read_data(root: Path, task: Optional[str], class_file: Optional[Path], faults: Faults) -> Data:
@@ -40,12 +42,29 @@ def read_data(root: Path, task: Optional[str], class_file: Optional[Path], fault
         raise UsageError(f'--classes {class_file} names a class twice')
     for layout in LAYOUTS:
         if task in (None, _TASK_OF.get(layout, 'classify')) and layout.matches(root):
-            data = layout.read(root.resolve(), names, faults)
+            near = coco.misfits(root) if layout is folders and task is None else []
+            if near:  # else its pictures would be of one class, called images
+                raise UsageError('\n'.join([*near, _NEAR]))
+            data = _read(layout, root.resolve(), names, faults)
             doubled = {name for name in data.classes if data.classes.count(name) > 1}
             if doubled:
                 raise UsageError(f'{root} names a class twice: {", ".join(sorted(doubled))}')
             return data
     wanted = f' for --task {task}' if task else ''
+    near = ''.join(f'\n  {fault}' for fault in coco.misfits(root)[:3])
     raise UsageError(
         f'{root} is laid out as nothing that is read{wanted}. These are:\n{_DESCRIPTION}'
+        + (f'\nFiles that come near:{near}' if near else '')
     )
+
+
+def _read(layout: Any, root: Path, names: Optional[List[str]], faults: Faults) -> Data:
+    """Read a layout; an entry that its module did not expect is the fault of the data."""
+    try:
+        return layout.read(root, names, faults)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        words = f'{type(error).__name__}: {error!s:.300}'
+        raise UsageError(
+            f'{root} looks like {layout.NAME}, and an entry in it is not as that layout has it '
+            f'({words}); --traceback shows where it was read'
+        ) from error

@@ -1,15 +1,17 @@
 """COCO's JSON files, one for each split."""
 
-import json
+import contextlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Dict, List, Optional
 
 from ...core.errors import UsageError
+from ...training.data.coco import SECTIONS, check_content, of_another_type
+from ...training.data.faults import is_inside
+from ...training.data.text import read_json
 from ..dataset import Box, Data, Faults, Picture, pictures_in, split_of
 
 NAME = 'COCO JSON'
-_FIELDS = {'images', 'annotations', 'categories'}
 _NO_OBJECT = 'annotation of a class that the file does not list: left out'
 
 
@@ -19,7 +21,9 @@ def matches(root: Path) -> bool:
 
 def read(root: Path, names: Optional[List[str]], faults: Faults) -> Data:
     """Read all files; ``names`` are the classes that count, by default those of the files."""
-    contents = {file: json.loads(file.read_text('utf-8')) for file in _files(root)}
+    contents = {file: read_json(file) for file in _files(root)}
+    for file, content in contents.items():
+        check_content(content, file, image=('file_name',))
     listed = [c['name'] for content in contents.values() for c in _categories(content)]
     classes = names or list(dict.fromkeys(map(str, listed)))
     folder = root.parent if root.is_file() else root
@@ -41,17 +45,30 @@ def read(root: Path, names: Optional[List[str]], faults: Faults) -> Data:
     return data
 
 
+def misfits(root: Path) -> List[str]:
+    """What JSON files of a folder lack, of which some look as if they were meant to be read."""
+    faults = []
+    for file in [*root.glob('*.json'), *root.glob('*/*.json')]:
+        try:
+            content = read_json(file)
+            if isinstance(content, dict) and set(SECTIONS) & set(content):
+                check_content(content, file, image=('file_name',))
+        except UsageError as error:
+            faults.append(str(error))
+    return faults
+
+
 def _categories(content: dict) -> List[dict]:
     categories = content['categories']
     # Roboflow writes a category for all others, which no object has.
     parents = {str(c.get('supercategory')) for c in categories}
-    used = {a.get('category_id') for a in content['annotations']}
-    return [c for c in categories if c['id'] in used or str(c['name']) not in parents]
+    used = {repr(a.get('category_id')) for a in content['annotations']}
+    return [c for c in categories if repr(c['id']) in used or str(c['name']) not in parents]
 
 
 def _files(root: Path) -> List[Path]:
-    if root.is_file():
-        return [root] if root.suffix == '.json' and _is_coco(root) else []
+    if root.is_file():  # what it lacks is said when it is read
+        return [root] if root.suffix == '.json' else []
     files = [*root.glob('*.json'), *root.glob('*/*.json')]
     files = sorted(file for file in files if _is_coco(file))
     # COCO has captions and keypoints beside them.
@@ -61,10 +78,10 @@ def _files(root: Path) -> List[Path]:
 
 def _is_coco(file: Path) -> bool:
     try:
-        content = json.loads(file.read_text('utf-8'))
-    except (ValueError, OSError):
+        content = read_json(file)
+    except UsageError:
         return False
-    return isinstance(content, dict) and set(content) >= _FIELDS
+    return isinstance(content, dict) and set(content) >= set(SECTIONS)
 
 
 def _pictures(
@@ -79,35 +96,35 @@ def _pictures(
     by_image: Dict[object, List[dict]] = defaultdict(list)
     known = {image['id'] for image in content['images']}
     for annotation in content['annotations']:
-        if annotation.get('image_id') not in known:
+        id_ = annotation.get('image_id')
+        if not isinstance(id_, (int, str)) or id_ not in known:
             faults.add(
                 'annotation of a picture that the file does not list: left out',
-                f'{file.name}: annotation {annotation.get("id")}, image_id '
-                f'{annotation.get("image_id")}',
+                f'{file.name}: annotation {annotation.get("id")!r:.80}, image_id {id_!r:.80}'
+                + of_another_type(id_, known),
             )
         else:
-            by_image[annotation['image_id']].append(annotation)
-    if len(known) < len(content['images']):
-        raise UsageError(
-            f'{file}: {len(content["images"]) - len(known)} pictures share an id with another: '
-            'nobody can say to which their objects belong. Number them anew'
-        )
+            by_image[id_].append(annotation)
     pictures = []
     for image in content['images']:
         name = str(image['file_name'])
         path = finder.find(name, file, split)
+        if path and not is_inside(path, finder.root):
+            kind = 'picture outside of the folder of the data: left out'
+            faults.add(kind, f'{file.name}: {name:.200}')
+            continue
         if path is None:
-            faults.add('picture does not exist: left out', f'{file.name}: {name}')
+            faults.add('picture does not exist: left out', f'{file.name}: {name:.200}')
             continue
         picture = Picture(path, split)
         if image.get('width') and image.get('height'):
             picture.size = (int(image['width']), int(image['height']))
         for annotation in by_image[image['id']]:
-            label = labels.get(annotation.get('category_id'))
+            number = annotation.get('category_id')
+            label = labels.get(number) if isinstance(number, (int, str)) else None
             where = f'{file.name}: annotation {annotation.get("id")} of {name}'
             if label is None or label not in classes:
-                number = annotation.get('category_id')
-                faults.add(_NO_OBJECT, f'{where}: category {label or number}')
+                faults.add(_NO_OBJECT, f'{where}: category {label or number!r:.80}')
                 continue
             box = annotation.get('bbox')
             if not isinstance(box, list) or len(box) != 4:
@@ -131,9 +148,12 @@ class _Finder:
 
     def find(self, name: str, annotations: Path, split: str) -> Optional[Path]:
         for folder in (annotations.parent, self.root):
-            if (folder / name).is_file():
-                return folder / name
+            with contextlib.suppress(OSError):  # names that no file can have
+                if (folder / name).is_file():
+                    return folder / name
         parts = Path(name.replace('\\', '/')).parts
+        if not parts:
+            return None
         found = self._by_name[parts[-1]]
         # The same name may be in the folders of several splits.
         in_split = [f for f in found if split_of(*f.relative_to(self.root).parts[:-1]) == split]

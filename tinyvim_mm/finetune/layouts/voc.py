@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from ..dataset import Box, Data, Faults, Picture, pictures_in, read_names, split_of
 
@@ -23,7 +23,7 @@ def read(root: Path, names: Optional[List[str]], faults: Faults) -> Data:
     for file in sorted((root / 'Annotations').rglob('*.xml')):
         try:
             trees[file] = ElementTree.parse(file).getroot()
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
             faults.add('annotation file that is no XML: left out', f'{file.name}: {error}')
     found = {o.findtext('name', '').strip() for tree in trees.values() for o in tree.iter('object')}
     classes = given or sorted(found - {''})
@@ -41,8 +41,7 @@ def read(root: Path, names: Optional[List[str]], faults: Faults) -> Data:
             continue
         by_stem[path.stem] = path
         picture = Picture(path, splits.get(file.stem, ''))
-        width, height = (int(float(tree.findtext(f'size/{k}') or 0)) for k in ('width', 'height'))
-        picture.size = (width, height) if width and height else None
+        picture.size = _size(tree)
         picture.boxes = _boxes(tree, file, classes, faults)
         data.pictures.append(picture)
     annotated = {picture.file for picture in data.pictures}
@@ -62,6 +61,15 @@ def _splits(root: Path) -> Dict[str, str]:
         if name and file.stem.lower() in ('train', 'val', 'valid', 'test'):
             splits.update((line.split()[0], name) for line in read_names(file))
     return splits
+
+
+def _size(tree: ElementTree.Element) -> Optional[Tuple[int, int]]:
+    """Width and height, if they are told."""
+    try:
+        width, height = (int(float(tree.findtext(f'size/{k}') or 0)) for k in ('width', 'height'))
+    except (ValueError, OverflowError):
+        return None
+    return (width, height) if width and height else None
 
 
 def _boxes(tree: ElementTree.Element, file: Path, classes: List[str], faults: Faults) -> List[Box]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import List, Optional
 
 from ...core.errors import UsageError
+from ...training.data.text import read_text
 from ..dataset import Box, Data, Faults, Picture, pictures_in, read_names, split_of
 
 NAME = 'YOLO text files'
@@ -51,14 +52,22 @@ def _names(root: Path) -> List[str]:
         if (root / name).is_file():
             import yaml
 
-            found = (yaml.safe_load((root / name).read_text('utf-8')) or {}).get('names')
+            try:
+                found = yaml.safe_load(read_text(root / name))
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                raise UsageError(f'{root / name} is not YAML: {error}') from error
+            if not isinstance(found, dict):
+                raise UsageError(f'{root / name} has no key: names, a list of the classes')
+            found = found.get('names')
             if isinstance(found, dict):
-                if sorted(found) != list(range(len(found))):
+                if set(found) != set(range(len(found))):
                     raise UsageError(
-                        f'{root / name}: names are numbered {sorted(found)}, not 0 to '
+                        f'{root / name}: names are numbered {list(found)}, not 0 to '
                         f'{len(found) - 1}'
                     )
                 found = [found[number] for number in sorted(found)]
+            if found and not isinstance(found, list):
+                raise UsageError(f'{root / name}: names is {found!r:.80}, not a list')
             if found:
                 return list(map(str, found))
     for file in (root / 'classes.txt', root / 'labels' / 'classes.txt', root / 'obj.names'):
@@ -73,7 +82,7 @@ def _names(root: Path) -> List[str]:
 def _boxes(file: Path, root: Path, classes: List[str], faults: Faults) -> List[Box]:
     """Boxes in shares of the picture; the checks, which know its size, turn them into pixels."""
     boxes = []
-    for number, line in enumerate(file.read_text('utf-8').splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
         where = f'{file.relative_to(root)}, line {number}: {line.strip()[:60]}'

@@ -123,14 +123,23 @@ def choose_backend(name: Optional[str], x: torch.Tensor) -> Backend:
         source = ENVIRONMENT_VARIABLE
     if name == 'auto':
         return _automatic(x)
-    if name not in BACKENDS:
-        raise ValueError(
-            f'{source}={name!r} is no scan backend; choose one of {", ".join(["auto", *BACKENDS])}'
-        )
+    _check_name(name, source)
     obstacle = _obstacle(BACKENDS[name], x)
     if obstacle is not None:
         raise BackendUnavailableError(name, obstacle)
     return BACKENDS[name]
+
+
+def check_environment() -> None:
+    """Raise ``ValueError`` if ``TINYVIM_SSM_BACKEND`` names no backend."""
+    _check_name(_named_by_environment(), ENVIRONMENT_VARIABLE)
+
+
+def _check_name(name: str, source: str) -> None:
+    if name not in ('auto', *BACKENDS):
+        raise ValueError(
+            f'{source}={name!r} is no scan backend; choose one of {", ".join(["auto", *BACKENDS])}'
+        )
 
 
 # A constant, because torch.compile may not be able to trace how it is made.

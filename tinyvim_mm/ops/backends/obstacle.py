@@ -6,6 +6,7 @@ from typing import Optional
 import torch
 
 from ...core.environment import with_hint
+from ...core.errors import CURABLE
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class BackendUnavailableError(RuntimeError):
         name: The backend.
         obstacle: Why it cannot run.
     """
+
+    exit_code = CURABLE
 
     def __init__(self, name: str, obstacle: Obstacle) -> None:
         super().__init__(with_hint(f'scan backend {name!r} cannot run here: {obstacle}'))

@@ -4,10 +4,13 @@ The toolboxes pass over some of these faults, and report others without the name
 Each function returns the fault in words, and an empty string where there is none.
 """
 
+import os
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Union
 
 from torch.utils.data import Dataset
+
+from .masks import fault_of_mask
 
 _JPEG, _JPEG_SCAN, _JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
 _PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
@@ -29,7 +32,41 @@ def fault_of_file(path: str) -> str:
     """
     if '://' in path:
         return ''
-    file = Path(path)
+    try:
+        return _fault_of_content(Path(path))
+    except (OSError, ValueError) as error:  # no permission, a name that no file can have
+        return f'it cannot be read ({getattr(error, "strerror", None) or error})'
+
+
+def fault_of_place(path: Any, dataset: Dataset) -> str:
+    """Whether an annotation names a file outside of the folders that its dataset was given.
+
+    Without folders of its own (``data_root``, ``data_prefix``) a dataset may name any file.
+    """
+    if not isinstance(path, str):
+        return ''
+    prefixes = getattr(dataset, 'data_prefix', None) or {}
+    given = [getattr(dataset, 'data_root', ''), *getattr(prefixes, 'values', list)()]
+    folders = [folder for folder in given if isinstance(folder, str) and folder]
+    if '://' in path:
+        fine = any('://' in folder for folder in folders)
+        return '' if fine else 'an annotation names an address, and the dataset is a folder'
+    inside = any(is_inside(path, folder) for folder in folders)
+    if inside or not folders:
+        return ''
+    return (
+        f'an annotation names a file outside of the folder of its dataset, {folders[0]}; if it is '
+        'meant, set data_root to a folder that holds all files'
+    )
+
+
+def is_inside(path: Union[str, Path], folder: Union[str, Path]) -> bool:
+    """Whether a path leads into a folder by its name; links in it are the user's and may lead out."""
+    whole, root = (os.path.abspath(place) for place in (path, folder))
+    return whole == root or whole.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _fault_of_content(file: Path) -> str:
     if not file.exists():
         return 'there is no such file'
     if not file.is_file():
@@ -78,13 +115,9 @@ def fault_of_picture(info: Dict[str, Any]) -> str:
             + (_ROTATED if expected == (width, height) else '')
         )
     for number, instance in enumerate(info.get('instances') or ()):
-        mask = instance.get('mask')
-        size = mask.get('size') if isinstance(mask, dict) else None
-        if size is not None and tuple(size) != (height, width):
-            return (
-                f'the mask of object {number} was drawn on {size[1]}x{size[0]} pixels, and the '
-                f'picture has {width}x{height}'
-            )
+        fault = fault_of_mask(instance.get('mask'), width, height) if instance else ''
+        if fault:
+            return f'the mask of object {number} {fault}'
     return ''
 
 

@@ -10,7 +10,13 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ...core.errors import BadSampleError, UsageError
-from .faults import fault_of_file, fault_of_label, fault_of_label_map, fault_of_picture
+from .faults import (
+    fault_of_file,
+    fault_of_label,
+    fault_of_label_map,
+    fault_of_picture,
+    fault_of_place,
+)
 
 #: So many bad samples in a row are no accident: the pipeline or the folder is at fault.
 MOST_IN_A_ROW = 10
@@ -35,7 +41,7 @@ class SkipLog:
         if line in self.seen:
             return
         self.seen.add(line)
-        with self.file.open('a', encoding='utf-8') as stream:
+        with self.file.open('a', encoding='utf-8', errors='surrogateescape') as stream:
             stream.write(f'{line}\n')
         print_log(f'skipped {line.replace(chr(9), ": ")}', logger='current', level=logging.WARNING)
 
@@ -43,7 +49,7 @@ class SkipLog:
         """What all processes noted, without repetition."""
         if not self.file.is_file():
             return []
-        return sorted(set(self.file.read_text(encoding='utf-8').splitlines()))
+        return sorted(set(self.file.read_text('utf-8', 'surrogateescape').splitlines()))
 
 
 class CheckedPipeline:
@@ -55,6 +61,8 @@ class CheckedPipeline:
 
     def __call__(self, info: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         picture, label_map = info.get('img_path'), info.get('seg_map_path')
+        for path in (picture, label_map):  # before anything opens it
+            _refuse(path, fault_of_place(path, self.dataset))
         _refuse(picture, fault_of_label(info, self.dataset))
         for transform in self.transforms:
             loaded = {'img', 'gt_seg_map'}.difference(info)
