@@ -95,7 +95,8 @@ def soak(tmp_path, **options):
     work_dir.mkdir()
     marker = Marker(work_dir / 'full')
     training = ToyTraining(marker.path, **options)
-    return Soak(work_dir, tmp_path, 0, 0.1, training, marker, warm_up=1e6)  # forks begin with shared memory
+    # Forks begin with memory that they share, which says nothing of leaks.
+    return Soak(work_dir, tmp_path, 0, 0.1, training, marker, warm_up=1e6)
 
 
 @needs_fork
