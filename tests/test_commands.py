@@ -41,7 +41,7 @@ def test_help_lists_every_command():
 
 
 def test_every_command_has_a_help_that_needs_no_torch():
-    commands = [*COMMANDS, 'benchmark scan', 'check resume', 'check determinism']
+    commands = [*COMMANDS, 'benchmark scan', 'check resume', 'check determinism', 'check soak']
     done = run('-c', WITHOUT_TORCH, *commands)
     assert done.returncode == 0, done.stderr
     for command in commands:

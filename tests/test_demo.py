@@ -3,8 +3,10 @@
 import ast
 import json
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 
 import cv2
@@ -44,10 +46,10 @@ def run(*argv):
     main([str(arg) for arg in argv])
 
 
-def message(capsys, *argv):
+def message(capsys, *argv, code=2):
     with pytest.raises(SystemExit) as caught:
         run(*argv)
-    assert caught.value.code == 2
+    assert caught.value.code == code
     return capsys.readouterr().err
 
 
@@ -223,8 +225,9 @@ def test_a_folder_is_done_though_one_file_is_broken(picture, checkpoint, capsys)
     shutil.copy(picture, folder / 'a.png')
     (folder / 'broken.jpg').write_text('no picture')
     (folder / 'notes.txt').write_text('not looked at')
-    error = message(capsys, folder, '--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
-    assert '1 of 3 files could not be read:' in error
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    error = message(capsys, folder, *options, code=3)
+    assert '1 of 3 files gave no prediction:' in error
     assert 'broken.jpg: damaged, or no picture' in error
     found = json.loads((out / 'predictions.json').read_text())['predictions']
     assert [entry['file'] for entry in found] == ['a.png', 'people.jpg']
@@ -233,6 +236,60 @@ def test_a_folder_is_done_though_one_file_is_broken(picture, checkpoint, capsys)
         'people.jpg',
         'predictions.json',
     ]
+
+
+def png_that_claims(width, height):
+    """A PNG of a few bytes, with another size in its header."""
+    size = struct.pack('>II', width, height) + bytes([8, 2, 0, 0, 0])
+    parts = [(b'IHDR', size), (b'IDAT', zlib.compress(b'0')), (b'IEND', b'')]
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+def test_pictures_that_would_exhaust_the_memory_are_named_and_the_others_done(
+    picture, checkpoint, capsys, monkeypatch
+):
+    folder, out = picture.parent, picture.parent.parent / 'out'
+    (folder / 'bomb.png').write_bytes(png_that_claims(50_000, 50_000))
+    cv2.imwrite(str(folder / 'long.png'), np.zeros((2, 5000, 3), np.uint8))
+    (folder / 'loop.jpg').symlink_to(folder / 'loop.jpg')
+    (folder / 'folder.jpg').mkdir()
+    cv2.imwrite(str(folder / 'memory.png'), np.zeros((40, 41, 3), np.uint8))
+    read = cv2.imread
+
+    def exhausted(path, *flags):
+        if path.endswith('memory.png'):
+            raise MemoryError
+        return read(path, *flags)
+
+    monkeypatch.setattr(cv2, 'imread', exhausted)
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    error = message(capsys, folder, *options, code=3)
+    assert '5 of 6 files gave no prediction:' in error
+    for line in (
+        'bomb.png: more than 100,000,000 pixels (Image size (2500000000 pixels)',
+        'long.png: of its 5000 x 2 pixels one side is more than 100 times the other',
+        'loop.jpg: Too many levels of symbolic links',
+        'folder.jpg: Is a directory',
+        'memory.png: it takes more memory than there is',
+    ):
+        assert line in error
+    found = json.loads((out / 'predictions.json').read_text())['predictions']
+    assert [entry['file'] for entry in found] == ['people.jpg']
+
+
+def test_a_network_without_memory_for_a_picture(picture, checkpoint, capsys, monkeypatch):
+    from tinyvim_mm.toolboxes.mmpretrain import PREDICTOR
+
+    def exhausted(self, image):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 TB")
+
+    monkeypatch.setattr(PREDICTOR, 'predict', exhausted)
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', picture.parent / 'out')
+    error = message(capsys, picture, *options)
+    assert 'people.jpg: it takes more memory than there is' in error
 
 
 def test_a_video_frame_by_frame(tmp_path, checkpoint, capsys):

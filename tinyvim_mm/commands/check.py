@@ -1,4 +1,4 @@
-"""``tinyvim-mm check``, also ``tools/check_resume.py`` and ``tools/check_determinism.py``."""
+"""``tinyvim-mm check``; ``tools/check_resume.py``, ``check_determinism.py``, ``check_soak.py``."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,12 @@ from .run import run_command, run_one_of
 _KINDS = {
     'resume': 'kill and resume a training, and compare it with one that ran through',
     'determinism': 'train twice with the same seed, and compare',
+    'soak': 'train for hours with kills and full disks, and compare; memory over time',
 }
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm check') -> None:
-    """Run ``resume`` or ``determinism``.
+    """Run ``resume``, ``determinism`` or ``soak``.
 
     Args:
         argv: Command line without the program; ``None`` takes ``sys.argv``.
@@ -25,7 +26,8 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm check') -
         SystemExit: With code 1 when trainings differ, 2 after an error in the command.
     """
     parser = argparse.ArgumentParser(prog=prog, description='Compare trainings, bit by bit.')
-    run_one_of(_KINDS, {'resume': resume, 'determinism': determinism}.get, parser, argv)
+    functions = {'resume': resume, 'determinism': determinism, 'soak': soak}
+    run_one_of(_KINDS, functions.get, parser, argv)
 
 
 def resume_parser(prog: str) -> argparse.ArgumentParser:
@@ -68,4 +70,37 @@ def determinism(
 ) -> None:
     """Run ``determinism``; arguments as in :func:`main`."""
     if not run_command(determinism_parser(prog), lambda: reliability.check_determinism, argv):
+        raise SystemExit(1)
+
+
+def soak_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``soak``."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Train on the sample photographs with SIGKILL, SIGTERM and a full disk at '
+        'random moments, resume each time, and compare the end with that of an undisturbed '
+        'training, which runs at the same time, bit by bit. Also judges whether memory is flat.',
+    )
+    parser.add_argument('--minutes', type=float, default=90, help='at least (default: 90)')
+    parser.add_argument(
+        '--every', type=float, default=3, help='minutes between disturbances (default: 3)'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='chooses them (default: 0)')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        help='of the disturbed training; on a file system of 0.5 to 2 GB, mounted for this, which '
+        'is filled up now and then: `mount -t tmpfs -o size=600m tmpfs DIR` (default: not filled)',
+    )
+    parser.add_argument(
+        '--folder',
+        type=Path,
+        help='keep soak.json, soak.png, logs and the undisturbed training here (default: nowhere)',
+    )
+    return parser
+
+
+def soak(argv: Optional[Sequence[str]] = None, prog: str = 'tools/check_soak.py') -> None:
+    """Run ``soak``; arguments as in :func:`main`."""
+    if not run_command(soak_parser(prog), lambda: reliability.check_soak, argv):
         raise SystemExit(1)

@@ -22,7 +22,7 @@ def shown(path: Path) -> str:
     """A path as a user wants to read it: relative to the current folder if it lies inside."""
     path = Path(path)
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(Path(os.path.realpath(path)).relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 

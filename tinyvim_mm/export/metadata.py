@@ -1,11 +1,14 @@
 """What an exported file says about itself, as ONNX ``metadata_props``.
 
-Imports the standard library alone: the writer and the torch-free runner share it.
+Loads no other package: the writer and the torch-free runner share it.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
-from typing import Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+from ..core.errors import CURABLE
 
 #: Before the name of each field in a file, beside other producers' entries.
 PREFIX = 'tinyvim_mm.'
@@ -13,7 +16,18 @@ PREFIX = 'tinyvim_mm.'
 FORMAT = 1
 
 
-class MetadataError(ValueError):
+_PARTS = ('backbone', 'neck', 'classifier', 'segmentor')
+_OUTPUTS = ('features', 'logits', 'probabilities', 'labels')
+_LARGEST_SIDE = 2**16
+
+
+class ExportedFileError(ValueError):
+    """An exported file cannot be used; the message says why."""
+
+    exit_code = CURABLE
+
+
+class MetadataError(ExportedFileError):
     """A file was not written by this project, or by a later version of it."""
 
 
@@ -76,10 +90,59 @@ class Metadata:
                 f'{origin} was not written by tools/export.py of this project: it lacks the '
                 f'metadata {", ".join(missing[:4])}. Export the checkpoint with that tool'
             )
-        values = {name: json.loads(props[PREFIX + name]) for name in names}
-        if values['format'] > FORMAT:
+        values = {}
+        for name in names:
+            try:
+                value = json.loads(props[PREFIX + name])
+            except (ValueError, RecursionError) as error:
+                raise MetadataError(f'{origin}: {PREFIX}{name} is not JSON ({error})') from error
+            values[name] = tuple(value) if isinstance(value, list) else value
+        later = isinstance(values['format'], int) and values['format'] > FORMAT
+        if later:
             raise MetadataError(
-                f'{origin} was written by tinyvim_mm {values["version"]}, which is later than '
-                'this one; update this package'
+                f'{origin} was written by tinyvim_mm {str(values["version"])[:40]}, which is later '
+                'than this one; update this package'
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        for name, fits in _FITS.items():
+            if not fits(values[name]):
+                raise MetadataError(
+                    f'{origin} says of itself what cannot be: {PREFIX}{name} is '
+                    f'{values[name]!r:.80}. It is damaged, or not of this project; export the '
+                    'checkpoint again'
+                )
+        return cls(**values)
+
+
+def _is_whole(value: Any, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_sides(value: Any) -> bool:
+    return isinstance(value, tuple) and all(_is_whole(side, _LARGEST_SIDE) for side in value)
+
+
+def _are_colors(value: Any) -> bool:
+    numbers = isinstance(value, tuple) and all(type(v) in (int, float) for v in value)
+    return numbers and len(value) == 3 and all(abs(v) < 1e6 for v in value)
+
+
+#: Whether a value of each field can be worked with: a file may say anything.
+_FITS: Dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(('config', 'arch', 'weights', 'version'), _is_text),
+    'part': lambda value: value in _PARTS,
+    'output': lambda value: value in _OUTPUTS,
+    'input_size': lambda value: _are_sides(value) and len(value) == 2,
+    'dynamic_size': lambda value: isinstance(value, bool),
+    'max_pixels': _is_whole,
+    'mean': _are_colors,
+    'std': lambda value: _are_colors(value) and min(value) > 0,
+    'resize': lambda value: value is None or (_are_sides(value) and len(value) in (1, 2)),
+    'interpolation': lambda value: value in ('bilinear', 'bicubic'),
+    'divisor': lambda value: _is_whole(value, 4096),
+    'classes': lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
+    'format': _is_whole,
+}

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..core.environment import MissingPackageError
-from .metadata import Metadata
+from .metadata import ExportedFileError, Metadata
 
 #: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
 ImageLike = Union[str, Path, Image.Image, np.ndarray]
@@ -39,7 +39,7 @@ class Runner:
     Raises:
         FileNotFoundError: There is no such file.
         MissingPackageError: onnxruntime is missing.
-        MetadataError: The file is not of this project.
+        ExportedFileError: ONNX Runtime cannot load the file, or it is not of this project.
     """
 
     def __init__(
@@ -53,13 +53,18 @@ class Runner:
         self.session = make_session(path, threads, providers)
         props = self.session.get_modelmeta().custom_metadata_map
         self.metadata = Metadata.from_props(props, str(path))
-        self._input = self.session.get_inputs()[0].name
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type != 'tensor(float)' or len(inputs[0].shape) != 4:
+            got = ', '.join(f'{i.name} {i.type} {i.shape}' for i in inputs)[:200]
+            raise ExportedFileError(f'{path} takes no images, but: {got or "nothing"}')
+        self._path, self._input = path, inputs[0].name
 
     def __call__(self, images: np.ndarray) -> List[np.ndarray]:
         """The outputs of the network for normalized images, ``(batch, 3, H, W)``, float32.
 
         Raises:
             ValueError: The file was exported for another size.
+            ExportedFileError: The file is not what it says of itself.
         """
         height, width = images.shape[2:]
         meta = self.metadata
@@ -73,7 +78,13 @@ class Runner:
                 f'{height} x {width} pixels are more than the {meta.max_pixels} that a file of '
                 f'dynamic size can scan; export with --input-size {height} {width}'
             )
-        return self.session.run(None, {self._input: images})
+        try:
+            return self.session.run(None, {self._input: images})
+        except Exception as error:
+            # Classes of ONNX Runtime's own, which share no base.
+            if type(error).__module__.partition('.')[0] != 'onnxruntime':
+                raise
+            raise ExportedFileError(f'{self._path} cannot be run: {_first_line(error)}') from error
 
     def classify(self, image: ImageLike, top: int = 5) -> List[Tuple[int, str, float]]:
         """The likeliest classes of a picture as ``(class, name, probability)``, best first.
@@ -177,7 +188,18 @@ def make_session(
     options = onnxruntime.SessionOptions()
     if threads:
         options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:
+        if type(error).__module__.partition('.')[0] != 'onnxruntime':
+            raise
+        raise ExportedFileError(
+            f'{path} is damaged, or no file that ONNX Runtime can load: {_first_line(error)}'
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def open_image(image: ImageLike) -> Image.Image:

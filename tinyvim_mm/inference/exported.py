@@ -13,6 +13,7 @@ from ..toolboxes.predictor import (
     make_palette,
     pack_labels,
 )
+from .sources import UnreadableError
 
 SUFFIX = '.onnx'
 
@@ -41,7 +42,7 @@ class ExportedPredictor:
                 f'{path} holds a {meta.part}, which finds nothing by itself; the demo '
                 f'runs exported files with a {" or ".join(tasks)}'
             )
-        self.task = tasks[meta.part]
+        self.path, self.task = path, tasks[meta.part]
         self.name: str = meta.config
         self.classes: Tuple[str, ...] = tuple(name.strip() for name in meta.classes)
         self._top = top_k
@@ -49,7 +50,26 @@ class ExportedPredictor:
         self.settings = {'top_k': top_k} if self.task == 'classification' else {}
 
     def predict(self, image: np.ndarray) -> Any:
-        """Run the network on ``(H, W, 3)``, uint8, in OpenCV's order of channels."""
+        """Run the network on ``(H, W, 3)``, uint8, in OpenCV's order of channels.
+
+        Raises:
+            UnreadableError: The file takes no picture of this size.
+            ExportedFileError: It computes something else than it says.
+        """
+        from ..export.metadata import ExportedFileError
+
+        try:
+            return self._predict(image)
+        except ExportedFileError:
+            raise
+        except ValueError as error:
+            raise UnreadableError(str(error)) from error
+        except (IndexError, TypeError, AttributeError) as error:
+            raise ExportedFileError(
+                f'{self.path} holds no {self.runner.metadata.part}: {error}'
+            ) from error
+
+    def _predict(self, image: np.ndarray) -> Any:
         picture = np.ascontiguousarray(image[..., ::-1])
         if self.task == 'classification':
             top = self.runner.classify(picture, self._top)

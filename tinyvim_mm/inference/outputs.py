@@ -1,6 +1,7 @@
 """Write pictures, videos and the predictions."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
@@ -42,8 +43,9 @@ class Outputs:
         self._video_source: Optional[Path] = None
         if folder.exists() and not folder.is_dir():
             raise UsageError(f'--out {folder} is a file; name a folder')
-        originals = {source.resolve() for source in sources}
-        if originals.intersection(self._target(source).resolve() for source in sources):
+        # Unlike Path.resolve this takes links that lead to themselves.
+        originals = set(map(os.path.realpath, sources))
+        if originals.intersection(os.path.realpath(self._target(source)) for source in sources):
             raise UsageError(f'--out {folder} would overwrite the input; name another folder')
         try:
             folder.mkdir(parents=True, exist_ok=True)

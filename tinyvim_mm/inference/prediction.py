@@ -1,13 +1,15 @@
 """Prediction on files: find them, run the network on each, draw and write."""
 
+import re
 import sys
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from ..core.errors import UsageError
+from ..core.errors import PartlyFailedError, UsageError
 from ..core.paths import shown
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.model_folder import weights_in
@@ -19,6 +21,8 @@ from .sources import UnreadableError, count_frames, find_sources, read_frames
 
 if TYPE_CHECKING:
     from ..toolboxes.predictor import Predictor
+
+_OUT_OF_MEMORY = re.compile(r'out of memory|allocate|bad alloc', re.IGNORECASE)
 
 
 @with_word
@@ -62,8 +66,9 @@ def predict(
         ``height`` in pixels, and ``objects``, ``shares`` or ``top``.
 
     Raises:
-        UsageError: Something that the user can cure; the message says how. Where single
-            files of a folder cannot be read it comes last, after all others were done.
+        UsageError: Something that the user can cure; the message says how.
+        PartlyFailedError: Some files of a folder cannot be read or take more memory than there
+            is; it names them, and comes last, after all others were done.
         CheckpointError: The checkpoint cannot be read or does not fit.
         MissingPackageError: A package that the config needs is missing.
 
@@ -113,16 +118,18 @@ def predict(
     failures: Dict[Path, str] = {}
     try:
         for source, frame, image in _frames(sources, failures):
-            sample = predictor.predict(image)
-            drawn, found = predictor.draw(image, sample), predictor.describe(sample)
-            outputs.add(source, frame, drawn, found, predictor.label_map(sample))
+            with _failing_alone(source, failures):
+                sample = predictor.predict(image)
+                drawn, found = predictor.draw(image, sample), predictor.describe(sample)
+                outputs.add(source, frame, drawn, found, predictor.label_map(sample))
     finally:
         outputs.facts['classes'] = list(predictor.classes)
         outputs.close()
     print(f'Written to {shown(outputs.folder)}: {outputs.summary()}')
     if failures:
         lines = ''.join(f'\n  {shown(file)}: {why}' for file, why in failures.items())
-        raise UsageError(f'{len(failures)} of {len(sources)} files could not be read:{lines}')
+        kind = UsageError if len(failures) == len(sources) else PartlyFailedError
+        raise kind(f'{len(failures)} of {len(sources)} files gave no prediction:{lines}')
     return outputs.predictions
 
 
@@ -159,6 +166,20 @@ def _load(
     return predictor
 
 
+@contextmanager
+def _failing_alone(source: Path, failures: Dict[Path, str]) -> Iterator[None]:
+    """Note that a file cannot be used, so that the others are; only the first of its reasons."""
+    try:
+        yield
+    except UnreadableError as error:
+        failures.setdefault(source, str(error))
+    except Exception as error:
+        # torch has no class for it on a CPU, and OpenCV and ONNX Runtime have their own.
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        failures.setdefault(source, 'it takes more memory than there is')
+
+
 def _frames(
     sources: List[Path], failures: Dict[Path, str]
 ) -> Iterator[Tuple[Path, Optional[int], np.ndarray]]:
@@ -175,7 +196,7 @@ def _frames(
                 yield source, frame, image
                 if bar:
                     bar.update()
-        except UnreadableError as error:
-            failures[source] = str(error)
+        except (UnreadableError, MemoryError) as error:
+            failures[source] = str(error) or 'it takes more memory than there is'
     if bar:
         print()

@@ -1,6 +1,8 @@
 """Find pictures and videos, and read them."""
 
 import difflib
+import struct
+import warnings
 from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
@@ -13,8 +15,18 @@ VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 _KNOWN = f'pictures ({", ".join(PICTURES)}) and videos ({", ".join(VIDEOS)})'
 
 
+#: Larger pictures are not decoded: what they take of memory no network makes use of.
+MOST_PIXELS = 100_000_000
+#: A short side of one pixel would be enlarged to a few hundred, and the long one with it.
+MOST_RATIO = 100
+
+
+#: What Pillow raises of headers that are damaged.
+_DAMAGED = (ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, struct.error)
+
+
 class UnreadableError(Exception):
-    """A file that looks like a picture or video is none."""
+    """A file of which nothing can be predicted, in words; the others are not concerned."""
 
 
 def is_video(file: Path) -> bool:
@@ -37,6 +49,8 @@ def find_sources(path: Path) -> List[Path]:
         if path.suffix.lower() not in PICTURES + VIDEOS:
             raise UsageError(f'{path} is of no known type; read are {_KNOWN}')
         return [path]
+    if path.is_symlink():
+        raise UsageError(f'{path} is a link that leads to nothing, or to itself')
     siblings = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=3)
     hint = f'; did you mean {", ".join(near)}?' if near else ''
@@ -62,19 +76,63 @@ def read_frames(source: Path) -> Iterator[Tuple[Optional[int], np.ndarray]]:
     """
     import cv2
 
-    if not is_video(source):
-        image = cv2.imread(str(source), cv2.IMREAD_COLOR)
-        if image is None:
-            raise UnreadableError('damaged, or no picture')
-        yield None, image
-        return
-    reader = cv2.VideoCapture(str(source))
-    number = 0
-    while True:
-        found, image = reader.read()
-        if not found:
-            break
-        yield number, image
-        number += 1
+    try:
+        source.stat()
+        if not is_video(source):
+            check_size(*_size_in_header(source))
+            image = cv2.imread(str(source), cv2.IMREAD_COLOR)
+            if image is None:
+                raise UnreadableError('damaged, or no picture')
+            check_size(image.shape[1], image.shape[0])
+            yield None, image
+            return
+        reader = cv2.VideoCapture(str(source))
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        check_size(*(int(reader.get(side)) for side in sides))
+        number = 0
+        while True:
+            found, image = reader.read()
+            if not found:
+                break
+            yield number, image
+            number += 1
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
+    except cv2.error as error:
+        raise UnreadableError(f'OpenCV cannot decode it: {error.err or error}') from error
     if number == 0:
         raise UnreadableError('damaged, no video, or in a format that this OpenCV cannot decode')
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse sizes in pixels that would exhaust the memory here or further on; 0 is not known.
+
+    Raises:
+        UnreadableError: It is too large, or too long for its width.
+    """
+    if width * height > MOST_PIXELS:
+        raise UnreadableError(
+            f'{width} x {height} pixels are more than {MOST_PIXELS:,}; make it smaller, or cut it'
+        )
+    if max(width, height) > MOST_RATIO * max(1, min(width, height)):
+        raise UnreadableError(
+            f'of its {width} x {height} pixels one side is more than {MOST_RATIO} times the other'
+        )
+
+
+def _size_in_header(file: Path) -> Tuple[int, int]:
+    """Width and height that a picture claims, before anything of it is decoded; 0 if unknown."""
+    from PIL import Image, UnidentifiedImageError
+
+    with warnings.catch_warnings():
+        # Pillow's own limit is lower, and a warning.
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        try:
+            with Image.open(file) as picture:
+                return picture.size
+        except Image.DecompressionBombError as error:
+            raise UnreadableError(f'more than {MOST_PIXELS:,} pixels ({error})') from error
+        except UnidentifiedImageError:
+            return 0, 0  # OpenCV may know it
+        except _DAMAGED as error:
+            raise UnreadableError(f'damaged, or no picture ({error})') from error
