@@ -10,6 +10,8 @@ Sample = Tuple[float, float]
 
 #: While this long, a process imports, loads and fills its caches.
 WARM_UP_S = 60.0
+#: In a shorter time the filling of caches looks like a leak.
+LEAST_S = 600.0
 #: Growth, over all samples, that is called flat: a share of the median, or as many MiB.
 FLAT_SHARE, FLAT_MIB = 0.02, 8.0
 #: More points are thinned out before slopes are taken between all pairs.
@@ -26,7 +28,7 @@ class Trend(NamedTuple):
 
 
 def memory_mib(pid: int) -> Optional[float]:
-    """Memory of a process and of those it started; pages that they share count once.
+    """Memory that a process and those it started asked for; pages that they share count once.
 
     Returns:
         ``None`` where the process is gone, or the system has no ``/proc``.
@@ -45,9 +47,9 @@ def trend(samples: Sequence[Sample]) -> Optional[Trend]:
     checkpoint nor the first minutes look like a leak.
 
     Returns:
-        ``None`` for fewer than three samples.
+        ``None`` for fewer than three samples, or less than :data:`LEAST_S`.
     """
-    if len(samples) < 3:
+    if len(samples) < 3 or samples[-1][0] - samples[0][0] < LEAST_S:
         return None
     times, values = np.array(samples, dtype=float)[:: -(-len(samples) // _MOST_POINTS)].T
     one, other = np.triu_indices(len(times), k=1)
@@ -75,7 +77,9 @@ def _own_kib(pid: int) -> Optional[int]:
         lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
     except (OSError, ValueError):
         return None
-    return sum(int(line.split()[1]) for line in lines if line.startswith('Pss:')) or None
+    kib = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+    # Not those of files: libraries are shared with whatever else runs, and weigh by its number.
+    return kib.get('Pss_Anon:', kib.get('Pss:', 0)) + kib.get('Pss_Shmem:', 0) or None
 
 
 def _below(pid: int) -> List[int]:

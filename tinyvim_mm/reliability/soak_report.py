@@ -48,10 +48,11 @@ def report(
         Whether all is as it should be.
     """
     (number, where), minutes = compared, length.seconds / 60
+    through = max(warm_up, 0.1 * length.seconds)
     # A process that is killed soon is one point: whether each begins where the last did.
     lives = [after_warm_up(life, warm_up) for life in memory['disturbed'] if life]
     trends = {
-        'undisturbed': trend(after_warm_up(memory['undisturbed'][0], warm_up)),
+        'undisturbed': trend(after_warm_up(memory['undisturbed'][0], through)),
         'disturbed': trend([middle(life) for life in lives if life]),
     }
     faults = [event for event in events if event.fault]
@@ -78,7 +79,7 @@ def report(
         f'{number} tensors and settings differ; {len(faults)} ends were wrong'
     )
     for name, found in trends.items():
-        print(f'memory, {name}: ' + (_in_words(found) if found else 'too few samples'))
+        print(f'memory, {name}: ' + (_in_words(found) if found else 'too short to judge'))
     if length.seconds < length.at_least:
         print(f'it was to take {length.at_least / 60:.0f} minutes: too short')
     for place in where[:10]:
