@@ -7,8 +7,8 @@ from mmengine.config import Config
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import SAMPLE_COCO
 from tinyvim_mm.recipes.starting_weights import check_pretrained, existing_checkpoint
-from tinyvim_mm.weights.downloads import allowing
 from tinyvim_mm.training.data.layout import check_data, datasets_of
+from tinyvim_mm.weights.downloads import allowing
 
 COMMAND = 'python tools/train.py a.py'
 
