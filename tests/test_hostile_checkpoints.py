@@ -1,10 +1,12 @@
 """Checkpoint files made to exhaust memory, to run code, or to spoil a run unnoticed."""
 
 import contextlib
+import copy
 import io
 import json
 import pickle
 import struct
+import warnings as std_warnings
 import zipfile
 
 import pytest
@@ -41,9 +43,38 @@ def rewritten(content, records=(), compression=zipfile.ZIP_STORED):
     return result.getvalue()
 
 
+@contextlib.contextmanager
+def warnings_off():
+    with std_warnings.catch_warnings():
+        std_warnings.simplefilter('ignore')
+        yield
+
+
 def safetensors(header, data=b''):
     text = json.dumps(header).encode()
     return struct.pack('<Q', len(text)) + text + data
+
+
+class Made:
+    """Pickled as a call of what torch takes for plain data."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def overlapping():
+    """A zip whose directory names one record ten times."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(result, 'w') as archive:
+        archive.writestr('x/data/0', bytes(1000))
+        for number in range(1, 10):
+            again = copy.copy(archive.filelist[0])
+            again.filename = f'x/data/{number}'
+            archive.filelist.append(again)
+    return result.getvalue()
 
 
 def bombs():
@@ -59,6 +90,22 @@ def bombs():
             rewritten({'a': torch.zeros(10**6)}, compression=zipfile.ZIP_DEFLATED),
             'unpacks to 4,000,000 bytes, more than',
         ),
+        'sum.pth': (
+            rewritten({f'k{i}': torch.zeros(1).expand(8, 10**6) for i in range(300)}),
+            r'its tensors up to k2 claim 96,000,000 bytes together',
+        ),
+        'sum of one memory.pth': (
+            rewritten({f'k{i}': huge[0, :1].expand(8 * 10**6 + i) for i in range(300)}),
+            r'its tensors up to k2 claim 96,000,0\d\d bytes together',
+        ),
+        'made.pth': (rewritten({'a': Made(torch.Tensor, 10**8)}), 'its tensor a claims the shape'),
+        'no values.pth': (
+            rewritten({'a': torch.zeros(2, device='meta')}),
+            'a has a shape, and no values',
+        ),
+        'bytearray.pth': (rewritten({'a': Made(bytearray, 10**9)}), 'makes a bytearray'),
+        'bytearray.pickle.pth': (pickle.dumps(Made(bytearray, 10**9), 2), 'makes a bytearray'),
+        'overlap.pth': (overlapping(), r'its 10 records unpack to 10,000 bytes, more'),
         'short record.pth': (
             rewritten({'a': torch.zeros(1000)}, [('data/0', lambda data: data[:40])]),
             'is damaged',
@@ -104,6 +151,100 @@ def test_expanded_weights_of_a_harmless_size_load(tmp_path):
     path = tmp_path / 'x.pth'
     torch.save({'a': torch.ones(1).expand(1000, 1000)}, path)
     assert load_file(str(path))['a'].shape == (1000, 1000)
+
+
+def test_memory_that_tensors_share_counts_once(tmp_path):
+    model = torch.nn.Linear(1500, 1500)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.zeros(1, 1500)).sum().backward()
+    optimizer.step()
+    state = model.state_dict()
+    flat = torch.zeros(2 * 10**6)
+    state.update({f'tied.{i}': state['weight'] for i in range(30)})
+    state.update({f'part.{i}': flat[i * 10**5 : 10**6 + i * 10**5] for i in range(10)}, flat=flat)
+    content = {'state_dict': state, 'ema_state_dict': dict(state), 'optimizer': None}
+    content['optimizer'] = optimizer.state_dict()
+    path = tmp_path / 'x.pth'
+    torch.save(content, path)
+    assert sum(value.nbytes for value in state.values()) > path.stat().st_size + 2**26
+    assert load_file(str(path))['state_dict'].keys() == state.keys()
+
+
+@pytest.mark.parametrize('dtype', ['float8_e4m3fn', 'float8_e5m2', 'complex64', 'bfloat16'])
+def test_nan_is_found_in_all_types(dtype, tmp_path):
+    dtype = getattr(torch, dtype, None) or pytest.skip('not in this torch')
+    path = tmp_path / 'x.pth'
+    torch.save({'a': torch.tensor([1.0]).to(dtype)}, path)
+    load_file(str(path))
+    torch.save({'a': torch.tensor([1.0, torch.nan]).to(dtype)}, path)
+    with pytest.raises(CheckpointError, match='1 tensors hold NaN or infinity: a'):
+        load_file(str(path))
+
+
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        'F4',
+        'F6_E2M3',
+        'F8_E8M0',
+        'F8_E4M3',
+        'C64',
+        'U64',
+        'BOOL',
+        'F128',
+        'f32',
+        '',
+        None,
+        5,
+        ['F32'],
+    ],
+)
+@pytest.mark.parametrize('size', [8, 7])
+def test_crafted_types_of_safetensors(dtype, size, tmp_path):
+    pytest.importorskip('safetensors')
+    entry = {'dtype': dtype, 'shape': [8], 'data_offsets': [0, size]}
+    path = tmp_path / 'x.safetensors'
+    path.write_bytes(safetensors({'a': entry}, b'\xff' * size))
+    with contextlib.suppress(CheckpointError):  # any other exception is a failure
+        load_file(str(path))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        ('byteorder', b'middle'),
+        ('byteorder', b'big'),
+        ('version', b'99999999999999999999'),
+        ('version', b''),
+        ('data.pkl', b''),
+        ('data.pkl', b'.'),
+        ('data.pkl', pickle.dumps(torch.float32, 2)),
+        ('.format_version', b'x'),
+        ('.data/serialization_id', b''),
+        ('data/0', b''),
+    ],
+    ids=str,
+)
+def test_crafted_records_of_archives(change, tmp_path):
+    end, data = change
+    path = tmp_path / 'x.pth'
+    path.write_bytes(rewritten({'state_dict': WEIGHTS}, [(end, lambda _: data)]))
+    with contextlib.suppress(CheckpointError):  # any other exception is a failure
+        load_file(str(path))
+
+
+@pytest.mark.parametrize(
+    'extra', ['x/constants.pkl', 'x/code/a.py', '../../up', 'x/data.pkl', 'x/']
+)
+def test_records_that_an_archive_should_not_have(extra, tmp_path):
+    path, outside = tmp_path / 'in' / 'in' / 'x.pth', tmp_path / 'up'
+    path.parent.mkdir(parents=True)
+    torch.save({'state_dict': WEIGHTS}, path)
+    with zipfile.ZipFile(path, 'a') as archive, warnings_off():
+        archive.writestr(extra, b'import os')
+    with contextlib.suppress(CheckpointError):
+        load_file(str(path))
+    assert not outside.exists()
 
 
 def test_a_file_that_holds_itself(tmp_path):

@@ -6,15 +6,20 @@ while it is read; the memory runs out later, where the tensor is copied. So size
 compared with that of the file at once.
 """
 
+import contextlib
+import errno
+import mmap
 import zipfile
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
 
+import torch
 from torch import Tensor
 
 # torch stores an expanded tensor as its one number, which is no attack: a claim of up to this
 # many bytes more than the file has is let through.
 _HARMLESS_BYTES = 2**26
+_UNBOUNDED = b'bytearray'
 
 
 class ImpossibleSizeError(ValueError):
@@ -27,29 +32,103 @@ def check_archive(file: Path) -> None:
         return
     size = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
-        for record in archive.infolist():
-            if record.file_size > max(size, record.compress_size):
-                raise ImpossibleSizeError(
-                    f'its record {record.filename} unpacks to {record.file_size:,} bytes, more '
-                    f'than the {size:,} of the file'
-                )
+        records = archive.infolist()
+    for record in records:
+        if record.file_size > max(size, record.compress_size):
+            raise ImpossibleSizeError(
+                f'its record {record.filename} unpacks to {record.file_size:,} bytes, more '
+                f'than the {size:,} of the file'
+            )
+    total = sum(record.file_size for record in records)
+    if total > size:  # several share their bytes
+        raise ImpossibleSizeError(
+            f'its {len(records):,} records unpack to {total:,} bytes, more than the {size:,} of '
+            'the file'
+        )
+
+
+def check_pickles(file: Path) -> None:
+    """Refuse what torch takes for plain data, and what can be of any size: ``bytearray(10**12)``.
+
+    Pickles of tensors have no use for it.
+    """
+    if zipfile.is_zipfile(file):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = [name for name in archive.namelist() if name.endswith('.pkl')]
+                found = any(_UNBOUNDED in archive.read(name) for name in names)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a place before the beginning
+                raise
+            raise ValueError('its directory names places that it does not have') from error
+    else:
+        with file.open('rb') as stream:
+            empty = not stream.read(1)  # which cannot be mapped
+            content = b'' if empty else mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            found = content.find(_UNBOUNDED) >= 0
+    if found:
+        raise ImpossibleSizeError('it makes a bytearray, which may be of any size')
 
 
 def check_sizes(content: Any, size: int) -> None:
-    """Refuse tensors that are far larger than their file of ``size`` bytes."""
+    """Refuse tensors that are together far larger than their file of ``size`` bytes.
+
+    Memory that several of them share counts once. What counts beside it are tensors that
+    become larger when they are copied, because they show the same number several times.
+    """
+    total, seen = 0, set()
     for key, tensor in tensors_in(content):
+        if tensor.is_meta:
+            raise ValueError(f'its tensor {key} has a shape, and no values')
         claimed = tensor.numel() * tensor.element_size()
+        place, held = _memory(tensor)
+        view = (place, claimed, *_layout(tensor))
+        if place not in seen:
+            total += held
+        if view not in seen:
+            total += max(claimed - held, 0)
+        seen.update((place, view))
         if claimed > size + _HARMLESS_BYTES:
             raise ImpossibleSizeError(
                 f'its tensor {key} claims the shape {tuple(tensor.shape)}, {claimed:,} bytes, in a '
                 f'file of {size:,}'
             )
+        if total > size + _HARMLESS_BYTES:
+            raise ImpossibleSizeError(
+                f'its tensors up to {key} claim {total:,} bytes together, in a file of {size:,}'
+            )
+
+
+def _memory(tensor: Tensor) -> Tuple[int, int]:
+    """What tells a tensor's memory from that of others, and its size in bytes."""
+    try:
+        storage = tensor.untyped_storage()
+    except RuntimeError:  # of sparse tensors
+        return id(tensor), 0
+    return storage._cdata, storage.nbytes()
+
+
+def _layout(tensor: Tensor) -> tuple:
+    try:
+        return tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
+    except RuntimeError:  # of sparse and nested tensors
+        return ()
 
 
 def not_finite(content: Any) -> List[str]:
     """Names of the tensors that hold NaN or infinity."""
-    floats = ((key, tensor) for key, tensor in tensors_in(content) if tensor.is_floating_point())
-    return [key for key, tensor in floats if not tensor.isfinite().all()]
+    return [key for key, tensor in tensors_in(content) if not _finite(tensor)]
+
+
+def _finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    for plain in (Tensor.isfinite, lambda t: t.float().isfinite(), lambda t: t.to_dense()):
+        # torch cannot tell of some types of 8 bits, nor of sparse tensors.
+        with contextlib.suppress(RuntimeError):
+            found = plain(tensor)
+            return bool((found if found.dtype == torch.bool else found.isfinite()).all())
+    return True  # numbers of 4 bits, which have no NaN; layouts that hold no weights
 
 
 def tensors_in(content: Any) -> Iterator[Tuple[str, Tensor]]:

@@ -116,6 +116,8 @@ def _read_file(path: str, map_location: Any, trust: bool) -> Any:
         if file.suffix == safetensors_file.SUFFIX:
             content = safetensors_file.read(file, map_location)
         else:
+            if not trust:
+                checks.check_pickles(file)
             with _weights_only(forced=False) if trust else training_state_allowed():
                 content = torch.load(file, map_location=map_location, weights_only=not trust)
         checks.check_sizes(content, file.stat().st_size)
