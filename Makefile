@@ -9,6 +9,8 @@ TORCH ?=
 TORCH_INDEX ?=
 MMCV ?=
 MMCV_WHEELS ?=
+FUZZ_CASES ?= 10000
+FUZZ_SECONDS ?= 0
 PYTEST_ARGS ?=
 # Processes that share the tests, each with one thread of torch.
 TEST_JOBS ?= 2
@@ -42,7 +44,8 @@ help:
 	@echo 'make test-asan env, then the operator under AddressSanitizer and UBSan'
 	@echo 'make test-matrix  the core tests in clean environments: stacks, Pythons, torches; hours'
 	@echo '                  [MATRIX_ARGS="--only torch-only"]'
-	@echo 'make fuzz      env, then the reliability tests with 10,000 cases each'
+	@echo 'make fuzz      env, then readers, operators and arguments with 10,000 other cases each'
+	@echo '               [FUZZ_CASES=500] [FUZZ_SECONDS=3600: rounds, until so long is over]'
 	@echo 'make check-install  env, then wheel and sdist in clean environments'
 	@echo 'make lint      env, then the linters: ruff, and import-linter for the floors'
 	@echo 'make clean     remove .venv, builds and caches; compiled mmcv wheels (.cache/wheels),'
@@ -81,9 +84,12 @@ test-asan: env
 test-matrix:
 	$(PYTHON) tools/test_matrix.py --fill docs/testing.md $(MATRIX_ARGS)
 
+# Other cases in each round; one round, or as many as begin within FUZZ_SECONDS.
 fuzz: env
-	$(VENV_PYTHON) -m pytest tests/test_reliability tests/test_hostile_checkpoints.py \
-	  --hypothesis-profile=thorough -rP $(PYTEST_ARGS)
+	end=$$(( $$(date +%s) + $(FUZZ_SECONDS) )); while \
+	  FUZZ_CASES=$(FUZZ_CASES) $(VENV_PYTHON) -m pytest tests/test_fuzz tests/test_reliability \
+	    tests/test_hostile_checkpoints.py --hypothesis-profile=thorough -rP $(PYTEST_ARGS) || exit 1; \
+	  [ $$(date +%s) -lt $$end ]; do :; done
 
 check-install: env
 	PYTHON=$(VENV_PYTHON) bash tools/check_install.sh

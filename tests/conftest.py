@@ -18,7 +18,8 @@ compat.apply()  # before any test module imports a toolbox
 settings.register_profile('repeatable', derandomize=True, print_blob=True)
 settings.load_profile('repeatable')  # `--hypothesis-profile` comes later, and prevails
 #: `make fuzz`: as many cases as a night allows, others each time.
-settings.register_profile('thorough', max_examples=10_000, print_blob=True)
+cases = int(os.environ.get('FUZZ_CASES', 10_000))
+settings.register_profile('thorough', max_examples=cases, print_blob=True)
 
 
 @pytest.fixture(autouse=True)

@@ -77,12 +77,18 @@ def add_cfg_options(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--trust-checkpoint``."""
+    """Add ``--trust-checkpoint`` and ``--allow-download``."""
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='load checkpoints that hold more than tensors and plain values. They are Python '
         'pickles, which can run any code: only for files whose origin you trust',
+    )
+    parser.add_argument(
+        '--allow-download',
+        action='store_true',
+        help='fetch checkpoints that config or command name by http:// or https:// addresses; '
+        'ADDRESS#sha256=HEX takes that file only',
     )
 
 

@@ -5,10 +5,13 @@ from typing import Union
 
 from ..core.errors import UsageError
 from ..weights import safetensors_file
+from ..weights.addresses import opened
+from ..weights.downloads import with_word
 from .layouts import convert_file
 from .result import SUFFIXES, Conversion, save
 
 
+@with_word
 def convert_checkpoint(
     input: Union[str, Path],
     output: Union[str, Path],
@@ -20,11 +23,12 @@ def convert_checkpoint(
     dry_run: bool = False,
     overwrite: bool = False,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
 ) -> Conversion:
     """Convert a released checkpoint into one of this project, or back; print what becomes of it.
 
     Args:
-        input: ``.pth`` or ``.safetensors`` file; its layout is recognized.
+        input: ``.pth`` or ``.safetensors`` file, or an address; its layout is recognized.
         output: File to write; its name chooses the format.
         to: Layout of the output, ``'project'`` or ``'released'``.
         arch: Architecture, such as ``'s'``; ``'auto'`` recognizes it by its widths, and
@@ -35,6 +39,7 @@ def convert_checkpoint(
         dry_run: Write nothing.
         overwrite: Replace ``output`` if it exists.
         trust_checkpoint: Let the checkpoint execute code.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
 
     Raises:
         UsageError: Something about the two paths is wrong.
@@ -44,12 +49,13 @@ def convert_checkpoint(
         >>> from tinyvim_mm.conversion import convert_checkpoint
         >>> convert_checkpoint('released.pth', 'tinyvim_s.pth')  # doctest: +SKIP
     """
-    input, output = Path(input).expanduser(), Path(output).expanduser()
+    output = Path(output).expanduser()
     if not dry_run:
         _check_output(output, overwrite)
     try:
         options = {'to': to, 'arch': arch, 'task': task, 'keep_unknown': keep_unknown}
-        conversion = convert_file(input, trust=trust_checkpoint, **options)
+        with opened(str(input)) as file:
+            conversion = convert_file(file, trust=trust_checkpoint, **options)
     except FileNotFoundError as error:
         raise UsageError(str(error)) from error
     print(conversion.account())

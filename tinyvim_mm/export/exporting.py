@@ -14,6 +14,7 @@ from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
+from ..weights.downloads import with_word
 from ..weights.files import install_safe_loader
 from . import networks, quantization, writer
 from .check import Run, compare, load_runner, network_runner
@@ -22,6 +23,7 @@ SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
+@with_word
 def export(
     config: Union[str, Path],
     out: Union[str, Path, None] = None,
@@ -41,6 +43,7 @@ def export(
     options: Optional[Mapping[str, Any]] = None,
     allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
 ) -> Path:
     """Write the network of a config to a file, compare it with PyTorch, and measure both.
 
@@ -64,6 +67,7 @@ def export(
         options: Settings of the config to change: dotted keys to values.
         allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let the checkpoint execute code.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
 
     Returns:
         ``out``.

@@ -11,6 +11,7 @@ from ..core.paths import CONFIG_ROOT, shown
 from ..recipes.configs import find_config, load_config
 from ..recipes.model_folder import write_model
 from ..toolboxes import toolbox_of
+from ..weights.downloads import with_word
 from .checks import IGNORED, check_data
 from .conversion import write_annotations
 from .dataset import SPLITS, TASKS, Data, Faults
@@ -22,6 +23,7 @@ from .starting import choose_start
 from .writing import config_text
 
 
+@with_word
 def finetune(
     data: Union[str, Path],
     task: Optional[str] = None,
@@ -40,6 +42,7 @@ def finetune(
     resume: bool = False,
     dry_run: bool = False,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
     command: Optional[str] = None,
 ) -> Path:
     """Read and check own data, write a config for them, train it, and keep the best model.
@@ -59,6 +62,7 @@ def finetune(
         resume: Go on with an interrupted training in ``out``.
         dry_run: Stop when config and report on the data are written.
         trust_checkpoint: Let ``weights`` execute code.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
         command: How the user called this, for messages.
 
     Returns:

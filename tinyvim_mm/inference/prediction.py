@@ -14,6 +14,7 @@ from ..core.paths import shown
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
+from ..weights.downloads import with_word
 from .exported import SUFFIX, ExportedPredictor
 from .outputs import Outputs
 from .sources import UnreadableError, count_frames, find_sources, read_frames
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _OUT_OF_MEMORY = re.compile(r'out of memory|allocate|bad alloc', re.IGNORECASE)
 
 
+@with_word
 def predict(
     input: Union[str, Path],
     model: Union[str, Path, None] = None,
@@ -38,6 +40,7 @@ def predict(
     options: Optional[Mapping[str, Any]] = None,
     allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
 ) -> List[Dict[str, Any]]:
     """Predict on pictures and videos; draw what was found, and write it as JSON.
 
@@ -56,6 +59,7 @@ def predict(
         options: Settings of the config to change: dotted keys to values.
         allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let the checkpoint execute code.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
 
     Returns:
         An entry for each picture or frame, as in ``predictions.json``: ``file``, ``width``,

@@ -227,7 +227,7 @@ class Soak:
         self.events.append(event)
         print(
             f'{event.seconds / 60:.1f} min: {event.kind}, code {event.code}; latest checkpoint '
-            f'{max(work_dir.glob("*_*.pth"), key=_written, default=work_dir).name}'
+            f'{max(work_dir.glob("*.pth"), key=_written, default=work_dir).name}'
             + (f'; FAULT: {event.fault}' if event.fault else ''),
             flush=True,
         )

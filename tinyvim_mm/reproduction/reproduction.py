@@ -12,7 +12,9 @@ from ..core.paths import shown
 from ..core.tables import to_csv
 from ..measuring.timing import provenance
 from ..ops import describe_choice
+from ..recipes.starting_weights import existing_checkpoint
 from ..recipes.zoo import list_models
+from ..weights.downloads import with_word
 from . import output
 from .measurement import Evaluation, measure_table
 from .schema import Table
@@ -21,6 +23,7 @@ from .tables import TABLES
 from .throughput import settings_for
 
 
+@with_word
 def reproduce(
     table: str,
     out: Union[str, Path] = 'work_dirs/reproduce',
@@ -30,6 +33,7 @@ def reproduce(
     options: Optional[Mapping[str, Any]] = None,
     allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
     device: Optional[str] = None,
     batches: Optional[Sequence[int]] = None,
     precisions: Optional[Sequence[str]] = None,
@@ -54,6 +58,7 @@ def reproduce(
         options: Settings of the configs to change: dotted keys to values.
         allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let checkpoints execute code.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
         device: ``'cpu'`` or ``'cuda'``; ``None`` takes CUDA where it is there.
         batches: Images at a time, for the throughput; this and the next two are
             explained, with their defaults, at :func:`.throughput.settings_for`.
@@ -85,7 +90,9 @@ def reproduce(
             raise UsageError(
                 f'--checkpoint: there is no config {name!r}; tinyvim_mm.list_models() lists them'
             )
-    for path in [*checkpoints.values(), *fill]:
+    for path in checkpoints.values():
+        existing_checkpoint(path, '--checkpoint')
+    for path in fill:
         if not Path(path).is_file():
             raise UsageError(f'there is no file {path}')
     place = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))

@@ -12,6 +12,7 @@ from ..models.reparameterization import reparameterize
 from ..recipes.building import building
 from ..recipes.starting_weights import existing_checkpoint
 from ..toolboxes import toolbox_of
+from ..weights.downloads import with_word
 from .config import prepare_config
 from .data.layout import check_data
 from .fit import FitHook
@@ -21,6 +22,7 @@ from .runner import ToolRunner
 from .work_dir import explaining, writing_into
 
 
+@with_word
 def evaluate(
     config: Union[str, Path],
     checkpoint: Union[str, Path],
@@ -37,6 +39,7 @@ def evaluate(
     show_dir: Optional[str] = None,
     wait_time: float = 2.0,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
     launcher: str = 'none',
     command: Optional[str] = None,
 ) -> Optional[Dict[str, Any]]:

@@ -10,6 +10,7 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 from ..core.errors import UsageError
 from ..recipes.building import building
 from ..recipes.starting_weights import check_pretrained, check_teacher, existing_checkpoint
+from ..weights.downloads import with_word
 from .anomaly import AnomalyHook
 from .checkpoints import latest_checkpoint
 from .config import prepare_config
@@ -28,6 +29,7 @@ from .strategies import apply_strategy
 from .work_dir import WorkDirHook, explaining, writing_into
 
 
+@with_word
 def train(
     config: Union[str, Path],
     work_dir: Union[str, Path, None] = None,
@@ -44,6 +46,7 @@ def train(
     on_bad_sample: str = 'stop',
     detect_anomaly: bool = False,
     trust_checkpoint: bool = False,
+    allow_download: bool = False,
     launcher: str = 'none',
     command: Optional[str] = None,
 ) -> Path:
@@ -70,6 +73,7 @@ def train(
             ``'skip'`` it and list it at the end.
         detect_anomaly: Stop at the first NaN or infinity, and name the layer.
         trust_checkpoint: Let checkpoints execute code.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
         launcher: mmengine's: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
         command: How the user called this, for messages.
 

@@ -13,20 +13,22 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Union
+from unittest import mock
 
 import torch
 from mmengine.logging import print_log
 
 from ..core.environment import with_hint
 from ..core.errors import CheckpointError
-from . import checks, hub, pickled_calls, safetensors_file
+from . import addresses, checks, hub, pickled_calls, safetensors_file
 from .keys import some, unwrap
 
 try:
-    from mmengine.runner.checkpoint import CheckpointLoader
+    from mmengine.runner import checkpoint as _runner_checkpoint
+
+    CheckpointLoader = _runner_checkpoint.CheckpointLoader
 except ModuleNotFoundError as error:
     # mmengine's runner needs OpenCV, the networks do not.
     if error.name != 'cv2':
@@ -62,9 +64,9 @@ def load_file(
     """Read a checkpoint without executing code from it.
 
     Args:
-        path: A local file, ``hf://owner/repository/file[@revision]``, or an
-            address with another scheme that mmengine knows (``http://``,
-            ``s3://``, ...).
+        path: A local file, also as ``file:///...``; ``hf://owner/repository/file[@revision]``;
+            ``http://...`` or ``https://...``, if that is allowed, see :mod:`.downloads`;
+            or ``s3://...``, as mmengine is set up for it.
         map_location: See :func:`torch.load`.
         trust: Unpickle everything, which lets the file run any code. Only for
             files whose origin is trusted.
@@ -79,14 +81,11 @@ def load_file(
         CheckpointError: It is damaged, would need ``trust``, claims tensors larger than it
             can hold, has values that it should not have, or cannot be fetched.
     """
-    source = path
-    if path.startswith(hub.SCHEME):
-        try:
-            source = str(hub.fetch(path))
-        except hub.HubError as error:
-            raise CheckpointError(str(error)) from error
-    read = _read_address if '://' in source else _read_file
-    content = read(source, map_location, trust)
+    if path.startswith(addresses.NAMED):
+        content = _read_named(path, map_location, trust)
+    else:
+        with addresses.opened(path) as file:
+            content = _read_file(file, path, map_location, trust)
     if isinstance(content, Mapping):
         content = Checkpoint(content, path)
     if finite:
@@ -96,17 +95,25 @@ def load_file(
     return content
 
 
-def _read_address(address: str, map_location: Any, trust: bool) -> Any:
+def _read_named(name: str, map_location: Any, trust: bool) -> Any:
+    """Read what mmengine has a name for; what it fetches comes through :func:`load_file`."""
     if CheckpointLoader is None:
-        problem = f'{address}: addresses are fetched by mmengine. {_NEEDS_OPENCV}'
+        problem = f'{name}: such names are known to mmengine. {_NEEDS_OPENCV}'
         raise CheckpointError(with_hint(f'{problem}, or name a local file'))
-    read = partial(CheckpointLoader.load_checkpoint, address, map_location)
-    with _weights_only(forced=not trust):
-        return _read(address, read, trust)
+    addresses.check(name)
+
+    def fetch(address: str, map_location: Any = None, **_: Any) -> Any:
+        return load_file(address, map_location, trust, finite=False)
+
+    load = CheckpointLoader._get_checkpoint_loader(name)
+    with _weights_only(forced=not trust), mock.patch.dict(load.__globals__, load_from_http=fetch):
+        try:
+            return dict(load(name, map_location))
+        except KeyError as error:
+            raise CheckpointError(f'{name}: mmengine knows no such name') from error
 
 
-def _read_file(path: str, map_location: Any, trust: bool) -> Any:
-    file = Path(path).expanduser()
+def _read_file(file: Path, origin: str, map_location: Any, trust: bool) -> Any:
     if not file.is_file():
         raise FileNotFoundError(_not_found(file))
 
@@ -122,7 +129,7 @@ def _read_file(path: str, map_location: Any, trust: bool) -> Any:
         checks.check_sizes(content, file.stat().st_size)
         return content
 
-    return _read(str(file), read, trust)
+    return _read(origin if addresses.is_remote(origin) else str(file), read, trust)
 
 
 def refuse_not_finite(content: Any, origin: str) -> None:
@@ -154,11 +161,11 @@ def _not_finite(content: Any, origin: str) -> str:
 
 
 def install_safe_loader(trust: bool = False) -> None:
-    """Make mmengine read local checkpoints through :func:`load_file` in this process.
+    """Make mmengine read checkpoints through :func:`load_file` in this process.
 
-    Covers ``load_from``, ``resume`` and test checkpoints; for remote schemes
-    torch itself is told to refuse pickled code. Without OpenCV mmengine has no runner,
-    and this raises a CheckpointError.
+    Covers ``load_from``, ``resume``, test checkpoints and the ``init_cfg`` of all parts of a
+    model, addresses too; torch itself is told to refuse pickled code. Without OpenCV mmengine
+    has no runner, and this raises a CheckpointError.
     """
     if CheckpointLoader is None:
         raise CheckpointError(with_hint(f'mmengine can read no checkpoints. {_NEEDS_OPENCV}'))
@@ -166,8 +173,10 @@ def install_safe_loader(trust: bool = False) -> None:
     def load_from_local(filename: str, map_location: Any = None) -> Any:
         return load_file(filename, map_location, trust)
 
-    for scheme in ('', hub.SCHEME):
-        CheckpointLoader.register_scheme(scheme, load_from_local, force=True)
+    for scheme in (*CheckpointLoader._schemes, hub.SCHEME):
+        if scheme not in addresses.NAMED:  # which load_file passes back to mmengine
+            CheckpointLoader.register_scheme(scheme, load_from_local, force=True)
+    _runner_checkpoint.load_from_http = load_from_local
     if trust:
         os.environ.pop(_FORCE_SAFE, None)
     else:
