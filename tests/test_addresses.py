@@ -313,3 +313,21 @@ def test_the_hub_keeps_silent(real_hub, monkeypatch):
         load_file(HUB)
     assert 1 < len(asked) < 20
     never.set()
+
+
+@pytest.mark.parametrize(
+    ('start', 'target', 'followed'),
+    [
+        ('https://h/x', 'http://h/x', False),
+        ('https://h/x', 'https://other/x', True),
+        ('http://h/x', 'https://h/x', True),
+    ],
+)
+def test_redirection_never_becomes_unsafe(start, target, followed):
+    request = downloads.urllib.request.Request(start)
+    redirect = downloads._Redirects().redirect_request
+    if followed:
+        assert redirect(request, None, 302, '', {}, target).full_url == target
+        return
+    with pytest.raises(ValueError, match='is not followed'):
+        redirect(request, None, 302, '', {}, target)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -248,6 +249,10 @@ def png_that_claims(width, height):
     )
 
 
+#: A kind that OpenCV reads by its content, and Pillow does not know.
+RADIANCE = b'#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n' + bytes(1000)
+
+
 def test_pictures_that_would_exhaust_the_memory_are_named_and_the_others_done(
     picture, checkpoint, capsys, monkeypatch
 ):
@@ -256,6 +261,12 @@ def test_pictures_that_would_exhaust_the_memory_are_named_and_the_others_done(
     cv2.imwrite(str(folder / 'long.png'), np.zeros((2, 5000, 3), np.uint8))
     (folder / 'loop.jpg').symlink_to(folder / 'loop.jpg')
     (folder / 'folder.jpg').mkdir()
+    os.mkfifo(folder / 'pipe.mp4')
+    (folder / 'radiance.jpg').write_bytes(RADIANCE)
+    (folder / 'cut.jpg').write_bytes(picture.read_bytes()[:-300])
+    (folder / os.fsdecode(b'latin-\xfc.png')).write_bytes(b'any')
+    floats = np.zeros((2, 5000, 3), np.float32)  # of which Pillow knows nothing
+    cv2.imwrite(str(folder / 'floats.tif'), floats)
     cv2.imwrite(str(folder / 'memory.png'), np.zeros((40, 41, 3), np.uint8))
     read = cv2.imread
 
@@ -267,12 +278,17 @@ def test_pictures_that_would_exhaust_the_memory_are_named_and_the_others_done(
     monkeypatch.setattr(cv2, 'imread', exhausted)
     options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
     error = message(capsys, folder, *options, code=3)
-    assert '5 of 6 files gave no prediction:' in error
+    assert '10 of 11 files gave no prediction:' in error
     for line in (
         'bomb.png: more than 100,000,000 pixels (Image size (2500000000 pixels)',
         'long.png: of its 5000 x 2 pixels one side is more than 100 times the other',
         'loop.jpg: Too many levels of symbolic links',
-        'folder.jpg: Is a directory',
+        'folder.jpg: it is no file',
+        'pipe.mp4: it is no file',
+        'radiance.jpg: damaged, or no picture',
+        'cut.jpg: the JPEG is cut off',
+        'latin-\\udcfc.png: its name is not UTF-8',
+        'floats.tif: of its 5000 x 2 pixels',
         'memory.png: it takes more memory than there is',
     ):
         assert line in error
@@ -290,6 +306,15 @@ def test_a_network_without_memory_for_a_picture(picture, checkpoint, capsys, mon
     options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', picture.parent / 'out')
     error = message(capsys, picture, *options)
     assert 'people.jpg: it takes more memory than there is' in error
+
+
+def test_kinds_of_pictures_are_drawn_in_colors(picture, checkpoint):
+    folder, out = picture.parent, picture.parent.parent / 'out'
+    cv2.imwrite(str(folder / 'gray.pgm'), np.zeros((40, 41), np.uint8))
+    cv2.imwrite(str(folder / 'floats.tif'), np.zeros((40, 41, 3), np.float32))
+    run(folder, '--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    assert cv2.imread(str(out / 'gray.pgm.png'), cv2.IMREAD_UNCHANGED).ndim == 3
+    assert cv2.imread(str(out / 'floats.tif')) is not None
 
 
 def test_a_video_frame_by_frame(tmp_path, checkpoint, capsys):
@@ -334,6 +359,7 @@ def test_weights_have_to_be_named(picture, checkpoint, capsys):
         ('in/peple.jpg', 'did you mean people.jpg?'),
         ('notes.txt', 'of no known type; read are pictures (.jpg'),
         ('empty', 'holds no pictures'),
+        ('x' * 999, 'File name too long'),
     ],
 )
 def test_inputs_that_are_none(path, expected, picture, checkpoint, capsys):
@@ -342,6 +368,15 @@ def test_inputs_that_are_none(path, expected, picture, checkpoint, capsys):
     (folder / 'empty').mkdir()
     error = message(capsys, folder / path, '--model', CLASSIFIER, '--checkpoint', checkpoint)
     assert expected in error
+
+
+def test_folders_that_cannot_be_written(picture, checkpoint, capsys):
+    out = picture.parent.parent / 'out'
+    (out / 'predictions.json').mkdir(parents=True)
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out')
+    assert 'cannot be written: Is a directory' in message(capsys, picture, *options, out)
+    for name, said in {'x' * 999: 'cannot be made', os.fsdecode(b'\xfc'): 'not UTF-8'}.items():
+        assert said in message(capsys, picture, *options, out / name)
 
 
 def test_the_input_is_not_overwritten(picture, checkpoint, capsys):

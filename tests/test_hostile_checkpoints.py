@@ -1,5 +1,6 @@
 """Checkpoint files made to exhaust memory, to run code, or to spoil a run unnoticed."""
 
+import _codecs
 import contextlib
 import copy
 import io
@@ -65,6 +66,14 @@ class Made:
         return self.call
 
 
+def doubled(times):
+    """Bytes that double with each call."""
+    value = b'a'
+    for _ in range(times):
+        value = Made(_codecs.encode, value, 'hex')
+    return value
+
+
 def overlapping():
     """A zip whose directory names one record ten times."""
     result = io.BytesIO()
@@ -105,6 +114,7 @@ def bombs():
         ),
         'bytearray.pth': (rewritten({'a': Made(bytearray, 10**9)}), 'makes a bytearray'),
         'bytearray.pickle.pth': (pickle.dumps(Made(bytearray, 10**9), 2), 'makes a bytearray'),
+        'hex.pth': (rewritten({'a': doubled(10)}), 'could execute code|_codecs.encode'),
         'overlap.pth': (overlapping(), r'its 10 records unpack to 10,000 bytes, more'),
         'short record.pth': (
             rewritten({'a': torch.zeros(1000)}, [('data/0', lambda data: data[:40])]),

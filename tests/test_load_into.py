@@ -245,3 +245,32 @@ def test_what_was_read_knows_its_file_and_is_saved_as_plain(tmp_path):
     assert checkpoint.origin == str(tmp_path / 'x.pth')
     torch.save(checkpoint, tmp_path / 'y.pth')
     assert torch.load(tmp_path / 'y.pth', weights_only=True).keys() == {'state_dict'}
+
+
+@pytest.mark.parametrize(
+    ('make', 'kind'),
+    [
+        (lambda w: w.to(torch.int8), 'int8'),
+        (lambda w: w.bool(), 'bool'),
+        (lambda w: w.to(torch.complex64), 'complex64'),
+        (lambda w: w.to_sparse(), 'sparse_coo'),
+        (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), 'quantized'),
+    ],
+    ids=['int8', 'bool', 'complex', 'sparse', 'quantized'],
+)
+@pytest.mark.filterwarnings('ignore')
+def test_weights_of_a_kind_that_cannot_be_meant(make, kind, tmp_path):
+    model, path = nn.Linear(2, 3), tmp_path / 'x.pth'
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.save({'weight': make(torch.ones(3, 2)), 'bias': torch.zeros(3)}, path)
+    words = rf"1 of another shape or type: weight is \(3, 2, '{kind}'\) in the file, \(3, 2\)"
+    with pytest.raises(CheckpointError, match=words):
+        load_into(model, str(path))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_load(dtype, tmp_path):
+    model, path = nn.Linear(2, 3), tmp_path / 'x.pth'
+    torch.save({key: value.to(dtype) for key, value in model.state_dict().items()}, path)
+    assert len(load_into(model, str(path)).used) == 2

@@ -1,6 +1,7 @@
 """ONNX files that are damaged, foreign, or say of themselves what is not so."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -97,6 +98,11 @@ def test_weights_outside_of_the_folder_are_not_read(location, tmp_path):
     (folder / 'link.bin').symlink_to(tmp_path / 'w.bin')
     where = str(tmp_path / 'w.bin') if location == 'ABSOLUTE' else location
     assert 'External data path' in refused(write(folder / 'x.onnx', location=where))
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    with pytest.raises(ExportedFileError, match='is a name that ONNX Runtime cannot take'):
+        Runner(write(tmp_path / os.fsdecode(b'\xfc.onnx')))
 
 
 def test_a_file_that_takes_no_images(file):

@@ -18,7 +18,7 @@ other things that are not part of the network are left out."""
 def build_parser(prog: str = 'tools/convert_checkpoint.py') -> argparse.ArgumentParser:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
-    parser.add_argument('input', metavar='INPUT', type=Path, help='.pth or .safetensors file')
+    parser.add_argument('input', metavar='INPUT', help='.pth or .safetensors file')
     parser.add_argument(
         'output', metavar='OUTPUT', type=Path, help='.pth or .safetensors file, by its name'
     )

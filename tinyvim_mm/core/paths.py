@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: The clone; or in an installed package the folder where mim and mmengine look
@@ -20,11 +20,11 @@ SAMPLE_IMAGENET = SAMPLES / 'imagenet'
 
 def shown(path: Path) -> str:
     """A path as a user wants to read it: relative to the current folder if it lies inside."""
-    path = Path(path)
-    try:
-        return str(Path(os.path.realpath(path)).relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    path, real = Path(path), Path(os.path.realpath(path))
+    if real.is_relative_to(Path.cwd()):
+        path = real.relative_to(Path.cwd())
+    # A name that is not UTF-8 cannot be printed.
+    return str(path).encode(errors='backslashreplace').decode()
 
 
 def absent(path: Optional[str]) -> bool:
@@ -64,3 +64,12 @@ def file_sha256(path: Path) -> str:
         for block in iter(lambda: file.read(1 << 20), b''):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_utf8(path: Union[str, Path]) -> bool:
+    """Whether a name of a file can be given to a library that takes no other."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

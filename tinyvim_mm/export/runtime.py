@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..core.environment import MissingPackageError
+from ..core.paths import is_utf8
 from .metadata import ExportedFileError, Metadata
 
 #: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
@@ -185,6 +186,8 @@ def make_session(
     except ImportError as error:
         cure = 'exported files run in ONNX Runtime: pip install onnxruntime'
         raise MissingPackageError(cure) from error
+    if not is_utf8(path):
+        raise ExportedFileError(f'{str(path)!a} is a name that ONNX Runtime cannot take; rename it')
     options = onnxruntime.SessionOptions()
     if threads:
         options.intra_op_num_threads = threads

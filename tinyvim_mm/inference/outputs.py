@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 import numpy as np
 
 from ..core.errors import UsageError
+from ..core.paths import is_utf8
 from .sources import is_video
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ class Outputs:
         self._written = Counter()
         self._video: Optional[cv2.VideoWriter] = None
         self._video_source: Optional[Path] = None
-        if folder.exists() and not folder.is_dir():
+        if os.path.exists(folder) and not folder.is_dir():
             raise UsageError(f'--out {folder} is a file; name a folder')
+        if not is_utf8(folder):
+            raise UsageError(f'--out {str(folder)!a} is not UTF-8, which OpenCV needs; rename it')
         # Unlike Path.resolve this takes links that lead to themselves.
         originals = set(map(os.path.realpath, sources))
         if originals.intersection(os.path.realpath(self._target(source)) for source in sources):
@@ -87,7 +90,12 @@ class Outputs:
         """End the video, and write the predictions."""
         self._end_video()
         text = json.dumps({**self.facts, 'predictions': self.predictions}, indent=1)
-        (self.folder / PREDICTIONS).write_text(text + '\n', encoding='utf-8')
+        try:
+            (self.folder / PREDICTIONS).write_text(text + '\n', encoding='utf-8')
+        except OSError as error:
+            raise UsageError(
+                f'{self.folder / PREDICTIONS} cannot be written: {error.strerror or error}'
+            ) from error
 
     def summary(self) -> str:
         """What was written, in words."""
@@ -100,7 +108,11 @@ class Outputs:
         return ', '.join([*counts, PREDICTIONS])
 
     def _target(self, source: Path) -> Path:
-        return self.folder / (f'{source.stem}.mp4' if is_video(source) else source.name)
+        if is_video(source):
+            return self.folder / f'{source.stem}.mp4'
+        # What was drawn has colors, which such a file cannot hold.
+        gray = source.suffix.lower() == '.pgm'
+        return self.folder / (f'{source.name}.png' if gray else source.name)
 
     def _write(self, path: Path, image: np.ndarray) -> None:
         import cv2

@@ -9,6 +9,8 @@ from typing import Iterator, List, Optional, Tuple
 import numpy as np
 
 from ..core.errors import UsageError
+from ..core.paths import is_utf8
+from ..training.data.faults import fault_of_file
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
@@ -42,6 +44,13 @@ def find_sources(path: Path) -> List[Path]:
     Raises:
         UsageError: There is no such path, or nothing of the kind in it.
     """
+    try:
+        return _find_sources(path)
+    except OSError as error:  # no permission, a name that no file can have
+        raise UsageError(f'{path} cannot be read: {error.strerror or error}') from error
+
+
+def _find_sources(path: Path) -> List[Path]:
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix.lower() in PICTURES + VIDEOS)
         if not files:
@@ -61,7 +70,7 @@ def find_sources(path: Path) -> List[Path]:
 
 def count_frames(source: Path) -> int:
     """How many frames to expect; containers of videos may be wrong about it."""
-    if not is_video(source):
+    if not is_video(source) or _fault(source):
         return 1
     import cv2
 
@@ -79,7 +88,9 @@ def read_frames(source: Path) -> Iterator[Tuple[Optional[int], np.ndarray]]:
     import cv2
 
     try:
-        source.stat()
+        fault = _fault(source)
+        if fault:
+            raise UnreadableError(fault)
         if not is_video(source):
             check_size(*_size_in_header(source))
             _check_chunks(source)
@@ -105,6 +116,17 @@ def read_frames(source: Path) -> Iterator[Tuple[Optional[int], np.ndarray]]:
         raise UnreadableError(f'OpenCV cannot decode it: {error.err or error}') from error
     if number == 0:
         raise UnreadableError('damaged, no video, or in a format that this OpenCV cannot decode')
+
+
+def _fault(source: Path) -> str:
+    """What keeps a file from being opened, in words: OpenCV waits for pipes, and worse."""
+    try:
+        source.stat()  # says more of links and permissions
+    except OSError as error:
+        return error.strerror or str(error)
+    if not is_utf8(source):  # OpenCV ends the process
+        return 'its name is not UTF-8, which OpenCV needs; rename it'
+    return fault_of_file(str(source))
 
 
 def check_size(width: int, height: int) -> None:
@@ -139,7 +161,10 @@ def _check_chunks(file: Path) -> None:
 
 
 def _size_in_header(file: Path) -> Tuple[int, int]:
-    """Width and height that a picture claims, before anything of it is decoded; 0 if unknown."""
+    """Width and height that a picture claims, before anything of it is decoded; 0 if unknown.
+
+    Only of kinds that Pillow knows, or of TIFF: OpenCV has others, and no bound for them.
+    """
     from PIL import Image, UnidentifiedImageError
 
     with warnings.catch_warnings():
@@ -151,6 +176,20 @@ def _size_in_header(file: Path) -> Tuple[int, int]:
         except Image.DecompressionBombError as error:
             raise UnreadableError(f'more than {MOST_PIXELS:,} pixels ({error})') from error
         except UnidentifiedImageError:
-            return 0, 0  # OpenCV may know it
+            return _size_of_tiff(file)
         except _DAMAGED as error:
             raise UnreadableError(f'damaged, or no picture ({error})') from error
+
+
+def _size_of_tiff(file: Path) -> Tuple[int, int]:
+    """Of one whose colors Pillow does not know, as of floating point numbers; OpenCV may."""
+    from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, ImageFileDirectory_v2
+
+    try:
+        with file.open('rb') as stream:
+            tags = ImageFileDirectory_v2(stream.read(8))
+            stream.seek(tags.next)
+            tags.load(stream)
+        return int(tags[IMAGEWIDTH]), int(tags[IMAGELENGTH])
+    except (TypeError, *_DAMAGED) as error:
+        raise UnreadableError('damaged, or no picture') from error

@@ -5,7 +5,6 @@ mmengine's own loader does not promise that: some of its versions fall back to f
 unpickling. Hence :func:`install_safe_loader`.
 """
 
-import _codecs
 import argparse
 import contextlib
 import difflib
@@ -23,7 +22,7 @@ from mmengine.logging import print_log
 
 from ..core.environment import with_hint
 from ..core.errors import CheckpointError
-from . import addresses, checks, hub, safetensors_file
+from . import addresses, checks, hub, pickled_calls, safetensors_file
 from .keys import some, unwrap
 
 try:
@@ -246,7 +245,7 @@ def training_state_allowed() -> Iterator[None]:
     """
     serialization = torch.serialization
     if hasattr(serialization, 'safe_globals'):  # torch 2.5
-        with serialization.safe_globals(_training_state_types()):
+        with serialization.safe_globals(_training_state_types()), pickled_calls.bounded():
             yield
         return
     if hasattr(serialization, 'add_safe_globals'):  # torch 2.4 has no way back
@@ -272,8 +271,9 @@ def _training_state_types() -> List[Any]:
     core = np.core if np.__version__.startswith('1.') else np._core
     dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
     arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
-    # Bytes of arrays, in a pickle; torch allows it since 2.5.
-    return [HistoryBuffer, getattr_of_history, argparse.Namespace, _codecs.encode, *arrays, *dtypes]
+    # The last: bytes of arrays, in a pickle.
+    types = [HistoryBuffer, getattr_of_history, argparse.Namespace, pickled_calls.encode]
+    return [*types, *arrays, *dtypes]
 
 
 def _not_found(file: Path) -> str:

@@ -95,7 +95,8 @@ class LoadReport:
         used: Keys of the model that were filled from the file.
         aside: For each reason, keys of the file that were not used.
         fresh: Keys of the model that keep their initial values.
-        mismatched: Key to (shape in the file, shape in the model).
+        mismatched: Key to (shape in the file, shape in the model); the first with the type
+            of its numbers where the model has no use for that.
         missing: Keys of the model that the file should have held.
         unknown: Keys of the file that mean nothing to the model.
         constants: How many keys of the file the model compared with constants of its own,
@@ -131,7 +132,9 @@ class LoadReport:
         if self.mismatched:
             first = list(self.mismatched.items())[:_MAX_KEYS_SHOWN]
             shown = [f'{key} is {a} in the file, {b} in the model' for key, (a, b) in first]
-            lines.append(f'{len(self.mismatched)} of another shape: {"; ".join(shown)}')
+            kinds = any(isinstance(side, str) for a, _ in self.mismatched.values() for side in a)
+            what = f'another shape{" or type" * kinds}'
+            lines.append(f'{len(self.mismatched)} of {what}: {"; ".join(shown)}')
         if self.missing:
             lines.append(f'{len(self.missing)} missing in the file: {some(self.missing)}')
         if self.unknown:

@@ -155,7 +155,7 @@ def _account(model: nn.Module, state: Mapping[str, Tensor], policy: Policy) -> L
             if value is None or (name == _STEPS_SEEN and id(value) not in given):
                 continue
             key = _plain(prefix + name)
-            there, here = tuple(getattr(value, 'shape', ('no tensor',))), tuple(own.shape)
+            there, here = _shape_and_kind(value, own), tuple(own.shape)
             if there == here or (not here and there == (1,)):
                 report.used.append(key)
             else:
@@ -191,6 +191,29 @@ def _tensors_of(module: nn.Module) -> Iterator[Tuple[str, Tensor]]:
     for name, value in {**module._parameters, **module._buffers}.items():
         if value is not None and name not in module._non_persistent_buffers_set:
             yield name, value
+
+
+def _shape_and_kind(value: Any, own: Tensor) -> tuple:
+    """Shape of what is to be copied into ``own``; with its type, where that cannot be meant.
+
+    torch fills a parameter from whole numbers, such as quantized weights without their scale,
+    or from complex ones, and says nothing; and cannot copy some layouts at all.
+    """
+    if not isinstance(value, Tensor):
+        return ('no tensor',)
+    shape = () if value.is_nested else tuple(value.shape)
+    if value.dtype == own.dtype and value.layout == own.layout and not value.is_nested:
+        return shape
+    whole = own.is_floating_point() and not value.is_floating_point()
+    if value.is_nested or value.is_quantized:
+        kind = 'nested' if value.is_nested else 'quantized'
+    elif value.layout != own.layout:
+        kind = value.layout
+    elif whole or value.is_complex() != own.is_complex() or 'float4' in str(value.dtype):
+        kind = value.dtype
+    else:
+        return shape
+    return (*shape, str(kind).replace('torch.', ''))
 
 
 def _left_aside(model: nn.Module) -> Iterator[Tuple[str, str]]:

@@ -6,11 +6,12 @@ Each function returns the fault in words, and an empty string where there is non
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Union
-
-from torch.utils.data import Dataset
+from typing import TYPE_CHECKING, Any, Dict, Union
 
 from .masks import fault_of_mask
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset  # the demo of exported files does without torch
 
 _JPEG, _JPEG_SCAN, _JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
 _PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
@@ -38,7 +39,7 @@ def fault_of_file(path: str) -> str:
         return f'it cannot be read ({getattr(error, "strerror", None) or error})'
 
 
-def fault_of_place(path: Any, dataset: Dataset) -> str:
+def fault_of_place(path: Any, dataset: 'Dataset') -> str:
     """Whether an annotation names a file outside of the folders that its dataset was given.
 
     Without folders of its own (``data_root``, ``data_prefix``) a dataset may name any file.
@@ -121,7 +122,7 @@ def fault_of_picture(info: Dict[str, Any]) -> str:
     return ''
 
 
-def fault_of_label_map(info: Dict[str, Any], dataset: Dataset) -> str:
+def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
     """Look at a label map that was just loaded.
 
     Args:
@@ -157,7 +158,7 @@ def fault_of_label_map(info: Dict[str, Any], dataset: Dataset) -> str:
     return ''
 
 
-def fault_of_label(info: Dict[str, Any], dataset: Dataset) -> str:
+def fault_of_label(info: Dict[str, Any], dataset: 'Dataset') -> str:
     """Look at ``gt_label``, a class number or several, of a sample as its dataset describes it."""
     labels, classes = info.get('gt_label'), dataset.metainfo.get('classes')
     if labels is None or not classes:
