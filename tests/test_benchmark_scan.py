@@ -61,6 +61,7 @@ def test_a_path_that_skips_reads_each_position_once():
     assert CASES['VMamba-T stage 1, N = 16'].exponentials == 2 * 4 * 56 * 56 * 192 * 16
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     pytest.importorskip('matplotlib')
     monkeypatch.setattr(scan, 'cases', lambda batch: list(SMALL.values()))

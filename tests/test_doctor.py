@@ -328,8 +328,9 @@ def test_addresses_without_opencv_point_to_the_doctor(monkeypatch):
     from tinyvim_mm.weights import files as checkpoint
 
     monkeypatch.setattr(checkpoint, 'CheckpointLoader', None)
+    monkeypatch.setenv('TINYVIM_MM_ALLOW_DOWNLOAD', '1')
     with pytest.raises(checkpoint.CheckpointError, match=environment.DOCTOR):
-        checkpoint.load_file('http://localhost/x.pth')
+        checkpoint.load_file('torchvision://resnet18')  # a name that mmengine knows
 
 
 def test_missing_onnxruntime_points_to_the_doctor(monkeypatch):

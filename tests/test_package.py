@@ -43,6 +43,7 @@ def test_operators_load_no_models():
     assert run(code).stdout.strip() == '[]'
 
 
+@pytest.mark.slow
 def test_report_of_the_environment():
     lines = run('import runpy; runpy.run_module("tinyvim_mm", run_name="__main__")').stdout
     for name in ('torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'triton'):

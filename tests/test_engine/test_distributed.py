@@ -120,6 +120,7 @@ on_a_cpu = pytest.mark.skipif(
 
 
 @on_a_cpu
+@pytest.mark.slow
 def test_two_processes_find_the_gradient_of_one_with_both_images(folder, copied):
     words, together = copied
     alone = load_file(str(folder / 'one' / 'epoch_1.pth'))

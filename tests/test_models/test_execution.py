@@ -50,7 +50,13 @@ def with_neck(config):
 
 @needs_tracing
 @pytest.mark.parametrize('form', FORMS)
-@pytest.mark.parametrize('config', ['mask_rcnn_tinyvim_b_1x_coco', 'fpn_tinyvim_s_40k_ade20k'])
+@pytest.mark.parametrize(
+    'config',
+    [
+        'mask_rcnn_tinyvim_b_1x_coco',
+        pytest.param('fpn_tinyvim_s_40k_ade20k', marks=pytest.mark.slow),
+    ],
+)
 def test_backbone_and_neck_compile_without_a_break(config, form):
     model = with_neck(config).eval()
     if form == 'deployed':
