@@ -28,8 +28,11 @@ def two_threads():
 
 @pytest.mark.skipif(accelerator() is not None, reason='sums on an accelerator have no fixed order')
 @pytest.mark.usefixtures('two_threads')
+SLOW = {'mmseg': pytest.mark.slow}
+
+
 @pytest.mark.parametrize(
-    'toolbox', [pytest.param(name, marks=[pytest.mark.slow] * (name == 'mmseg')) for name in SMALL_RUNS]
+    'toolbox', [pytest.param(name, marks=SLOW.get(name, ())) for name in SMALL_RUNS]
 )
 def test_two_trainings_are_bit_identical(toolbox, tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'report_training', lambda runner: None)

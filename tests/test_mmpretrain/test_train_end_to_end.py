@@ -44,7 +44,6 @@ def work_dirs(tmp_path_factory):
     yield from whole_and_parts(run, folder, 'train_cfg.max_epochs=1', 'train_cfg.max_epochs=2')
 
 
-@pytest.mark.slow
 def test_a_resumed_training_repeats_the_uninterrupted_one(work_dirs):
     whole, parts = (read_training(work_dirs / name) for name in ('whole', 'parts'))
     assert [record['step'] for record in parts] == [1, 2, 3, 4]
