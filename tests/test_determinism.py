@@ -26,11 +26,11 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.skipif(accelerator() is not None, reason='sums on an accelerator have no fixed order')
-@pytest.mark.usefixtures('two_threads')
 SLOW = {'mmseg': pytest.mark.slow}
 
 
+@pytest.mark.skipif(accelerator() is not None, reason='sums on an accelerator have no fixed order')
+@pytest.mark.usefixtures('two_threads')
 @pytest.mark.parametrize(
     'toolbox', [pytest.param(name, marks=SLOW.get(name, ())) for name in SMALL_RUNS]
 )
