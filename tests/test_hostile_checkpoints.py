@@ -12,8 +12,8 @@ import zipfile
 
 import pytest
 import torch
+from fuzzing import EDITS, mutate
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.weights import files as checkpoint
@@ -313,43 +313,11 @@ def seeds():
 
 SEEDS = seeds()
 
-# What breaks parsers: lone bits, sizes at the limits, opcodes of pickles, cuts.
-edits = st.lists(
-    st.tuples(
-        st.floats(0, 1, exclude_max=True),
-        st.sampled_from(['flip', 'set', 'insert', 'delete', 'cut']),
-        st.one_of(
-            st.binary(min_size=1, max_size=8),
-            st.sampled_from([b'\xff' * 8, b'\0' * 8, b'\x7f', b'R', b'cos\nsystem\n', b'(', b'[']),
-        ),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-def mutate(data, steps):
-    data = bytearray(data)
-    for place, kind, piece in steps:
-        at = int(place * len(data))
-        if kind == 'flip' and data:
-            data[at] ^= piece[0] or 1
-        elif kind == 'set':
-            data[at : at + len(piece)] = piece
-        elif kind == 'insert':
-            data[at:at] = piece
-        elif kind == 'delete':
-            del data[at : at + len(piece)]
-        elif kind == 'cut':
-            del data[at:]
-    return bytes(data)
-
-
 @pytest.mark.parametrize('name', SEEDS)
 @settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(steps=edits)
+@given(steps=EDITS)
 def test_mutated_files_load_or_are_named_as_damaged(name, steps, tmp_path):
     if name.endswith('.safetensors'):
         pytest.importorskip('safetensors')

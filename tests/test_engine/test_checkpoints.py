@@ -9,19 +9,16 @@ import pytest
 
 pytest.importorskip('mmengine')
 
+import small_training
 import torch
-from mmengine.dataset import DefaultSampler
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from small_training import EPOCHS, Toy
 from tool_runs import forget_runs
-from torch import nn
-from torch.utils.data import DataLoader
 
 from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.reliability.resume import compare, differences
 from tinyvim_mm.training.checkpoints import KeepingCheckpointHook, latest_checkpoint
-from tinyvim_mm.training.hooks import EpochSeedHook
 from tinyvim_mm.training.runner import ToolRunner
 from tinyvim_mm.weights.files import load_file
 
@@ -115,19 +112,6 @@ def test_without_a_whole_checkpoint_nothing_starts_anew(work_dir):
 # A training that is killed
 # ----------------------------------------------------------------------------
 
-EPOCHS, STEPS = 4, 3
-
-
-class Toy(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 1))
-
-    def forward(self, x, mode='tensor'):
-        # Noise, as augmentation has.
-        return {'loss': self.layers(x + 0.1 * torch.randn_like(x)).square().mean()}
-
-
 class KillInEpoch(Hook):
     """Kill the process in the middle of an epoch, counted from 0."""
 
@@ -155,36 +139,9 @@ def kill_while_writing(number):
 
 
 def train(work_dir, kill_in_epoch=None, kill_in_checkpoint=None):
-    torch.set_num_threads(1)
-    forget_runs()
-    data = torch.linspace(-1, 1, 36).reshape(12, 3)
-    data_set = [dict(x=row) for row in data]
-    loader = DataLoader(data_set, batch_size=4, sampler=DefaultSampler(data_set, seed=0))
-    start = latest_checkpoint(str(work_dir))
-    runner = ToolRunner(
-        Toy(),
-        str(work_dir),
-        train_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
-        optim_wrapper=dict(
-            constructor='tinyvim_mm.RecipeOptimWrapperConstructor',
-            type='OptimWrapper',
-            optimizer=dict(type='AdamW', lr=0.01),
-            clip_grad=dict(type='agc', clip_factor=0.02),
-        ),
-        param_scheduler=dict(type='CosineAnnealingLR', T_max=EPOCHS * STEPS, by_epoch=False),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)),
-        custom_hooks=[dict(type='EMAHook', momentum=0.1)],
-        randomness=dict(seed=0),
-        load_from=start,
-        resume=start is not None,
-    )
-    runner.register_hook(EpochSeedHook(0))
-    if kill_in_epoch is not None:
-        runner.register_hook(KillInEpoch(kill_in_epoch))
     if kill_in_checkpoint is not None:
         kill_while_writing(kill_in_checkpoint)
-    runner.train()
+    small_training.train(work_dir, () if kill_in_epoch is None else [KillInEpoch(kill_in_epoch)])
 
 
 def in_a_process(work_dir, **kills):

@@ -8,8 +8,9 @@ UNFORESEEN = 1
 CURABLE = 2
 #: Done, but part of the work failed.
 PARTLY_FAILED = 3
-#: Ended by Ctrl-C, and by SIGTERM, as shells count it.
-INTERRUPTED, TERMINATED = 130, 143
+#: Ended by a signal, whose number is added, as shells count it; by Ctrl-C, and by SIGTERM.
+SIGNALED = 128
+INTERRUPTED, TERMINATED = SIGNALED + 2, SIGNALED + 15
 
 
 class UsageError(Exception):

@@ -8,7 +8,7 @@ import traceback
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
-from ..core.errors import Interruption, UsageError
+from ..core.errors import UsageError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -61,8 +61,7 @@ def building(cfg: 'Config', name: str, running: bool = False) -> Iterator[None]:
         yield
     except Exception as error:
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        is_ours = isinstance(error, Interruption) or hasattr(error, 'exit_code')
-        if is_ours or (running and not any(map(_builds, frames))):
+        if hasattr(error, 'exit_code') or (running and not any(map(_builds, frames))):
             raise
         part = _part(cfg, frames, error)
         where = f'{part} of {name}' if part else name

@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
-from ..core.errors import Interruption, UsageError
+from ..core.errors import SIGNALED, Interruption, UsageError
 from ..core.paths import shown, write_whole
 from ..core.signals import handling
 from .checkpoints import NOTE, noted_checkpoint
@@ -26,7 +26,6 @@ from .workers import guard_workers
 FILE = 'interrupted.pth'
 # Its entry that says where in an epoch it was saved.
 _PLACE = 'interruption'
-_SHELL_CODE = 128  # plus the number of the signal
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -74,7 +73,7 @@ class InterruptionHook(Hook):
             )
 
     def _receive(self, number: int, frame: Any) -> None:
-        code = _SHELL_CODE + number
+        code = SIGNALED + number
         if self._received:
             _say('ended at once; --resume goes on from the last checkpoint')
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -208,7 +207,7 @@ class InterruptionHook(Hook):
             self._superseded = False
 
     def _ending(self, message: str) -> BaseException:
-        code = _SHELL_CODE + self._signal
+        code = SIGNALED + self._signal
         if not is_main_process():  # one process speaks for all
             return SystemExit(code)
         how = resuming(self.command) if self.command else "the same call, and resume='auto'"

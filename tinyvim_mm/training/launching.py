@@ -15,9 +15,8 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from ..core.errors import INTERRUPTED
+from ..core.errors import INTERRUPTED, SIGNALED
 
-_SHELL_CODE = 128  # plus the number of a signal
 #: Seconds for a step and a checkpoint after SIGTERM; torchrun by itself kills after 30.
 PATIENCE_S = 120
 
@@ -39,7 +38,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         run.run(run.parse_args(argv))
     except SignalException as error:
-        return _SHELL_CODE + int(error.sigval)
+        return SIGNALED + int(error.sigval)
     except KeyboardInterrupt:
         return INTERRUPTED
     except ChildFailedError as error:
@@ -52,7 +51,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 'goes on from the last checkpoint',
                 file=sys.stderr,
             )
-        return code if code > 0 else _SHELL_CODE - code
+        return code if code > 0 else SIGNALED - code
     return 0
 
 
