@@ -11,6 +11,7 @@ from toy_training import EPOCHS, STEPS, in_a_process
 
 from tinyvim_mm.core.errors import INTERRUPTED, TERMINATED
 from tinyvim_mm.reliability.resume import compare
+from tinyvim_mm.training import interruption
 from tinyvim_mm.training.going_on import resuming
 from tinyvim_mm.training.interruption import FILE
 from tinyvim_mm.weights.files import load_file
@@ -122,3 +123,20 @@ def test_after_the_last_step_the_checkpoint_is_whole(tmp_path):
 )
 def test_the_command_that_goes_on(command, expected):
     assert resuming(command) == expected
+
+
+def test_a_signal_while_processes_talk_is_not_lost(monkeypatch):
+    """It comes after this one has said that it got none, and counts in the next step."""
+    hook = interruption.InterruptionHook()
+    hook._begun = True
+    monkeypatch.setattr(interruption, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(interruption, '_say', lambda text: None)
+
+    def interrupted(number, operation):
+        if not hook._received:
+            hook._receive(signal.SIGTERM, None)
+
+    monkeypatch.setattr(interruption, 'all_reduce', interrupted)
+    assert not hook._agreed()
+    assert hook._agreed()
+    assert hook._signal == signal.SIGTERM

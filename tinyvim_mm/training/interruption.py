@@ -44,8 +44,8 @@ class InterruptionHook(Hook):
 
     def __init__(self, command: Optional[str] = None) -> None:
         self.command = command
-        # What ends the training, and what this process itself got.
-        self._signal = self._received = 0
+        # What this process itself got, and what the processes have agreed to end the training for.
+        self._received = self._agreed_on = 0
         self._begun = False
         self._resumed: Dict[str, Any] = {}
         self._saving: Optional[Dict[str, Any]] = None
@@ -63,7 +63,7 @@ class InterruptionHook(Hook):
                 yield
         finally:
             if self._signal and get_world_size() > 1:
-                # This one may come later, when the processes have long agreed.
+                # This one's own may come later, when the processes have long agreed.
                 for number in _SIGNALS:
                     signal.signal(number, signal.SIG_IGN)
         if self._signal:  # in the last step, or after it
@@ -71,6 +71,10 @@ class InterruptionHook(Hook):
                 'the training had come to its end, what follows it is left out: its checkpoints '
                 'are whole'
             )
+
+    @property
+    def _signal(self) -> int:
+        return self._agreed_on or self._received
 
     def _receive(self, number: int, frame: Any) -> None:
         code = SIGNALED + number
@@ -80,9 +84,8 @@ class InterruptionHook(Hook):
             for child in active_children():
                 child.terminate()
             os._exit(code)
-        agreed, self._received = self._signal, number
-        self._signal = agreed or number
-        if agreed:  # with another process, which got it before
+        self._received = number
+        if self._agreed_on:  # with another process, which got it before
             return
         if not self._begun:
             raise Interruption('interrupted before the first step: nothing is lost', code)
@@ -147,11 +150,12 @@ class InterruptionHook(Hook):
 
     def _agreed(self) -> bool:
         """Whether a process of the training got a signal; all of them have to ask."""
+        number = torch.tensor(self._received)
         if get_world_size() > 1:
-            number = torch.tensor(self._signal)
+            # One that comes while the processes talk counts from the next time on.
             all_reduce(number, 'max')
-            self._signal = int(number)
-        return self._signal > 0
+        self._agreed_on = int(number)
+        return self._agreed_on > 0
 
     def _stop(
         self,

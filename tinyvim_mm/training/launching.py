@@ -31,9 +31,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         The exit code: 0, that of the process that failed first, or 128 and the number of the
         signal that ended it, or this launcher.
     """
-    # It reports every signal that it hands on.
-    logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)
-    logging.getLogger('torch.distributed.run').setLevel(logging.CRITICAL)
+    _silence_torchrun()
     os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', str(PATIENCE_S))
     try:
         run.run(run.parse_args(argv))
@@ -53,6 +51,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             )
         return code if code > 0 else SIGNALED - code
     return 0
+
+
+def _silence_torchrun() -> None:
+    """Hide what it says of every signal that it hands on; each of its modules has a logger."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(('torch.distributed.elastic', 'torch.distributed.run')):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def first_failure(failures: Dict[int, Any]) -> Tuple[int, int]:
