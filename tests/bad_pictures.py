@@ -51,6 +51,7 @@ BROKEN = {
         'the JPEG is cut off',
     ),
     'png-cut-off': (PNG[: len(PNG) // 2], 'the PNG is cut off'),
+    'png-chunk-of-2-gb': (PNG[:33] + b'\x7f' + PNG[34:], 'the PNG is cut off or damaged'),
     'png-damaged': (PNG[:200] + bytes(100) + PNG[300:], 'it is damaged or no picture'),
 }
 #: Content that is read as a picture of SIZE in three channels.

@@ -194,6 +194,19 @@ def test_an_unusual_picture_is_read_in_three_channels(data, case):
 
 
 @TOOLBOXES
+@pytest.mark.parametrize('case', ['empty', 'jpeg-cut-off', 'png-chunk-of-2-gb'])
+def test_a_broken_picture_is_not_decoded(data, case, monkeypatch):
+    """OpenCV would take as much memory as it claims."""
+
+    def decode(*args, **kwargs):
+        raise AssertionError('decoded')
+
+    data.put(BROKEN[case][0], 'train')
+    monkeypatch.setattr('cv2.imdecode', decode)
+    assert 'decoded' not in refused(data.build('train'))
+
+
+@TOOLBOXES
 @SPLITS
 def test_a_rotation_in_the_exif_data(data, split):
     data.put(bad_pictures.rotated(), split)

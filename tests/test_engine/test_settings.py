@@ -236,3 +236,11 @@ def test_a_backend_of_the_scan_that_there_is_not(capsys, monkeypatch):
         train_tool.main([NAME, '--sample'])
     assert caught.value.code == 2
     assert "error: TINYVIM_SSM_BACKEND='nope' is no scan backend" in capsys.readouterr().err
+
+
+def test_a_refused_option_is_not_buried_under_the_list_of_changes(capsys):
+    with pytest.raises(SystemExit):
+        train_tool.main([NAME, '--sample', '--cfg-options', 'train_cfg.max_epohcs=3'])
+    printed = capsys.readouterr()
+    assert printed.out == ''
+    assert 'max_epochs' in printed.err

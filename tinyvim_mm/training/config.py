@@ -39,11 +39,12 @@ def prepare_config(
     cfg = load_config(path)
     refuse_old_keys(path, options)
     with building(cfg, str(config)):
-        if sample:
-            apply_sample(cfg, path)
+        changes = apply_sample(cfg, path) if sample else ''
         if data_root:
             move_data(cfg, data_root)
         merge_options(cfg, options, str(config), allow_new_keys)
+        if changes:  # once nothing of the command was refused
+            print(changes, flush=True)
         prepare_launcher(cfg, launcher)
     own = Path('work_dirs') / (path.stem + ('_sample' if sample else ''))
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or own)

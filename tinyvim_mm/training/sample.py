@@ -19,22 +19,21 @@ from ..toolboxes.common import Change
 from .precision import CPU_WRAPPER
 
 
-def apply_sample(cfg: Config, config_path: Path) -> None:
+def apply_sample(cfg: Config, config_path: Path) -> str:
     """Let a config as it was loaded from ``config_path`` run on the shipped photographs.
 
-    Prints what it changes.
+    Returns:
+        What it changes, and why, in lines.
 
     Raises:
         UsageError: There are no photographs for this dataset, or not where a clone has them.
     """
-    heading = f'--sample changes these settings of {shown(config_path)}:'
+    lines = [f'--sample changes these settings of {shown(config_path)}:']
     for change in _changes(cfg, config_path):
-        if heading:
-            print(heading)
-            heading = ''
         cfg.merge_from_dict({change.key: change.value})
         value = textwrap.shorten(str(change.value), 80, placeholder=' ...')
-        print(f'  {change.key} = {value}\n      {change.reason}', flush=True)
+        lines += [f'  {change.key} = {value}', f'      {change.reason}']
+    return '\n'.join(lines)
 
 
 def _changes(cfg: Config, config_path: Path) -> Iterator[Change]:

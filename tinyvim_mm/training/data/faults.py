@@ -6,7 +6,7 @@ Each function returns the fault in words, and an empty string where there is non
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Dict, Union
 
 from .masks import fault_of_mask
 
@@ -17,8 +17,6 @@ _JPEG, _JPEG_SCAN, _JPEG_END = b'\xff\xd8', 0xDA, b'\xff\xd9'
 _PNG, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND'
 # Where a PNG says how many bits a value has.
 _PNG_DEPTH = 24
-# A PNG ends with the name of its last chunk and a checksum of 4 bytes.
-_TAIL = 8
 
 _ROTATED = (
     '. Height and width are exchanged: a rotation in the EXIF data of the picture, which is '
@@ -77,22 +75,34 @@ def _fault_of_content(file: Path) -> str:
         return 'the file is empty'
     with file.open('rb') as stream:
         head = stream.read(len(_PNG))
-        stream.seek(max(0, size - _TAIL))
-        tail = stream.read()
+        if head == _PNG:
+            return _fault_of_chunks(stream, size)
+        if not head.startswith(_JPEG):
+            return ''
+        stream.seek(max(0, size - len(_JPEG_END)))
         # Only what does not end as usual has to be read: many files carry
         # something behind the picture.
-        unusual = (head.startswith(_JPEG) and not tail.endswith(_JPEG_END)) or (
-            head == _PNG and not tail.startswith(_PNG_END)
-        )
-        if not unusual:
+        if stream.read() == _JPEG_END:
             return ''
         stream.seek(0)
         content = stream.read()
-    if head == _PNG:
-        return '' if _PNG_END in content else 'the PNG is cut off: its last chunk is missing'
     if content.find(_JPEG_END, _first_scan(content)) < 0:
         return 'the JPEG is cut off: its end marker is missing'
     return ''
+
+
+def _fault_of_chunks(stream: BinaryIO, size: int) -> str:
+    """Follow the chunks of a PNG: OpenCV takes as much memory as one of them claims."""
+    place = len(_PNG)
+    while place < size:
+        stream.seek(place)
+        head = stream.read(8)
+        place += 12 + int.from_bytes(head[:4], 'big')
+        if place > size:
+            return 'the PNG is cut off or damaged: one of its chunks reaches beyond its end'
+        if head[4:] == _PNG_END:
+            return ''
+    return 'the PNG is cut off: its last chunk is missing'
 
 
 def fault_of_picture(info: Dict[str, Any]) -> str:
@@ -104,9 +114,6 @@ def fault_of_picture(info: Dict[str, Any]) -> str:
             the annotation file, and the sizes of run-length encoded masks have to
             agree with it.
     """
-    fault = fault_of_file(info['img_path']) if isinstance(info.get('img_path'), str) else ''
-    if fault:
-        return fault
     height, width = info['img'].shape[:2]
     expected = (info.get('height', height), info.get('width', width))
     if expected != (height, width):
@@ -132,12 +139,8 @@ def fault_of_label_map(info: Dict[str, Any], dataset: 'Dataset') -> str:
     """
     path = info.get('seg_map_path')
     labels, shape = info['gt_seg_map'], tuple(info['ori_shape'])
-    if isinstance(path, str):
-        fault = fault_of_file(path)
-        if fault:
-            return fault
-        if _png_depth(path) == 16:
-            return 'the label map has 16 bits, of which the toolbox would keep the lower 8'
+    if isinstance(path, str) and _png_depth(path) == 16:
+        return 'the label map has 16 bits, of which the toolbox would keep the lower 8'
     if labels.ndim < 2:
         return 'a side of the label map has one pixel, and the toolbox drops such a side'
     if labels.ndim > 2:

@@ -65,6 +65,8 @@ class CheckedPipeline:
             _refuse(path, fault_of_place(path, self.dataset))
         _refuse(picture, fault_of_label(info, self.dataset))
         for transform in self.transforms:
+            for path in _opened(transform, picture, label_map):
+                _refuse(path, fault_of_file(path))
             loaded = {'img', 'gt_seg_map'}.difference(info)
             try:
                 found = transform(info)
@@ -170,16 +172,22 @@ def _refuse(path: Optional[str], fault: str) -> None:
         raise BadSampleError(f'{path}: {fault}')
 
 
+def _opened(transform: Any, picture: Optional[str], label_map: Optional[str]) -> Iterator[str]:
+    """Which files of a sample a transform is about to open, by its name."""
+    name = type(transform).__name__
+    if name.startswith('LoadImage') and isinstance(picture, str):
+        yield picture
+    annotations = name.startswith('Load') and name.endswith('Annotations')
+    if annotations and getattr(transform, 'with_seg', True) and isinstance(label_map, str):
+        yield label_map
+
+
 def _failure(
     transform: Any, error: Exception, picture: Optional[str], label_map: Optional[str]
 ) -> BadSampleError:
     """Name the file at fault, as far as it can be known."""
     name = type(transform).__name__
     loads = name.startswith('Load')
-    for path in (picture, label_map) if loads else ():
-        fault = fault_of_file(path) if isinstance(path, str) else ''
-        if fault:
-            return BadSampleError(f'{path}: {fault}')
     if name == 'LoadImageFromFile':
         return BadSampleError(f'{picture}: it is damaged or no picture ({_short(error)})')
     if name == 'LoadAnnotations' and isinstance(label_map, str):
