@@ -4,9 +4,7 @@ Both trainings run at the same time, one thread each: the undisturbed one is the
 the weights, and the one process that lives long enough to show a leak.
 """
 
-import math
 import random
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -19,13 +17,15 @@ from .disk import Ballast, is_small
 from .memory import Sample, memory_mib
 from .resume import compare
 from .small_runs import SMALL_RUNS, environment
-from .soak_report import Event, Length, report
+from .soak_report import Event, report
 
 RUN = SMALL_RUNS['mmpretrain']
 #: Of what happens to the training, in ten.
 DISTURBANCES = {'SIGKILL': 6, 'SIGTERM': 2, 'full disk': 2}
 #: So long a training may go on after SIGTERM, or on a full disk.
 PATIENCE_S = 300.0
+#: More than are trained, so that it is the time that ends the soak.
+EPOCHS = 1_000_000
 
 
 class Training(NamedTuple):
@@ -39,15 +39,15 @@ class Training(NamedTuple):
     save_every: int = 20
     sample_s: float = 2.0
 
-    def start(self, work_dir: Path, epochs: int, log: Path) -> subprocess.Popen:
+    def start(self, work_dir: Path, log: Path) -> subprocess.Popen:
         """Start or resume it."""
-        command = RUN.command(work_dir, epochs)
+        command = RUN.command(work_dir, EPOCHS)
         command += [
             f'default_hooks.checkpoint.interval={self.save_every}',
             'default_hooks.checkpoint.max_keep_ckpts=2',
             'default_hooks.logger.interval=10',
             f'train_cfg.val_interval={self.save_every}',
-            f'param_scheduler.1.end={epochs}',
+            f'param_scheduler.1.end={EPOCHS}',
         ]
         resuming = [*command[:3], '--resume', *command[3:]]
         with log.open('ab') as stream:
@@ -66,7 +66,8 @@ def check_soak(
     """Soak a training, print the figures, and write ``soak.json`` and ``soak.png``.
 
     Args:
-        minutes: How long the disturbed training takes, at least.
+        minutes: For how long the training is disturbed. Then the trainings go on until both have
+            saved the same epoch.
         every: Minutes from one disturbance to the next, on average.
         seed: Chooses the moments and the kinds.
         work_dir: Of the disturbed training, without one yet. On a file system of at most 2 GiB,
@@ -92,13 +93,11 @@ def check_soak(
         folder = Path(folder or temporary).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         work_dir = Path(work_dir or folder / 'disturbed').resolve()
-        for path in (work_dir / 'training', folder / 'undisturbed', folder / 'pace'):
+        for path in (work_dir / 'training', folder / 'undisturbed'):
             if path.exists():
                 raise UsageError(f'{path} is there already: take another folder, or remove it')
         work_dir.mkdir(parents=True, exist_ok=True)
-        soak = Soak(work_dir, folder, seed, 60 * every)
-        epochs = soak.epochs_in(60 * minutes)
-        return soak.run(epochs, 60 * minutes)
+        return Soak(work_dir, folder, seed, 60 * every).run(60 * minutes)
 
 
 class Soak:
@@ -132,93 +131,81 @@ class Soak:
         self.ballast = ballast
         self.events: List[Event] = []
         self.memory: Dict[str, List[List[Sample]]] = {'undisturbed': [[]], 'disturbed': []}
-        self.others: Dict[str, subprocess.Popen] = {}
+        self.undisturbed: Optional[subprocess.Popen] = None
+        self.epoch = 0
         self.begun = time.monotonic()
 
-    def epochs_in(self, seconds: float) -> int:
-        """How many epochs take so long; measured on two trainings that run side by side."""
-        save = self.training.save_every
-        print('measuring the pace of two trainings side by side', flush=True)
-        pair = [self.folder / 'pace' / name for name in 'ab']
-        for work_dir in pair:
-            work_dir.mkdir(parents=True)
-            log = self.folder / 'pace.log'
-            self.others[str(work_dir)] = self.training.start(work_dir, 4 * save, log)
-        try:
-            while len(self.others):
-                for name in list(self.others):
-                    if self.others[name].poll() is not None:
-                        _expect_success(self.others.pop(name), self.folder / 'pace.log')
-                time.sleep(0.1)
-        finally:
-            self._end_others()
-        # The last two are always kept.
-        third, fourth = (_written(pair[0] / f'epoch_{n * save}.pth')[0] for n in (3, 4))
-        shutil.rmtree(self.folder / 'pace')
-        pace = max(fourth - third, 1e-3)
-        # Trainings lose time when they are killed, so the disturbed one takes longer.
-        return save * math.ceil(1.05 * seconds / pace)
-
-    def run(self, epochs: int, at_least: float = 0) -> bool:
-        """Both trainings to their end; see :func:`check_soak`."""
+    def run(self, seconds: float) -> bool:
+        """Both trainings for so long, and the comparison; see :func:`check_soak`."""
         self.begun = time.monotonic()
-        print(f'{epochs} epochs, twice; {self._disk()}', flush=True)
-        undisturbed, disturbed = self.folder / 'undisturbed', self.work_dir / 'training'
+        print(f'{seconds / 60:g} minutes of two trainings; {self._disk()}', flush=True)
+        folders = self.folder / 'undisturbed', self.work_dir / 'training'
         log = self.folder / 'undisturbed.log'
-        self.others['undisturbed'] = self.training.start(undisturbed, epochs, log)
+        self.undisturbed = self.training.start(folders[0], log)
         try:
-            while self._one_life(disturbed, epochs):
-                pass
-            seconds = time.monotonic() - self.begun
-            while self.others['undisturbed'].poll() is None:
-                self._look()
-            _expect_success(self.others['undisturbed'], log)
+            while self._one_life(*folders, seconds):
+                if self.undisturbed.poll() is not None:
+                    raise _ended(self.undisturbed, log)
         finally:
-            self._end_others()
+            _end(self.undisturbed)
             if self.ballast:
                 self.ballast.free()
-        final = f'epoch_{epochs}.pth'
-        tensors, where = compare(undisturbed / final, disturbed / final)
-        length = Length(seconds, at_least, epochs)
-        return report(self.folder, length, self.events, self.memory, (tensors, where), self.warm_up)
+        took = time.monotonic() - self.begun
+        compared = compare(*(folder / f'epoch_{self.epoch}.pth' for folder in folders))
+        return report(
+            self.folder, took, self.epoch, self.events, self.memory, compared, self.warm_up
+        )
 
-    def _one_life(self, work_dir: Path, epochs: int) -> bool:
-        """Start or resume the disturbed training, and end it; false once it is done."""
+    def _one_life(self, undisturbed: Path, disturbed: Path, seconds: float) -> bool:
+        """Start or resume the disturbed training, and end it; false once the time is over."""
         log = self.folder / 'disturbed.log'
-        process = self.training.start(work_dir, epochs, log)
+        process = self.training.start(disturbed, log)
         self.memory['disturbed'].append([])
         kinds = {k: n for k, n in DISTURBANCES.items() if self.ballast or k != 'full disk'}
         (kind,) = self.rng.choices(list(kinds), list(kinds.values()))
         delay = self.rng.uniform(0, 2 * self.every)
+        left = seconds - (time.monotonic() - self.begun)
         try:
-            if not self._watch(process, delay):
-                if kind == 'full disk':
-                    self.ballast.fill()
-                else:
-                    process.send_signal(getattr(signal, kind))
-                at = time.monotonic() - self.begun
-                # What the training frees, a log that is rotated say, is taken, too.
-                again = self.ballast.fill if kind == 'full disk' else None
-                if not self._watch(process, PATIENCE_S, again):
-                    process.kill()
-                    process.wait()
-                self._note(Event(at, kind, process.poll()), work_dir)
-                return True
+            if self._watch(process, min(delay, left)):
+                raise _ended(process, log)
+            if delay >= left:
+                pair = [(self.undisturbed, undisturbed), (process, disturbed)]
+                self._meet(*sorted(pair, key=lambda one: _latest_epoch(one[1])))
+                return False
+            if kind == 'full disk':
+                self.ballast.fill()
+            else:
+                process.send_signal(getattr(signal, kind))
+            at = time.monotonic() - self.begun
+            # What the training frees, a log that is rotated say, is taken, too.
+            again = self.ballast.fill if kind == 'full disk' else None
+            if not self._watch(process, PATIENCE_S, again):
+                _end(process)
+            self._note(Event(at, kind, process.poll()), disturbed)
+            return True
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(process)
             if self.ballast:
                 self.ballast.free()
-        _expect_success(process, log)
-        return False
+
+    def _meet(
+        self, slower: Tuple[subprocess.Popen, Path], faster: Tuple[subprocess.Popen, Path]
+    ) -> None:
+        """Hold the training that is ahead until the other one has saved the same epoch, too."""
+        faster[0].send_signal(signal.SIGSTOP)
+        # It may just have saved another; the last two are kept.
+        self.epoch = _latest_epoch(faster[1])
+        while _latest_epoch(slower[1]) < self.epoch:
+            if slower[0].poll() is not None:
+                raise RuntimeError(f'a training ended with code {slower[0].poll()}: {slower[1]}')
+            time.sleep(0.01)
 
     def _note(self, event: Event, work_dir: Path) -> None:
         # Before its first step a training has no handler for SIGTERM, and nothing to save.
         allowed = {
-            'SIGKILL': (-signal.SIGKILL, 0),
-            'SIGTERM': (128 + signal.SIGTERM, -signal.SIGTERM, 0),
-            'full disk': (2, 0),
+            'SIGKILL': (-signal.SIGKILL,),
+            'SIGTERM': (128 + signal.SIGTERM, -signal.SIGTERM),
+            'full disk': (2,),
         }[event.kind]
         if event.code not in allowed:
             event = event._replace(fault=f'ended with code {event.code}')
@@ -243,17 +230,11 @@ class Soak:
 
     def _look(self, process: Optional[subprocess.Popen] = None, end: float = float('inf')) -> None:
         at = time.monotonic() - self.begun
-        for name, one in (('undisturbed', self.others['undisturbed']), ('disturbed', process)):
+        for name, one in (('undisturbed', self.undisturbed), ('disturbed', process)):
             mib = memory_mib(one.pid) if one and one.poll() is None else None
             if mib is not None:
                 self.memory[name][-1].append((round(at, 2), round(mib, 1)))
         time.sleep(max(0.0, min(self.training.sample_s, end - time.monotonic())))
-
-    def _end_others(self) -> None:
-        for process in self.others.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()
 
     def _disk(self) -> str:
         if self.ballast:
@@ -261,10 +242,20 @@ class Soak:
         return f'{self.work_dir} lies on a large file system, which is not filled up'
 
 
-def _expect_success(process: subprocess.Popen, log: Path) -> None:
-    if process.poll():
-        last = '\n  '.join(log.read_text(errors='replace').splitlines()[-15:])
-        raise RuntimeError(f'a training ended with code {process.poll()}, see {log}:\n  {last}')
+def _end(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+def _ended(process: subprocess.Popen, log: Path) -> RuntimeError:
+    """What is wrong with a training that ended by itself."""
+    last = '\n  '.join(log.read_text(errors='replace').splitlines()[-15:])
+    return RuntimeError(f'a training ended with code {process.poll()}, see {log}:\n  {last}')
+
+
+def _latest_epoch(work_dir: Path) -> int:
+    return max((int(path.stem[6:]) for path in work_dir.glob('epoch_*.pth')), default=0)
 
 
 def _written(path: Path) -> Tuple[float, str]:
