@@ -96,6 +96,7 @@ check-install: env
 
 lint: env
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check --quiet .
 	.venv/bin/lint-imports --no-logo --no-cache
 
 clean:

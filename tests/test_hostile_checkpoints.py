@@ -313,6 +313,7 @@ def seeds():
 
 SEEDS = seeds()
 
+
 @pytest.mark.parametrize('name', SEEDS)
 @settings(
     deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

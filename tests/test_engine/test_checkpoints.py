@@ -112,6 +112,7 @@ def test_without_a_whole_checkpoint_nothing_starts_anew(work_dir):
 # A training that is killed
 # ----------------------------------------------------------------------------
 
+
 class KillInEpoch(Hook):
     """Kill the process in the middle of an epoch, counted from 0."""
 

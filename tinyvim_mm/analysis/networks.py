@@ -173,9 +173,7 @@ def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:
     network.backbone.eval()
 
 
-def _from_config(
-    name: str, options: Optional[Mapping[str, Any]], allow_new_keys: bool
-) -> Network:
+def _from_config(name: str, options: Optional[Mapping[str, Any]], allow_new_keys: bool) -> Network:
     path = find_config(name)
     cfg = load_config(path)
     merge_options(cfg, options, name, allow_new_keys)

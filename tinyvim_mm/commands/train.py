@@ -12,9 +12,7 @@ from .run import run_command
 def build_parser(prog: str = 'tools/train.py') -> argparse.ArgumentParser:
     """Options: those of mmdet's tool, and ``--sample``."""
     parser = config_parser(prog, 'Train the model of a config.')
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed precision; on a CPU in bfloat16'
-    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision; on a CPU in bfloat16')
     parser.add_argument(
         '--channels-last',
         action=argparse.BooleanOptionalAction,

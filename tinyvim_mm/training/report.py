@@ -150,9 +150,7 @@ def _training_photographs(runner: Runner) -> int:
     return len(dataset) // getattr(dataset, 'times', 1)
 
 
-def draw_rows(
-    runner: Runner, toolbox: Toolbox, photographs: Photographs, number: int
-) -> List[Row]:
+def draw_rows(runner: Runner, toolbox: Toolbox, photographs: Photographs, number: int) -> List[Row]:
     """Predict on single photographs, and draw the predictions beside the ground truth."""
     loader = runner.test_loop.dataloader
     runner.model.eval()

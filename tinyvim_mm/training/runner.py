@@ -55,9 +55,7 @@ class ToolRunner(Runner):
         guard_log(logger)
         return logger
 
-    def build_visualizer(
-        self, visualizer: Optional[Union[Visualizer, Dict]] = None
-    ) -> Visualizer:
+    def build_visualizer(self, visualizer: Optional[Union[Visualizer, Dict]] = None) -> Visualizer:
         """Build it, see :func:`guard_scalars`."""
         visualizer = super().build_visualizer(visualizer)
         guard_scalars(visualizer, self.logger)
