@@ -171,6 +171,8 @@ def test_mixers_are_found_by_class():
     assert list(mixers[0].scans) == ['stages.0.blocks.0.mixer.ss2d']
     (mixer,) = find_mixers(Foreign())
     assert (mixer.name, mixer.scans, mixer.is_laplace) == ('stages.0.token_mixer', {}, False)
+    with pytest.raises(UsageError, match='TinyViM has no layer that scans'):
+        find_mixers(TinyViM(ARCH, scan_frequencies='none'))
     with pytest.raises(UsageError, match='no layer that scans'):
         find_mixers(SimpleNamespace(stages=nn.ModuleList([nn.ReLU()])))
     with pytest.raises(UsageError, match='called stages'):

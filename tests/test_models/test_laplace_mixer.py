@@ -83,6 +83,14 @@ def test_both_in_parallel():
     torch.testing.assert_close(out[:, :4], 5 * rough)
 
 
+@pytest.mark.parametrize('pool_size', [1, 4])
+def test_no_scan_at_all(pool_size):
+    mixer = bare_mixer(pool_size=pool_size, scan_frequencies='none')
+    mixer.high_conv = Recorder(3.0)
+    x = torch.randn(1, 8, 12, 8)
+    torch.testing.assert_close(mixer(x), torch.cat([x[:, :4], 3 * x[:, 4:]], 1))
+
+
 def test_papers_residual_goes_through_the_depthwise_convolution():
     _, smooth, rough = smooth_and_rough()
     mixer = bare_mixer(pool_size=4, high_residual='concat')

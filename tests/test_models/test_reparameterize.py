@@ -91,7 +91,7 @@ def test_the_released_networks_stay_the_same_and_shrink(arch):
 
 VARIANTS = {
     **{f'kernel {k}': {'laplacian_kernel': k} for k in (3, 5, 9)},
-    **{f'scan {f}': {'scan_frequencies': f} for f in ('high', 'all', 'both')},
+    **{f'scan {f}': {'scan_frequencies': f} for f in ('high', 'all', 'both', 'none')},
     'paper': {'pool_sizes': (2, 2, 2, 2), 'high_residual': 'concat'},
     'no pooling': {'pool_sizes': (1, 1, 1, 1)},
     'concat, kernel 3': {'high_residual': 'concat', 'laplacian_kernel': 3},

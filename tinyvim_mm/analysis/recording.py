@@ -50,7 +50,8 @@ def find_mixers(backbone: nn.Module) -> List[ScanMixer]:
             if isinstance(module, LaplaceMixer):
                 scans = {f'{name}.{n}': m for n, m in module.named_modules() if isinstance(m, SS2D)}
                 inside.update(scans.values())
-                mixers.append(ScanMixer(name, index, module, scans))
+                if scans:  # else it is a variant that scans nothing
+                    mixers.append(ScanMixer(name, index, module, scans))
             elif isinstance(module, SS2D) and module not in inside:
                 mixers.append(ScanMixer(name, index, module, {}))
     if not mixers:

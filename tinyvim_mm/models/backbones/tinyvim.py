@@ -42,7 +42,7 @@ class TinyViM(StagedBackbone):
             :class:`~tinyvim_mm.models.layers.LaplaceMixer`.
         laplacian_kernel: 3, 5, 7 or 9 (kernel ablation).
         scan_frequencies: ``'low'``, ``'high'``, ``'all'`` or ``'both'`` (frequency
-            ablation).
+            ablation); ``'none'`` scans nothing.
         common: Arguments of every backbone, see :class:`.StagedBackbone`.
 
     Example:

@@ -32,7 +32,8 @@ class LaplaceMixer(nn.Module):
     scan of ``ll`` with weights of its own, and ``'all'`` scans the ``d`` channels
     at full resolution without decoupling. Where ``pool_size`` is 1 nothing can
     be decoupled and the one scan takes everything, except that ``'both'`` has no
-    second scan.
+    second scan. ``'none'`` scans nothing, there neither: the ``d`` channels pass as
+    they are, which shows what the scan is worth.
 
     Args:
         channels: ``D``, of input and output.
@@ -41,7 +42,7 @@ class LaplaceMixer(nn.Module):
             nothing is pooled.
         laplacian_kernel: 3 for a square depthwise kernel; 5, 7 or 9 for axial
             ones on half the channels each.
-        scan_frequencies: ``'low'``, ``'high'``, ``'all'`` or ``'both'``.
+        scan_frequencies: ``'low'``, ``'high'``, ``'all'``, ``'both'`` or ``'none'``.
         high_residual: ``'add'`` or ``'concat'``. The other than the default
             needs ``scan_frequencies='low'``, which alone leaves ``lh`` over.
 
@@ -63,7 +64,7 @@ class LaplaceMixer(nn.Module):
     ) -> None:
         super().__init__()
         for name, value, choices in (
-            ('scan_frequencies', scan_frequencies, ('low', 'high', 'all', 'both')),
+            ('scan_frequencies', scan_frequencies, ('low', 'high', 'all', 'both', 'none')),
             ('high_residual', high_residual, ('add', 'concat')),
             ('laplacian_kernel', laplacian_kernel, (3, 5, 7, 9)),
         ):
@@ -85,7 +86,8 @@ class LaplaceMixer(nn.Module):
             )
         self.sizes = [low, channels - low]
         self.pool_size = pool_size
-        self.scan_frequencies = 'all' if pool_size == 1 else scan_frequencies
+        whole = pool_size == 1 and scan_frequencies != 'none'
+        self.scan_frequencies = 'all' if whole else scan_frequencies
         self.concat_high = high_residual == 'concat' and pool_size > 1
         dt_rank = math.ceil(channels / 16)
 
@@ -96,7 +98,8 @@ class LaplaceMixer(nn.Module):
             self.laplacian = AxialRepDWConv(channels, laplacian_kernel, norm_cfg)
         self.act = nn.SiLU()
         self.high_conv = RepDWConv(channels if self.concat_high else channels - low, 3, norm_cfg)
-        self.ss2d = SS2D(low, d_state, dt_rank, backend=ssm_backend)
+        if self.scan_frequencies != 'none':
+            self.ss2d = SS2D(low, d_state, dt_rank, backend=ssm_backend)
         if self.scan_frequencies == 'both':
             self.ss2d_high = SS2D(low, d_state, dt_rank, backend=ssm_backend)
         self.out_proj = ConvBN(channels, channels, norm_cfg=norm_cfg)
@@ -105,7 +108,9 @@ class LaplaceMixer(nn.Module):
         """``(batch, D, H, W)`` to the same shape."""
         x = self.act(self.laplacian(self.in_proj(x)))
         low, high = x.split(self.sizes, dim=1)
-        if self.scan_frequencies == 'all':
+        if self.scan_frequencies == 'none':
+            high = self.high_conv(high)
+        elif self.scan_frequencies == 'all':
             low, high = self.ss2d(low), self.high_conv(high)
         else:
             low, high = self._decouple(low, high)
