@@ -176,6 +176,28 @@ def test_the_teacher_gets_images_of_its_size(size, checkpoint):
     assert seen[1] is own
 
 
+@pytest.mark.parametrize('kind', [hard, soft])
+def test_a_student_may_know_a_part_of_the_teachers_classes(kind, checkpoint):
+    model = build(kind(checkpoint, classes=[4, 0, 2]), classes=3)
+    images, _, _ = batch()
+    whole = model.teacher.logits(images, model, 3)
+    every = build(kind(checkpoint)).teacher.logits(images, model, CLASSES)
+    assert torch.equal(whole, every[:, [4, 0, 2]])
+    labels = [0, 1, 2, 0]
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    assert model.train()(images, samples, mode='loss')['loss_teacher'].isfinite()
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'),
+    [([0, 1], 'lists 2 classes up to number 1, for a student of 3'), ([0, 1, 5], 'of 5, counted')],
+)
+def test_classes_that_the_teacher_lacks_are_named(classes, message, checkpoint):
+    model = build(hard(checkpoint, classes=classes), classes=3)
+    with pytest.raises(ValueError, match=message):
+        model.teacher.logits(batch()[0], model, 3)
+
+
 def test_both_layers_and_the_backbone_learn(checkpoint):
     images, samples, _ = batch()
     model = build(hard(checkpoint)).train()
@@ -342,7 +364,7 @@ class Hostile:
 
 def test_a_teacher_of_other_classes_is_named(checkpoint):
     model = build(hard(checkpoint), classes=7).train()
-    with pytest.raises(ValueError, match='distinguishes 5 classes and the student 7'):
+    with pytest.raises(ValueError, match='distinguishes 5 classes and the student 7: say which'):
         model(*batch()[:2], mode='loss')
 
 
@@ -354,6 +376,9 @@ def test_a_teacher_of_other_classes_is_named(checkpoint):
         ({'type': 'soft', 'weight': 0, 'teacher': TEACHER}, 'weight must be positive, got 0'),
         ({'type': 'soft', 'weight': 'x', 'teacher': TEACHER}, "must be positive, got 'x'"),
         ({'image_size': 0, 'teacher': TEACHER}, 'image_size must be a number of pixels, got 0'),
+        ({'classes': [1, 1], 'teacher': TEACHER}, r'each once, got \[1, 1\]'),
+        ({'classes': [], 'teacher': TEACHER}, r'each once, got \[\]'),
+        ({'classes': [0.5], 'teacher': TEACHER}, r'each once, got \[0.5\]'),
         ({'alpha': 0.0, 'teacher': TEACHER}, r'alpha must be in \(0, 1\], got 0.0'),
         ({'alpha': 0.5}, "'teacher' .needed."),
         ({'teacher': TEACHER, 'weights': 'x.pth'}, "got 'teacher', 'weights'"),

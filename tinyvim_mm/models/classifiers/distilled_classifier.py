@@ -1,7 +1,7 @@
 """Classifier of mmpretrain that can learn from a teacher."""
 
 import math
-from typing import Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from torch import Tensor
 
@@ -44,7 +44,7 @@ class DistilledClassifier(Deployable, ImageClassifier):
             there is hard ``distillation``; without any, of any head.
         distillation: ``dict(type='hard', alpha=0.5, teacher=..., checkpoint=...)`` or
             ``dict(type='soft', weight=1.0, teacher=..., checkpoint=...)``, either with
-            ``image_size``, see
+            ``image_size`` and ``classes``, see
             :class:`.Teacher`; or ``None`` to train on the labels alone. The teacher is
             loaded when the training begins.
         kwargs: Arguments of mmpretrain's ImageClassifier (``neck``,
@@ -65,8 +65,8 @@ class DistilledClassifier(Deployable, ImageClassifier):
         self.teacher: Optional[Teacher] = None
         if settings is not None:
             self.distillation = settings
-            files = (settings.get('checkpoint'), settings.get('image_size'))
-            self.teacher = Teacher(settings['teacher'], *files)
+            rest = [settings.get(key) for key in ('checkpoint', 'image_size', 'classes')]
+            self.teacher = Teacher(settings['teacher'], *rest)
 
     def init_weights(self) -> None:
         """Initialize, and load the teacher; see :meth:`Teacher.load` for its errors.
@@ -138,11 +138,11 @@ def _read_distillation(distillation: Optional[dict]) -> Optional[dict]:
     if kind not in _STRENGTH:
         raise ValueError(f"distillation.type must be 'hard' or 'soft', got {kind!r}")
     strength, default = _STRENGTH[kind]
-    unknown = set(settings) - {'type', strength, 'teacher', 'checkpoint', 'image_size'}
+    unknown = set(settings) - {'type', strength, 'teacher', 'checkpoint', 'image_size', 'classes'}
     if unknown or 'teacher' not in settings:
         raise ValueError(
-            f"{kind} distillation takes 'type', '{strength}', 'teacher' (needed), 'checkpoint' "
-            f"and 'image_size', got {', '.join(map(repr, distillation))}"
+            f"{kind} distillation takes 'type', '{strength}', 'teacher' (needed), 'checkpoint', "
+            f"'image_size' and 'classes', got {', '.join(map(repr, distillation))}"
         )
     value = settings.setdefault(strength, default)
     number = isinstance(value, (int, float))
@@ -153,4 +153,18 @@ def _read_distillation(distillation: Optional[dict]) -> Optional[dict]:
     side = settings.get('image_size')
     if side is not None and (not isinstance(side, int) or side < 1):
         raise ValueError(f'distillation.image_size must be a number of pixels, got {side!r}')
+    classes = settings.get('classes')
+    if classes is not None and not _are_numbers(classes):
+        raise ValueError(
+            "distillation.classes must list the numbers of the teacher's classes, each once, "
+            f'got {classes!r}'
+        )
     return settings
+
+
+def _are_numbers(classes: Any) -> bool:
+    return (
+        isinstance(classes, (list, tuple))
+        and 0 < len(classes) == len(set(map(str, classes)))
+        and all(isinstance(number, int) and number >= 0 for number in classes)
+    )

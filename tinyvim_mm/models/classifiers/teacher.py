@@ -2,7 +2,7 @@
 
 import copy
 from importlib.util import find_spec
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +34,16 @@ class Teacher:
         checkpoint: File with its weights.
         image_size: Side in pixels of the squares that it gets, if the student's
             images have another size; ``None`` leaves them as they are.
+        classes: The student's classes, each by its number among the teacher's, where
+            the student knows a part of them; ``None`` for all, in the same order.
     """
 
     def __init__(
-        self, model: dict, checkpoint: Optional[str], image_size: Optional[int] = None
+        self,
+        model: dict,
+        checkpoint: Optional[str],
+        image_size: Optional[int] = None,
+        classes: Optional[Sequence[int]] = None,
     ) -> None:
         if not isinstance(model, dict) or 'type' not in model:
             raise ValueError(
@@ -47,6 +53,7 @@ class Teacher:
         self.cfg = model
         self.checkpoint = checkpoint
         self.image_size = image_size
+        self.classes = None if classes is None else list(classes)
         self.model: Optional[nn.Module] = None
 
     def __deepcopy__(self, memo: dict) -> 'Teacher':
@@ -86,20 +93,32 @@ class Teacher:
             num_classes: Classes of the student.
 
         Raises:
-            ValueError: The teacher distinguishes another number of classes.
+            ValueError: The teacher distinguishes another number of classes, or too few.
         """
         self.load()
         if next(self.model.parameters()).device != inputs.device:
             self.model.to(inputs.device)
         images = self._resize(self._normalize(inputs, student.data_preprocessor))
-        logits = self.model(images)
-        if logits.shape[1] != num_classes:
+        return self._of_student(self.model(images), num_classes)
+
+    def _of_student(self, logits: Tensor, number: int) -> Tensor:
+        known = logits.shape[1]
+        if self.classes is None and known == number:
+            return logits
+        if self.classes is None:
             raise ValueError(
-                f'the teacher {self._name()} distinguishes {logits.shape[1]} classes and the '
-                f'student {num_classes}: take another teacher, or train without one with '
+                f'the teacher {self._name()} distinguishes {known} classes and the student '
+                f"{number}: say which of its classes are the student's with "
+                f'`{_OPTION}.classes=[...]`, take another teacher, or train without one with '
                 f'`{_OPTION}=None`'
             )
-        return logits
+        if len(self.classes) != number or max(self.classes) >= known:
+            raise ValueError(
+                f'distillation.classes lists {len(self.classes)} classes up to number '
+                f'{max(self.classes)}, for a student of {number} and the teacher {self._name()} '
+                f'of {known}, counted from 0'
+            )
+        return logits[:, self.classes]
 
     def _resize(self, images: Tensor) -> Tensor:
         side = self.image_size
