@@ -23,6 +23,10 @@ OF_TOOLBOXES = {
     'NormHead': 'mmpretrain.models.ClsHead',
     'SSDHead': 'mmdet.models.SSDHead',
 }
+DATASETS = {
+    'Imagenette': 'mmpretrain.datasets.ImageNet',
+    'CamVid': 'mmseg.datasets.BaseSegDataset',
+}
 FUNCTIONS = (
     *('ss2d', 'selective_scan', 'scan_skipping', 'reparameterize'),
     *('get_config', 'list_models', 'register_with_mmpretrain'),
@@ -40,7 +44,7 @@ def run(code):
 
 
 def toolbox_class(name):
-    package, *path = OF_TOOLBOXES[name].split('.')
+    package, *path = {**OF_TOOLBOXES, **DATASETS}[name].split('.')
     if find_spec(package) is None:
         pytest.skip(f'{package} is not installed')
     module = pytest.importorskip('.'.join([package, *path[:-1]]))
@@ -57,7 +61,7 @@ def test_importing_and_listing_loads_no_torch():
 
 
 def test_the_list_is_complete():
-    names = {*CLASSES, *OF_TOOLBOXES, *FUNCTIONS, *OF_MMENGINE}
+    names = {*CLASSES, *OF_TOOLBOXES, *DATASETS, *FUNCTIONS, *OF_MMENGINE}
     assert set(tinyvim_mm.__all__) == set(dir(tinyvim_mm)) == names
     assert Path(tinyvim_mm.__file__).with_name('py.typed').is_file()
     with pytest.raises(AttributeError, match="module 'tinyvim_mm' has no attribute 'TinyVim'"):
@@ -103,6 +107,14 @@ def test_the_registered_name_means_the_class(name, scope):
         toolbox_class(name)
     with DefaultScope.overwrite_default_scope(scope):
         assert MODELS.get(f'tinyvim_mm.{name}') is getattr(tinyvim_mm, name)
+
+
+@pytest.mark.parametrize('name', DATASETS)
+def test_the_registered_name_means_the_dataset(name):
+    from mmengine.registry import DATASETS as REGISTRY
+
+    assert issubclass(getattr(tinyvim_mm, name), toolbox_class(name))
+    assert REGISTRY.get(f'tinyvim_mm.{name}') is getattr(tinyvim_mm, name)
 
 
 MISSING = """

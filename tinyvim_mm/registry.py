@@ -28,6 +28,9 @@ class _PublicNames(Registry):
 MODELS = _PublicNames(
     'model', parent=_parents.MODELS, scope='tinyvim_mm', locations=['tinyvim_mm.models']
 )
+DATASETS = _PublicNames(
+    'dataset', parent=_parents.DATASETS, scope='tinyvim_mm', locations=['tinyvim_mm.datasets']
+)
 OPTIM_WRAPPER_CONSTRUCTORS = _PublicNames(
     'optimizer wrapper constructor',
     parent=_parents.OPTIM_WRAPPER_CONSTRUCTORS,

@@ -14,6 +14,8 @@ PLACES: Dict[str, str] = {
     'NormHead': 'tinyvim_mm.models.heads.norm_head',
     'SSDHead': 'tinyvim_mm.models.heads.ssd_head',
     'DistilledClassifier': 'tinyvim_mm.models.classifiers.distilled_classifier',
+    'Imagenette': 'tinyvim_mm.datasets.imagenette',
+    'CamVid': 'tinyvim_mm.datasets.camvid',
     'CUDAGraphs': 'tinyvim_mm.models.cuda_graphs',
     'reparameterize': 'tinyvim_mm.models.reparameterization',
     **dict.fromkeys(('CPUAmpOptimWrapper', 'RecipeOptimWrapperConstructor'), 'tinyvim_mm.optim'),

@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def list_configs() -> List[Path]:
-    """All runnable configs of the project, sorted."""
-    return sorted(p for p in CONFIG_ROOT.rglob('*.py') if '_base_' not in p.parts)
+#: Folder of the configs that compare networks on small public datasets.
+BENCHMARKS = CONFIG_ROOT / 'benchmarks'
+
+
+def list_configs(benchmarks: bool = False) -> List[Path]:
+    """All runnable configs of the project, sorted.
+
+    Args:
+        benchmarks: Also those that are no recipes, but compare networks and variants.
+    """
+    found = sorted(p for p in CONFIG_ROOT.rglob('*.py') if '_base_' not in p.parts)
+    return [p for p in found if benchmarks or p.parent != BENCHMARKS]
 
 
 # What mmengine's Config reads.
@@ -49,7 +58,7 @@ def find_config(name: str) -> Path:
             raise UsageError(f'{name!r} is no config: mmengine reads {", ".join(_SUFFIXES)}')
         if path.is_file():
             return path
-    known = list_configs()
+    known = list_configs(benchmarks=True)
     stem = re.sub(r'\.py$', '', Path(name).name)
     named = [path for path in known if path.stem == stem and Path(name).parent == Path('.')]
     if named:

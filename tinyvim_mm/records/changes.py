@@ -13,7 +13,7 @@ _SETTINGS = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'custom_h
 
 def recipe_of(log: TrainingLog) -> Optional[Path]:
     """The project's config that has the name of a training's, ``None`` if none has."""
-    return next((path for path in list_configs() if path.stem == log.name), None)
+    return next((path for path in list_configs(benchmarks=True) if path.stem == log.name), None)
 
 
 def changes_from_recipe(log: TrainingLog) -> Optional[List[str]]:

@@ -139,7 +139,7 @@ def schedule_of(log: TrainingLog, config: Optional[str], images: Optional[int]) 
     if images is None and of_log:
         images = (log.steps_per_epoch or 0) * measured_batch
     elif images is None:
-        data = toolbox_of(cfg).FULL_DATA.get(cfg.train_dataloader.dataset.type)
+        data = toolbox_of(cfg).FULL_DATA.get(cfg.train_dataloader.dataset.type.rpartition('.')[2])
         images = data and data.train_images
     if not images:
         raise UsageError('the number of images in an epoch is not known here: give --images')

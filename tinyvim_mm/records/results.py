@@ -233,7 +233,7 @@ def _results(row: Row, log: TrainingLog) -> List[dict]:
     note = f'last checkpoint, {row.checkpoint} (sha256 {row.sha256}), {row.device}, {row.versions}'
     if row.changes:
         note += f', changed: {", ".join(row.changes)}'
-    data = log.toolbox.FULL_DATA[log.cfg.test_dataloader.dataset.type].name
+    data = log.toolbox.FULL_DATA[log.cfg.test_dataloader.dataset.type.rpartition('.')[2]].name
     by_task: Dict[str, Dict[str, float]] = {}
     for score in log.toolbox.SCORES:
         if score.metric in row.last:

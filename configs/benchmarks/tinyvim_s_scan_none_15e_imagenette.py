@@ -1,0 +1,5 @@
+"""TinyViM-S without any scan, on Imagenette, 15 epochs."""
+
+_base_ = './tinyvim_s_15e_imagenette.py'
+
+model = dict(backbone=dict(scan_frequencies='none'))

@@ -1,0 +1,1 @@
+"""Public benchmarks whose layout no toolbox reads as it is."""
