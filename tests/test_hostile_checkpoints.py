@@ -86,6 +86,27 @@ def overlapping():
     return result.getvalue()
 
 
+def renamed(content, old, new):
+    """An archive of which a record has another name; torch compares names without their case."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(result, 'w') as after:
+        for name in before.namelist():
+            after.writestr(name.replace(old, new), before.read(name))
+    return result.getvalue()
+
+
+def behind_a_pickle(pickled):
+    """A file in torch's old format to torch, and an archive to those that look at its end."""
+    stream, archive = io.BytesIO(), io.BytesIO()
+    torch.save({}, stream, _use_new_zipfile_serialization=False)
+    old = stream.getvalue()
+    with zipfile.ZipFile(archive, 'w') as records:
+        records.writestr('x', b'')
+    body = pickle.dumps({}, 2)
+    assert old.count(body) == 1
+    return old.replace(body, pickled) + archive.getvalue()
+
+
 def bombs():
     huge = torch.zeros(1).expand(10**6, 10**6)
     legacy = io.BytesIO()
@@ -114,6 +135,14 @@ def bombs():
         ),
         'bytearray.pth': (rewritten({'a': Made(bytearray, 10**9)}), 'makes a bytearray'),
         'bytearray.pickle.pth': (pickle.dumps(Made(bytearray, 10**9), 2), 'makes a bytearray'),
+        'bytearray.case.pth': (
+            renamed(rewritten({'a': Made(bytearray, 10**9)}), 'data.pkl', 'DATA.PKL'),
+            'makes a bytearray',
+        ),
+        'bytearray.two formats.pth': (
+            behind_a_pickle(pickle.dumps({'a': Made(bytearray, 10**9)}, 2)),
+            'makes a bytearray',
+        ),
         'hex.pth': (rewritten({'a': doubled(10)}), 'could execute code|_codecs.encode'),
         'overlap.pth': (overlapping(), r'its 10 records unpack to 10,000 bytes, more'),
         'short record.pth': (
@@ -147,6 +176,12 @@ def test_small_files_that_claim_huge_contents(name, tmp_path):
     with pytest.raises(CheckpointError, match=words) as error:
         load_file(str(path))
     assert str(path) in str(error.value)
+
+
+def test_a_text_that_mentions_a_bytearray_loads(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save({'state_dict': WEIGHTS, 'meta': {'cfg': 'x = bytearray(3)'}}, path)
+    assert load_file(str(path))['meta'] == {'cfg': 'x = bytearray(3)'}
 
 
 def test_an_order_of_keys_that_is_none_is_overlooked(tmp_path):
@@ -312,6 +347,7 @@ def seeds():
 
 
 SEEDS = seeds()
+
 
 @pytest.mark.parametrize('name', SEEDS)
 @settings(

@@ -122,8 +122,6 @@ def _read_file(file: Path, origin: str, map_location: Any, trust: bool) -> Any:
         if file.suffix == safetensors_file.SUFFIX:
             content = safetensors_file.read(file, map_location)
         else:
-            if not trust:
-                checks.check_pickles(file)
             with _weights_only(forced=False) if trust else training_state_allowed():
                 content = torch.load(file, map_location=map_location, weights_only=not trust)
         checks.check_sizes(content, file.stat().st_size)
@@ -244,13 +242,13 @@ def training_state_allowed() -> Iterator[None]:
     That is of harmless types: log history, seeds, arguments. torch before 2.4 cannot be told.
     """
     serialization = torch.serialization
-    if hasattr(serialization, 'safe_globals'):  # torch 2.5
-        with serialization.safe_globals(_training_state_types()), pickled_calls.bounded():
-            yield
-        return
-    if hasattr(serialization, 'add_safe_globals'):  # torch 2.4 has no way back
-        serialization.add_safe_globals(_training_state_types())
-    yield
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pickled_calls.bounded())
+        if hasattr(serialization, 'safe_globals'):  # torch 2.5
+            stack.enter_context(serialization.safe_globals(_training_state_types()))
+        elif hasattr(serialization, 'add_safe_globals'):  # torch 2.4 has no way back
+            serialization.add_safe_globals(_training_state_types())
+        yield
 
 
 def _training_state_types() -> List[Any]:

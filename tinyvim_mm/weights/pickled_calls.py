@@ -1,19 +1,20 @@
 """What torch lets any pickle call, without a bound on its result: made harmless while one is read.
 
 ``_codecs.encode(_codecs.encode(..., 'hex'), 'hex')`` doubles with each byte or two of a file.
-numpy pickles its bytes as text in Latin-1, and needs no other encoding.
+numpy pickles its bytes as text in Latin-1, and needs no other encoding. ``bytearray(10**12)`` is
+of any size at once, and pickles of tensors have no use for it.
 """
 
 import contextlib
 import pickle
 from typing import Any, Dict, Iterator
 
+from .checks import ImpossibleSizeError
+
 try:  # torch has no public way to take something back that it allows
     from torch._weights_only_unpickler import _get_allowed_globals as _allowed_by_torch
 except ImportError:
     _allowed_by_torch = dict
-
-_NAME = '_codecs.encode'
 
 
 def encode(text: Any, encoding: Any = 'utf-8', errors: Any = 'strict') -> bytes:
@@ -28,16 +29,21 @@ encode.__module__ = '_codecs'
 encode.__qualname__ = 'encode'
 
 
+def no_bytearray(*_: Any) -> None:
+    """Refuse what ``bytearray`` would make."""
+    raise ImpossibleSizeError('it makes a bytearray, which may be of any size')
+
+
+_BOUNDED = {'_codecs.encode': encode, 'builtins.bytearray': no_bytearray}
+
+
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-    """Have torch's unpickler call :func:`encode` in place of the one that knows all encodings."""
+    """Have torch's unpickler call the functions here in place of those that know no bound."""
     table: Dict[str, Any] = _allowed_by_torch()
-    before = table.get(_NAME)
-    if before is None:  # torch before 2.5 allows none
-        yield
-        return
-    table[_NAME] = encode
+    before = {name: table[name] for name in _BOUNDED if name in table}  # all since torch 2.5
+    table.update({name: _BOUNDED[name] for name in before})
     try:
         yield
     finally:
-        table[_NAME] = before
+        table.update(before)
