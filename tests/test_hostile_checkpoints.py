@@ -10,6 +10,7 @@ import struct
 import warnings as std_warnings
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from fuzzing import EDITS, mutate
@@ -176,6 +177,39 @@ def test_small_files_that_claim_huge_contents(name, tmp_path):
     with pytest.raises(CheckpointError, match=words) as error:
         load_file(str(path))
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        Made(np.ndarray, (1,), 'O', b'8 bytes.'),
+        Made(np.ndarray, (1,), Made(np.dtype, 'O'), b'8 bytes.'),
+        Made(np.ndarray, (10**8,), 'f8'),
+        Made(np.dtype, [('a', 'O')]),
+        Made(np.dtype, 'V1000000000'),
+    ],
+    ids=['object', 'object type', 'huge', 'record', 'void'],
+)
+def test_arrays_that_hold_more_than_numbers_are_not_made(value, tmp_path):
+    path = tmp_path / 'x.pth'
+    path.write_bytes(rewritten({'a': value}))
+    with pytest.raises(CheckpointError, match=r'pickled object \(numpy\.(ndarray|dtype)\)'):
+        load_file(str(path))
+
+
+@pytest.mark.parametrize('kind', ['f8', 'f4', 'i8', 'u4', '?'])
+def test_arrays_of_numbers_load(kind, tmp_path):
+    if not hasattr(torch.serialization, 'safe_globals'):
+        pytest.skip('torch before 2.5 reads none')
+    path = tmp_path / 'x.pth'
+    value = np.arange(6).reshape(2, 3).astype(kind)
+    torch.save({'array': value, 'number': value[1, 2], 'turned': value.T}, path)
+    found = load_file(str(path))
+    for name, wanted in (('array', value), ('turned', value.T)):
+        assert type(found[name]) is np.ndarray
+        assert found[name].dtype == wanted.dtype
+        np.testing.assert_array_equal(found[name], wanted)
+    assert found['number'] == value[1, 2]
 
 
 def test_a_text_that_mentions_a_bytearray_loads(tmp_path):

@@ -267,11 +267,12 @@ def _training_state_types() -> List[Any]:
 
     # numpy 1.26 has a `_core`, too, for files of numpy 2, with nothing in it.
     core = np.core if np.__version__.startswith('1.') else np._core
-    dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
-    arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
-    # The last: bytes of arrays, in a pickle.
-    types = [HistoryBuffer, getattr_of_history, argparse.Namespace, pickled_calls.encode]
-    return [*types, *arrays, *dtypes]
+    dtypes = [type(np.dtype(kind)) for kind in pickled_calls.DTYPES]
+    return [
+        *(HistoryBuffer, getattr_of_history, argparse.Namespace, core.multiarray.scalar, *dtypes),
+        *pickled_calls.arrays(core.multiarray._reconstruct.__module__),
+        pickled_calls.encode,  # bytes of arrays, in a pickle
+    ]
 
 
 def _not_found(file: Path) -> str:

@@ -2,12 +2,14 @@
 
 ``_codecs.encode(_codecs.encode(..., 'hex'), 'hex')`` doubles with each byte or two of a file.
 numpy pickles its bytes as text in Latin-1, and needs no other encoding. ``bytearray(10**12)`` is
-of any size at once, and pickles of tensors have no use for it.
+of any size at once, and pickles of tensors have no use for it. ``numpy.ndarray`` makes objects
+of any bytes, ``ndarray((1,), 'O', b'8 bytes.')``, and whatever looks at one follows a pointer of
+the file. Pickled arrays begin empty, of a type of numbers, and are filled by their state.
 """
 
 import contextlib
 import pickle
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 from .checks import ImpossibleSizeError
 
@@ -15,6 +17,9 @@ try:  # torch has no public way to take something back that it allows
     from torch._weights_only_unpickler import _get_allowed_globals as _allowed_by_torch
 except ImportError:
     _allowed_by_torch = dict
+
+#: Of the arrays that mmengine stores beside weights.
+DTYPES = ('float64', 'float32', 'int64', 'uint32', 'bool')
 
 
 def encode(text: Any, encoding: Any = 'utf-8', errors: Any = 'strict') -> bytes:
@@ -24,9 +29,54 @@ def encode(text: Any, encoding: Any = 'utf-8', errors: Any = 'strict') -> bytes:
     return text.encode('latin1', 'strict')
 
 
-# The unpickler looks functions up under the names that they carry.
-encode.__module__ = '_codecs'
-encode.__qualname__ = 'encode'
+class _ArrayType:
+    """To the unpickler ``numpy.ndarray``, the type of what is filled; it makes no arrays."""
+
+    def __eq__(self, other: object) -> bool:
+        import numpy as np
+
+        return other is self or other is np.ndarray
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __call__(self, *_: Any) -> None:
+        raise pickle.UnpicklingError('GLOBAL numpy.ndarray was refused as a call')
+
+
+def _dtype(name: Any, *_: Any) -> Any:
+    """A type of numbers, a copy."""
+    import numpy as np
+
+    known = {np.dtype(kind).str[1:]: kind for kind in DTYPES}
+    if not isinstance(name, str) or name not in known:
+        raise pickle.UnpicklingError(f'GLOBAL numpy.dtype of {name!r:.80} was refused')
+    return np.dtype(known[name], copy=True)
+
+
+def _reconstruct(*_: Any) -> Any:
+    """An array before it is filled."""
+    import numpy as np
+
+    return np.ndarray((0,), 'b')
+
+
+def arrays(module: str) -> List[Any]:
+    """What the unpickler needs for arrays of numbers; ``module`` is where numpy begins them."""
+    return [
+        _named(_ArrayType(), 'numpy', 'ndarray'),
+        _named(_dtype, 'numpy', 'dtype'),
+        _named(_reconstruct, module, '_reconstruct'),
+    ]
+
+
+def _named(stand_in: Any, module: str, name: str) -> Any:
+    """Give something the name under which the unpickler looks it up."""
+    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
+    return stand_in
+
+
+_named(encode, '_codecs', 'encode')
 
 
 def no_bytearray(*_: Any) -> None:
