@@ -212,6 +212,19 @@ def test_arrays_of_numbers_load(kind, tmp_path):
     assert found['number'] == value[1, 2]
 
 
+def test_a_tensor_does_not_share_the_memory_of_an_array(tmp_path):
+    if not hasattr(torch.serialization, 'safe_globals'):
+        pytest.skip('torch before 2.5 reads no arrays')
+    array = np.zeros(3)
+    rebuild = torch._utils._rebuild_device_tensor_from_numpy
+    tensor = Made(rebuild, array, torch.float64, 'cpu', False)
+    path = tmp_path / 'x.pth'
+    path.write_bytes(rewritten({'array': array, 'tensor': tensor}))
+    found = load_file(str(path))
+    found['array'][:] = 7  # what fills it anew frees its memory
+    assert found['tensor'].tolist() == [0, 0, 0]
+
+
 def test_a_text_that_mentions_a_bytearray_loads(tmp_path):
     path = tmp_path / 'x.pth'
     torch.save({'state_dict': WEIGHTS, 'meta': {'cfg': 'x = bytearray(3)'}}, path)

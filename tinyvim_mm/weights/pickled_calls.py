@@ -84,14 +84,25 @@ def no_bytearray(*_: Any) -> None:
     raise ImpossibleSizeError('it makes a bytearray, which may be of any size')
 
 
-_BOUNDED = {'_codecs.encode': encode, 'builtins.bytearray': no_bytearray}
+def tensor_of_array(data: Any, *settings: Any) -> Any:
+    """Do what torch does, with memory of its own: a pickle can fill the array anew."""
+    from torch._utils import _rebuild_device_tensor_from_numpy
+
+    return _rebuild_device_tensor_from_numpy(data.copy(), *settings)
+
+
+_BOUNDED = {
+    '_codecs.encode': encode,
+    'builtins.bytearray': no_bytearray,
+    'torch._utils._rebuild_device_tensor_from_numpy': tensor_of_array,
+}
 
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     """Have torch's unpickler call the functions here in place of those that know no bound."""
     table: Dict[str, Any] = _allowed_by_torch()
-    before = {name: table[name] for name in _BOUNDED if name in table}  # all since torch 2.5
+    before = {name: table[name] for name in _BOUNDED if name in table}
     table.update({name: _BOUNDED[name] for name in before})
     try:
         yield
