@@ -99,6 +99,14 @@ def test_other_addresses_are_refused_in_one_line(address, monkeypatch):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('address', ['http://[h/x.pth', 'https://[::1/x.pth', 'file://[h/x.pth'])
+def test_addresses_that_are_none_are_refused_with_the_word_too(address, allowed):
+    with pytest.raises(CheckpointError, match='is no address: '):
+        load_file(address)
+    with pytest.raises(UsageError, match=r'--checkpoint: .* is no address: '):
+        existing_checkpoint(address, '--checkpoint')
+
+
 # -- the web -------------------------------------------------------------------------------
 
 
