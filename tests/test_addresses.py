@@ -236,6 +236,12 @@ def test_nobody_listens(allowed):
         load_file(f'{server}/x.pth')
 
 
+@pytest.mark.parametrize('address', ['data:http://,x', 'x:https://h/x.pth'])
+def test_a_prefix_makes_no_storage_of_the_web(address):
+    with pytest.raises(CheckpointError, match='is of a kind that is not read here'):
+        load_file(address)
+
+
 def test_remote_storage_passes_the_same_checks(tmp_path, monkeypatch):
     import contextlib
 
