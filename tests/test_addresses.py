@@ -261,6 +261,18 @@ def test_remote_storage_passes_the_same_checks(tmp_path, monkeypatch):
         load_file('s3://bucket/x.pth')
 
 
+def test_remote_storage_gives_safetensors_under_another_name(tmp_path, monkeypatch):
+    safetensors = pytest.importorskip('safetensors.torch')
+    import contextlib
+
+    from mmengine import fileio
+
+    path = tmp_path / 'tmp1234'  # as mmengine calls it
+    path.write_bytes(safetensors.save(WEIGHTS))
+    monkeypatch.setattr(fileio, 'get_local_path', lambda _: contextlib.nullcontext(path))
+    assert_loaded(load_file('s3://bucket/x.safetensors')['state_dict'])
+
+
 # -- the Hub, with its own library ---------------------------------------------------------
 
 

@@ -119,7 +119,8 @@ def _read_file(file: Path, origin: str, map_location: Any, trust: bool) -> Any:
 
     def read() -> Any:
         checks.check_archive(file)
-        if file.suffix == safetensors_file.SUFFIX:
+        # What comes from remote storage lies in a file without a suffix.
+        if safetensors_file.SUFFIX in (file.suffix, Path(origin).suffix):
             content = safetensors_file.read(file, map_location)
         else:
             with _weights_only(forced=False) if trust else training_state_allowed():
