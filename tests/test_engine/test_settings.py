@@ -31,11 +31,15 @@ TYPICAL = (
     *('randomness.deterministic=True', 'env_cfg.cudnn_benchmark=True', 'custom_hooks=[]'),
     *('env_cfg.mp_cfg.mp_start_method=spawn', 'env_cfg.dist_cfg.backend=gloo'),
     *('find_unused_parameters=True', 'auto_scale_lr.base_batch_size=16', 'log_level=DEBUG'),
+    *('default_hooks.checkpoint.priority=LOW', 'default_hooks.param_scheduler.priority=LOW'),
+    *('env_cfg.dist_cfg.timeout=60', 'env_cfg.dist_cfg.init_method=env://'),
+    *('optim_wrapper.paramwise_cfg.custom_keys.layer4.lr_mult=0.1', 'log_processor.num_digits=3'),
     *('param_scheduler.0.begin=1', 'param_scheduler=[]', 'val_dataloader.batch_size=2'),
 )
 OF_SOME = {
     'mask_rcnn_tinyvim_s_1x_coco': (
         *('model.roi_head.bbox_head.num_classes=3', 'model.test_cfg.rcnn.max_per_img=10'),
+        *('model.test_cfg.rcnn.nms.type=soft_nms', 'model.test_cfg.rcnn.nms.min_score=0.05'),
         *('train_dataloader.dataset.pipeline.0.type=X', 'train_cfg.max_epochs=3'),
         *('train_dataloader.dataset.metainfo.classes=(a,)', 'optim_wrapper.clip_grad.max_norm=1'),
         *('train_dataloader.dataset.filter_cfg.min_size=1', 'val_evaluator.classwise=True'),
@@ -79,6 +83,8 @@ def test_what_users_set_is_known_in_every_config(path):
         ('optim_wrapper.clip_grad.clip_fctor=1', 'did you mean clip_factor?'),
         ('optim_wrapper.optimizer.momentum=1', "'momentum' in optim_wrapper.optimizer"),
         ('env_cfg.cudnn_bench=True', 'did you mean cudnn_benchmark?'),
+        ('env_cfg.dist_cfg.bakend=gloo', 'did you mean backend?'),
+        ('default_hooks.timer.priorty=LOW', 'did you mean priority?'),
         ('env_cfg.mp_cfg.opencv_threads=1', 'did you mean opencv_num_threads?'),
         ('randomness.sede=1', 'did you mean seed?'),
         ('model.head.nmu_classes=1', 'did you mean num_classes?'),
@@ -114,6 +120,13 @@ def test_options_of_a_whole_part_are_looked_into(cfg):
     merge_options(cfg, {'default_hooks.mine': dict(type='EMAHook')}, NAME)
     with pytest.raises(UsageError, match=r'train_cfg\.max_epohcs'):
         merge_options(cfg, {'train_cfg': {'max_epohcs': 3}}, NAME)
+
+
+def test_names_of_parameters_are_those_of_the_model():
+    cfg = load_config(find_config('mask_rcnn_tinyvim_s_1x_coco'))
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys
+    keys = {'backbone.stages.0': dict(lr_mult=0.1)}
+    merge_options(cfg, {'optim_wrapper.paramwise_cfg.custom_keys': keys}, NAME)
 
 
 def test_an_option_and_a_part_of_it_contradict(cfg):
