@@ -79,6 +79,7 @@ def test_what_users_set_is_known_in_every_config(path):
         ('train_cfg.max_epohcs=1', 'did you mean max_epochs?'),
         ('train_dataloader.batchsize=1', 'did you mean batch_size'),
         ('default_hooks.checkpont.interval=1', 'did you mean checkpoint?'),
+        ('default_hooks.mine=5', "nothing reads 'mine' in default_hooks"),
         ('default_hooks.checkpoint.intervall=1', 'did you mean interval?'),
         ('optim_wrapper.clip_grad.clip_fctor=1', 'did you mean clip_factor?'),
         ('optim_wrapper.optimizer.momentum=1', "'momentum' in optim_wrapper.optimizer"),

@@ -116,7 +116,8 @@ def _fault(before: 'Config', after: 'Config', key: _Key) -> str:
         was = isinstance(old, dict) and word in old
         if place == 0 and was and word not in _top():
             return f'nothing reads it once the config is loaded{_copies(before, word)}'
-        if not was and not (where == ('default_hooks',) and 'type' in (new[word] or {})):
+        hook = where == ('default_hooks',) and isinstance(new[word], dict) and 'type' in new[word]
+        if not was and not hook:
             scope = str(after.get('default_scope'))
             known = _known(where, new, scope)
             if known is None and isinstance(old, dict) and old:
