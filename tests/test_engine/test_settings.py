@@ -168,6 +168,13 @@ def test_an_infinite_setting_of_the_config_itself(cfg):
         merge_options(cfg, {}, NAME)
 
 
+@pytest.mark.parametrize('value', ['inf', 'nan'])
+def test_a_number_of_epochs_that_is_not_finite(value, cfg):
+    cfg.train_cfg.max_epochs = float(value)
+    with pytest.raises(UsageError, match=f'{NAME}: train_cfg.max_epochs is {value}; it takes a wh'):
+        merge_options(cfg, {}, NAME)
+
+
 def test_the_largest_of_all_gradients_is_no_infinite_setting():
     cfg = load_config(find_config('fpn_tinyvim_s_40k_ade20k'))
     merged(cfg, 'optim_wrapper.clip_grad.max_norm=1', 'optim_wrapper.clip_grad.norm_type=inf')
