@@ -308,6 +308,28 @@ def test_a_network_without_memory_for_a_picture(picture, checkpoint, capsys, mon
     assert 'people.jpg: it takes more memory than there is' in error
 
 
+def test_a_network_without_memory_for_one_frame(tmp_path, checkpoint, capsys, monkeypatch):
+    from tinyvim_mm.toolboxes.mmpretrain import PREDICTOR
+
+    predict, clip, out = PREDICTOR.predict, tmp_path / 'clip.avi', tmp_path / 'out'
+
+    def exhausted(self, image):
+        if image.mean() > 150:
+            raise MemoryError
+        return predict(self, image)
+
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
+    for shade in (0, 200, 100):
+        writer.write(np.full((48, 64, 3), shade, np.uint8))
+    writer.release()
+    monkeypatch.setattr(PREDICTOR, 'predict', exhausted)
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    error = message(capsys, clip, *options, code=3)
+    assert '1 of 1 files gave no prediction, or not of all frames:' in error
+    found = json.loads((out / 'predictions.json').read_text())['predictions']
+    assert [entry['frame'] for entry in found] == [0, 2]
+
+
 def test_kinds_of_pictures_are_drawn_in_colors(picture, checkpoint):
     folder, out = picture.parent, picture.parent.parent / 'out'
     cv2.imwrite(str(folder / 'gray.pgm'), np.zeros((40, 41), np.uint8))

@@ -128,8 +128,10 @@ def predict(
     print(f'Written to {shown(outputs.folder)}: {outputs.summary()}')
     if failures:
         lines = ''.join(f'\n  {shown(file)}: {why}' for file, why in failures.items())
-        kind = UsageError if len(failures) == len(sources) else PartlyFailedError
-        raise kind(f'{len(failures)} of {len(sources)} files gave no prediction:{lines}')
+        done = {entry['file'] for entry in outputs.predictions}
+        partly = ', or not of all frames' * any(file.name in done for file in failures)
+        kind = PartlyFailedError if done else UsageError
+        raise kind(f'{len(failures)} of {len(sources)} files gave no prediction{partly}:{lines}')
     return outputs.predictions
 
 
