@@ -536,6 +536,15 @@ def test_exported_files_that_the_demo_cannot_use(exported, capsys):
     assert '--deploy does not apply' in message(capsys, *exported('classifier', ()), '--deploy')
 
 
+def test_addresses_of_exported_files(exported, tmp_path, capsys, monkeypatch):
+    picture, option, path, *out = exported('classifier', ('a', 'b', 'c'))
+    run(picture, option, path.as_uri(), *out)
+    assert results(tmp_path)[1]['top'][0]['class'] == 'c'
+    monkeypatch.setenv('TINYVIM_MM_ALLOW_DOWNLOAD', '1')
+    error = message(capsys, picture, option, 'https://h/x.onnx', *out)
+    assert 'https://h/x.onnx: exported files are not fetched' in error
+
+
 def test_exported_files_need_no_torch(tmp_path):
     code = (
         'import sys\n'
