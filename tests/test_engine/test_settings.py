@@ -1,6 +1,7 @@
 """Wrong settings: each is one message with the cause and the cure, before anything is trained."""
 
 import copy
+import sys
 
 import pytest
 
@@ -128,6 +129,11 @@ def test_names_of_parameters_are_those_of_the_model():
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys
     keys = {'backbone.stages.0': dict(lr_mult=0.1)}
     merge_options(cfg, {'optim_wrapper.paramwise_cfg.custom_keys': keys}, NAME)
+
+
+def test_a_type_of_a_toolbox_that_is_not_there_is_left_to_whoever_builds_it(cfg, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmdet.registry', None)
+    merged(cfg, 'visualizer.type=mmdet.DetLocalVisualizer', 'visualizer.line_width=3')
 
 
 def test_an_option_and_a_part_of_it_contradict(cfg):

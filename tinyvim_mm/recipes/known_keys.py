@@ -1,5 +1,6 @@
 """Which keys of a config something reads: a misspelled one would change nothing, silently."""
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -238,13 +239,14 @@ def _classes(kind: Any, scope: str) -> Tuple[Any, ...]:
 
     prefix = kind.partition('.')[0] if '.' in kind else scope
     for package in {prefix, scope} & {*SCOPES, 'tinyvim_mm'}:
-        importlib.import_module(f'{package}.registry')
+        with contextlib.suppress(ImportError):  # said when something is built of it
+            importlib.import_module(f'{package}.registry')
     found = []
     for registry in vars(root).values():
         if isinstance(registry, Registry):
             try:
                 found.append(registry.children.get(scope, registry).get(kind))
-            except RuntimeError:  # how some versions say that they do not know it
+            except (RuntimeError, ImportError):  # how some versions say that they do not know it
                 continue
     return tuple(cls for cls in dict.fromkeys(found) if cls is not None)
 
