@@ -19,6 +19,7 @@ from tinyvim_mm import get_config
 from tinyvim_mm.commands.demo import main
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.inference import load_predictor
+from tinyvim_mm.inference.outputs import Outputs
 from tinyvim_mm.models import TinyViM, reparameterize
 
 PHOTOGRAPHS = PROJECT_ROOT / 'data' / 'sample' / 'coco' / 'val2017'
@@ -366,6 +367,17 @@ def test_a_video_frame_by_frame(tmp_path, checkpoint, capsys):
 
 
 # -- errors ------------------------------------------------------------------------
+
+
+def test_no_video_takes_the_place_of_another(tmp_path):
+    sources = [tmp_path / name for name in ('a.pgm', 'a.pgm.png', 'clip.avi', 'clip.mov')]
+    outputs = Outputs(tmp_path / 'out', sources)
+    for source in sources:
+        outputs.add(source, None, np.zeros((48, 64, 3), np.uint8), {})
+    outputs.close()
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        *('a.pgm.png', 'a.pgm.png.png', 'clip.mp4', 'clip.mp4.mp4', 'predictions.json')
+    }
 
 
 def test_weights_have_to_be_named(picture, checkpoint, capsys):
