@@ -99,6 +99,14 @@ def test_other_addresses_are_refused_in_one_line(address, monkeypatch):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize('address', ['http://[h/x.pth', 'https://[::1/x.pth', 'file://[h/x.pth'])
+def test_addresses_that_are_none_are_refused_with_the_word_too(address, allowed):
+    with pytest.raises(CheckpointError, match='is no address: '):
+        load_file(address)
+    with pytest.raises(UsageError, match=r'--checkpoint: .* is no address: '):
+        existing_checkpoint(address, '--checkpoint')
+
+
 # -- the web -------------------------------------------------------------------------------
 
 
@@ -228,6 +236,12 @@ def test_nobody_listens(allowed):
         load_file(f'{server}/x.pth')
 
 
+@pytest.mark.parametrize('address', ['data:http://,x', 'x:https://h/x.pth'])
+def test_a_prefix_makes_no_storage_of_the_web(address):
+    with pytest.raises(CheckpointError, match='is of a kind that is not read here'):
+        load_file(address)
+
+
 def test_remote_storage_passes_the_same_checks(tmp_path, monkeypatch):
     import contextlib
 
@@ -245,6 +259,18 @@ def test_remote_storage_passes_the_same_checks(tmp_path, monkeypatch):
     content = saved({'a': Code()})
     with pytest.raises(CheckpointError, match=r's3://bucket/x\.pth holds a pickled object'):
         load_file('s3://bucket/x.pth')
+
+
+def test_remote_storage_gives_safetensors_under_another_name(tmp_path, monkeypatch):
+    safetensors = pytest.importorskip('safetensors.torch')
+    import contextlib
+
+    from mmengine import fileio
+
+    path = tmp_path / 'tmp1234'  # as mmengine calls it
+    path.write_bytes(safetensors.save(WEIGHTS))
+    monkeypatch.setattr(fileio, 'get_local_path', lambda _: contextlib.nullcontext(path))
+    assert_loaded(load_file('s3://bucket/x.safetensors')['state_dict'])
 
 
 # -- the Hub, with its own library ---------------------------------------------------------

@@ -19,6 +19,7 @@ from tinyvim_mm import get_config
 from tinyvim_mm.commands.demo import main
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.inference import load_predictor
+from tinyvim_mm.inference.outputs import Outputs
 from tinyvim_mm.models import TinyViM, reparameterize
 
 PHOTOGRAPHS = PROJECT_ROOT / 'data' / 'sample' / 'coco' / 'val2017'
@@ -308,6 +309,28 @@ def test_a_network_without_memory_for_a_picture(picture, checkpoint, capsys, mon
     assert 'people.jpg: it takes more memory than there is' in error
 
 
+def test_a_network_without_memory_for_one_frame(tmp_path, checkpoint, capsys, monkeypatch):
+    from tinyvim_mm.toolboxes.mmpretrain import PREDICTOR
+
+    predict, clip, out = PREDICTOR.predict, tmp_path / 'clip.avi', tmp_path / 'out'
+
+    def exhausted(self, image):
+        if image.mean() > 150:
+            raise MemoryError
+        return predict(self, image)
+
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 48))
+    for shade in (0, 200, 100):
+        writer.write(np.full((48, 64, 3), shade, np.uint8))
+    writer.release()
+    monkeypatch.setattr(PREDICTOR, 'predict', exhausted)
+    options = ('--model', CLASSIFIER, '--checkpoint', checkpoint, '--out', out)
+    error = message(capsys, clip, *options, code=3)
+    assert '1 of 1 files gave no prediction, or not of all frames:' in error
+    found = json.loads((out / 'predictions.json').read_text())['predictions']
+    assert [entry['frame'] for entry in found] == [0, 2]
+
+
 def test_kinds_of_pictures_are_drawn_in_colors(picture, checkpoint):
     folder, out = picture.parent, picture.parent.parent / 'out'
     cv2.imwrite(str(folder / 'gray.pgm'), np.zeros((40, 41), np.uint8))
@@ -344,6 +367,17 @@ def test_a_video_frame_by_frame(tmp_path, checkpoint, capsys):
 
 
 # -- errors ------------------------------------------------------------------------
+
+
+def test_no_video_takes_the_place_of_another(tmp_path):
+    sources = [tmp_path / name for name in ('a.pgm', 'a.pgm.png', 'clip.avi', 'clip.mov')]
+    outputs = Outputs(tmp_path / 'out', sources)
+    for source in sources:
+        outputs.add(source, None, np.zeros((48, 64, 3), np.uint8), {})
+    outputs.close()
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        *('a.pgm.png', 'a.pgm.png.png', 'clip.mp4', 'clip.mp4.mp4', 'predictions.json')
+    }
 
 
 def test_weights_have_to_be_named(picture, checkpoint, capsys):
@@ -512,6 +546,15 @@ def test_an_exported_segmentor_without_names(exported, tmp_path):
 def test_exported_files_that_the_demo_cannot_use(exported, capsys):
     assert 'holds a neck, which finds nothing' in message(capsys, *exported('neck', ()))
     assert '--deploy does not apply' in message(capsys, *exported('classifier', ()), '--deploy')
+
+
+def test_addresses_of_exported_files(exported, tmp_path, capsys, monkeypatch):
+    picture, option, path, *out = exported('classifier', ('a', 'b', 'c'))
+    run(picture, option, path.as_uri(), *out)
+    assert results(tmp_path)[1]['top'][0]['class'] == 'c'
+    monkeypatch.setenv('TINYVIM_MM_ALLOW_DOWNLOAD', '1')
+    error = message(capsys, picture, option, 'https://h/x.onnx', *out)
+    assert 'https://h/x.onnx: exported files are not fetched' in error
 
 
 def test_exported_files_need_no_torch(tmp_path):

@@ -10,6 +10,7 @@ import struct
 import warnings as std_warnings
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from fuzzing import EDITS, mutate
@@ -86,6 +87,27 @@ def overlapping():
     return result.getvalue()
 
 
+def renamed(content, old, new):
+    """An archive of which a record has another name; torch compares names without their case."""
+    result = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(result, 'w') as after:
+        for name in before.namelist():
+            after.writestr(name.replace(old, new), before.read(name))
+    return result.getvalue()
+
+
+def behind_a_pickle(pickled):
+    """A file in torch's old format to torch, and an archive to those that look at its end."""
+    stream, archive = io.BytesIO(), io.BytesIO()
+    torch.save({}, stream, _use_new_zipfile_serialization=False)
+    old = stream.getvalue()
+    with zipfile.ZipFile(archive, 'w') as records:
+        records.writestr('x', b'')
+    body = pickle.dumps({}, 2)
+    assert old.count(body) == 1
+    return old.replace(body, pickled) + archive.getvalue()
+
+
 def bombs():
     huge = torch.zeros(1).expand(10**6, 10**6)
     legacy = io.BytesIO()
@@ -114,6 +136,14 @@ def bombs():
         ),
         'bytearray.pth': (rewritten({'a': Made(bytearray, 10**9)}), 'makes a bytearray'),
         'bytearray.pickle.pth': (pickle.dumps(Made(bytearray, 10**9), 2), 'makes a bytearray'),
+        'bytearray.case.pth': (
+            renamed(rewritten({'a': Made(bytearray, 10**9)}), 'data.pkl', 'DATA.PKL'),
+            'makes a bytearray',
+        ),
+        'bytearray.two formats.pth': (
+            behind_a_pickle(pickle.dumps({'a': Made(bytearray, 10**9)}, 2)),
+            'makes a bytearray',
+        ),
         'hex.pth': (rewritten({'a': doubled(10)}), 'could execute code|_codecs.encode'),
         'overlap.pth': (overlapping(), r'its 10 records unpack to 10,000 bytes, more'),
         'short record.pth': (
@@ -147,6 +177,58 @@ def test_small_files_that_claim_huge_contents(name, tmp_path):
     with pytest.raises(CheckpointError, match=words) as error:
         load_file(str(path))
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        Made(np.ndarray, (1,), 'O', b'8 bytes.'),
+        Made(np.ndarray, (1,), Made(np.dtype, 'O'), b'8 bytes.'),
+        Made(np.ndarray, (10**8,), 'f8'),
+        Made(np.dtype, [('a', 'O')]),
+        Made(np.dtype, 'V1000000000'),
+    ],
+    ids=['object', 'object type', 'huge', 'record', 'void'],
+)
+def test_arrays_that_hold_more_than_numbers_are_not_made(value, tmp_path):
+    path = tmp_path / 'x.pth'
+    path.write_bytes(rewritten({'a': value}))
+    with pytest.raises(CheckpointError, match=r'pickled object \(numpy\.(ndarray|dtype)\)'):
+        load_file(str(path))
+
+
+@pytest.mark.parametrize('kind', ['f8', 'f4', 'i8', 'u4', '?'])
+def test_arrays_of_numbers_load(kind, tmp_path):
+    if not hasattr(torch.serialization, 'safe_globals'):
+        pytest.skip('torch before 2.5 reads none')
+    path = tmp_path / 'x.pth'
+    value = np.arange(6).reshape(2, 3).astype(kind)
+    torch.save({'array': value, 'number': value[1, 2], 'turned': value.T}, path)
+    found = load_file(str(path))
+    for name, wanted in (('array', value), ('turned', value.T)):
+        assert type(found[name]) is np.ndarray
+        assert found[name].dtype == wanted.dtype
+        np.testing.assert_array_equal(found[name], wanted)
+    assert found['number'] == value[1, 2]
+
+
+def test_a_tensor_does_not_share_the_memory_of_an_array(tmp_path):
+    if not hasattr(torch.serialization, 'safe_globals'):
+        pytest.skip('torch before 2.5 reads no arrays')
+    array = np.zeros(3)
+    rebuild = torch._utils._rebuild_device_tensor_from_numpy
+    tensor = Made(rebuild, array, torch.float64, 'cpu', False)
+    path = tmp_path / 'x.pth'
+    path.write_bytes(rewritten({'array': array, 'tensor': tensor}))
+    found = load_file(str(path))
+    found['array'][:] = 7  # what fills it anew frees its memory
+    assert found['tensor'].tolist() == [0, 0, 0]
+
+
+def test_a_text_that_mentions_a_bytearray_loads(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save({'state_dict': WEIGHTS, 'meta': {'cfg': 'x = bytearray(3)'}}, path)
+    assert load_file(str(path))['meta'] == {'cfg': 'x = bytearray(3)'}
 
 
 def test_an_order_of_keys_that_is_none_is_overlooked(tmp_path):

@@ -7,11 +7,12 @@ import types
 import golden
 import pytest
 import torch
+from loopback import send, serving
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from tinyvim_mm.core.errors import CheckpointError
 from tinyvim_mm.models import TinyViM, reparameterize
-from tinyvim_mm.weights import hub
+from tinyvim_mm.weights import downloads, hub
 from tinyvim_mm.weights.files import load_file
 
 # -- the Hub -----------------------------------------------------------------------
@@ -268,6 +269,20 @@ def test_files_are_looked_at_before_timm_reads_them(way, content, words, timm, t
     }
     with pytest.raises(CheckpointError, match=words):
         timm.create_model('tinyvim_s', **options[way])
+
+
+@pytest.mark.parametrize('option', ['pretrained_cfg', 'pretrained_cfg_overlay'])
+def test_addresses_are_fetched_by_word_alone(option, timm, released, monkeypatch):
+    for name in ('http_proxy', 'HTTP_PROXY', downloads.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    with serving({'/x.pth': send(released.read_bytes())}) as (server, asked):
+        options = {'pretrained': True, option: dict(url=f'{server}/x.pth')}
+        with pytest.raises(CheckpointError, match='is not fetched unasked'):
+            timm.create_model('tinyvim_s', **options)
+        assert not asked
+        monkeypatch.setenv(downloads.VARIABLE, '1')
+        timm.create_model('tinyvim_s', **options)
+        assert asked == [('GET', '/x.pth')]
 
 
 def test_other_networks_of_timm_are_read_as_before(timm, tmp_path):

@@ -1,6 +1,7 @@
 """Wrong settings: each is one message with the cause and the cure, before anything is trained."""
 
 import copy
+import sys
 
 import pytest
 
@@ -31,11 +32,15 @@ TYPICAL = (
     *('randomness.deterministic=True', 'env_cfg.cudnn_benchmark=True', 'custom_hooks=[]'),
     *('env_cfg.mp_cfg.mp_start_method=spawn', 'env_cfg.dist_cfg.backend=gloo'),
     *('find_unused_parameters=True', 'auto_scale_lr.base_batch_size=16', 'log_level=DEBUG'),
+    *('default_hooks.checkpoint.priority=LOW', 'default_hooks.param_scheduler.priority=LOW'),
+    *('env_cfg.dist_cfg.timeout=60', 'env_cfg.dist_cfg.init_method=env://'),
+    *('optim_wrapper.paramwise_cfg.custom_keys.layer4.lr_mult=0.1', 'log_processor.num_digits=3'),
     *('param_scheduler.0.begin=1', 'param_scheduler=[]', 'val_dataloader.batch_size=2'),
 )
 OF_SOME = {
     'mask_rcnn_tinyvim_s_1x_coco': (
         *('model.roi_head.bbox_head.num_classes=3', 'model.test_cfg.rcnn.max_per_img=10'),
+        *('model.test_cfg.rcnn.nms.type=soft_nms', 'model.test_cfg.rcnn.nms.min_score=0.05'),
         *('train_dataloader.dataset.pipeline.0.type=X', 'train_cfg.max_epochs=3'),
         *('train_dataloader.dataset.metainfo.classes=(a,)', 'optim_wrapper.clip_grad.max_norm=1'),
         *('train_dataloader.dataset.filter_cfg.min_size=1', 'val_evaluator.classwise=True'),
@@ -75,10 +80,13 @@ def test_what_users_set_is_known_in_every_config(path):
         ('train_cfg.max_epohcs=1', 'did you mean max_epochs?'),
         ('train_dataloader.batchsize=1', 'did you mean batch_size'),
         ('default_hooks.checkpont.interval=1', 'did you mean checkpoint?'),
+        ('default_hooks.mine=5', "nothing reads 'mine' in default_hooks"),
         ('default_hooks.checkpoint.intervall=1', 'did you mean interval?'),
         ('optim_wrapper.clip_grad.clip_fctor=1', 'did you mean clip_factor?'),
         ('optim_wrapper.optimizer.momentum=1', "'momentum' in optim_wrapper.optimizer"),
         ('env_cfg.cudnn_bench=True', 'did you mean cudnn_benchmark?'),
+        ('env_cfg.dist_cfg.bakend=gloo', 'did you mean backend?'),
+        ('default_hooks.timer.priorty=LOW', 'did you mean priority?'),
         ('env_cfg.mp_cfg.opencv_threads=1', 'did you mean opencv_num_threads?'),
         ('randomness.sede=1', 'did you mean seed?'),
         ('model.head.nmu_classes=1', 'did you mean num_classes?'),
@@ -116,6 +124,18 @@ def test_options_of_a_whole_part_are_looked_into(cfg):
         merge_options(cfg, {'train_cfg': {'max_epohcs': 3}}, NAME)
 
 
+def test_names_of_parameters_are_those_of_the_model():
+    cfg = load_config(find_config('mask_rcnn_tinyvim_s_1x_coco'))
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys
+    keys = {'backbone.stages.0': dict(lr_mult=0.1)}
+    merge_options(cfg, {'optim_wrapper.paramwise_cfg.custom_keys': keys}, NAME)
+
+
+def test_a_type_of_a_toolbox_that_is_not_there_is_left_to_whoever_builds_it(cfg, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmdet.registry', None)
+    merged(cfg, 'visualizer.type=mmdet.DetLocalVisualizer', 'visualizer.line_width=3')
+
+
 def test_an_option_and_a_part_of_it_contradict(cfg):
     with pytest.raises(UsageError, match=r'set train_cfg and train_cfg.max_epochs, a part of it'):
         merge_options(cfg, {'train_cfg.max_epochs': 3, 'train_cfg': dict(by_epoch=True)}, NAME)
@@ -151,6 +171,13 @@ def test_impossible_values_are_named(option, words, cfg):
 def test_an_infinite_setting_of_the_config_itself(cfg):
     cfg.optim_wrapper.optimizer.lr = float('inf')
     with pytest.raises(UsageError, match=rf'{NAME}: optim_wrapper.optimizer.lr=inf'):
+        merge_options(cfg, {}, NAME)
+
+
+@pytest.mark.parametrize('value', ['inf', 'nan'])
+def test_a_number_of_epochs_that_is_not_finite(value, cfg):
+    cfg.train_cfg.max_epochs = float(value)
+    with pytest.raises(UsageError, match=f'{NAME}: train_cfg.max_epochs is {value}; it takes a wh'):
         merge_options(cfg, {}, NAME)
 
 

@@ -78,6 +78,21 @@ def change_coco(root, change):
     file.write_text(json.dumps(content))
 
 
+def test_ids_may_be_written_with_a_point(tmp_path):
+    def with_points(content):
+        for annotation in content['annotations']:
+            for key in ('image_id', 'category_id'):
+                annotation[key] = float(annotation[key])
+
+    MAKERS['coco'](tmp_path / 'coco')
+    before, _ = look(tmp_path / 'coco')
+    change_coco(tmp_path / 'coco', with_points)
+    after, faults = look(tmp_path / 'coco')
+    assert not faults.counts
+    assert after.classes == before.classes
+    assert [len(p.boxes) for p in after.pictures] == [len(p.boxes) for p in before.pictures]
+
+
 COCO_FAULTS = {
     'degenerate': lambda c: c['annotations'][0].update(bbox=[5, 5, 0, 10]),
     'outside of its picture': lambda c: c['annotations'][0].update(bbox=[9000, 5, 10, 10]),

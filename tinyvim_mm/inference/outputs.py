@@ -46,9 +46,10 @@ class Outputs:
             raise UsageError(f'--out {folder} is a file; name a folder')
         if not is_utf8(folder):
             raise UsageError(f'--out {str(folder)!a} is not UTF-8, which OpenCV needs; rename it')
+        self._targets = _targets(folder, sources)
         # Unlike Path.resolve this takes links that lead to themselves.
         originals = set(map(os.path.realpath, sources))
-        if originals.intersection(os.path.realpath(self._target(source)) for source in sources):
+        if originals.intersection(map(os.path.realpath, self._targets.values())):
             raise UsageError(f'--out {folder} would overwrite the input; name another folder')
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,7 @@ class Outputs:
         if is_video(source):
             self._add_frame(source, drawn)
             return
-        self._write(self._target(source), drawn)
+        self._write(self._targets[source], drawn)
         self._written['picture'] += 1
         if label_map is not None:
             self._write(self.folder / LABEL_MAPS / f'{source.name}.png', label_map)
@@ -107,13 +108,6 @@ class Outputs:
             counts.append(f'{sum(objects) or "no"} objects with scores above {least}')
         return ', '.join([*counts, PREDICTIONS])
 
-    def _target(self, source: Path) -> Path:
-        if is_video(source):
-            return self.folder / f'{source.stem}.mp4'
-        # What was drawn has colors, which such a file cannot hold.
-        gray = source.suffix.lower() == '.pgm'
-        return self.folder / (f'{source.name}.png' if gray else source.name)
-
     def _write(self, path: Path, image: np.ndarray) -> None:
         import cv2
 
@@ -130,7 +124,7 @@ class Outputs:
 
         if self._video_source != source:
             self._end_video()
-            target = self._target(source)
+            target = self._targets[source]
             rate = cv2.VideoCapture(str(source)).get(cv2.CAP_PROP_FPS)
             size = (image.shape[1], image.shape[0])
             codec = cv2.VideoWriter_fourcc(*_CODEC)
@@ -150,3 +144,16 @@ class Outputs:
         if self._video is not None:
             self._video.release()
         self._video = self._video_source = None
+
+
+def _targets(folder: Path, sources: Sequence[Path]) -> Dict[Path, Path]:
+    """The file to write for each source, no two the same: clip.avi may be beside clip.mov."""
+    names: Dict[str, Path] = {}
+    for source in sources:
+        name = f'{source.stem}.mp4' if is_video(source) else source.name
+        if source.suffix.lower() == '.pgm':  # what was drawn has colors, which it cannot hold
+            name = f'{name}.png'
+        while name in names:
+            name += Path(name).suffix
+        names[name] = source
+    return {source: folder / name for name, source in names.items()}

@@ -14,6 +14,7 @@ from ..core.paths import shown
 from ..recipes.configs import find_config, load_config, merge_options
 from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
+from ..weights.addresses import is_remote, local_file
 from ..weights.downloads import with_word
 from .exported import SUFFIX, ExportedPredictor
 from .outputs import Outputs
@@ -96,7 +97,9 @@ def predict(
     predictor: Union[Predictor, ExportedPredictor]
     if checkpoint and checkpoint.endswith(SUFFIX):
         _refuse_settings(deploy, options, device)
-        predictor = ExportedPredictor(checkpoint, top_k)
+        if is_remote(checkpoint):
+            raise UsageError(f'{checkpoint}: exported files are not fetched; give the path of one')
+        predictor = ExportedPredictor(str(local_file(checkpoint)[0]), top_k)
     elif model:
         settings = dict(device=device, score_thr=score_thr, top_k=top_k, deploy=deploy)
         predictor = _load(
@@ -128,8 +131,10 @@ def predict(
     print(f'Written to {shown(outputs.folder)}: {outputs.summary()}')
     if failures:
         lines = ''.join(f'\n  {shown(file)}: {why}' for file, why in failures.items())
-        kind = UsageError if len(failures) == len(sources) else PartlyFailedError
-        raise kind(f'{len(failures)} of {len(sources)} files gave no prediction:{lines}')
+        done = {entry['file'] for entry in outputs.predictions}
+        partly = ', or not of all frames' * any(file.name in done for file in failures)
+        kind = PartlyFailedError if done else UsageError
+        raise kind(f'{len(failures)} of {len(sources)} files gave no prediction{partly}:{lines}')
     return outputs.predictions
 
 

@@ -66,8 +66,8 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             'this project with checkpoint_path=FILE'
         )
     for source in sources if pretrained else ():
-        file = source.get('file') if isinstance(source, Mapping) else getattr(source, 'file', None)
-        if file:  # which timm itself would read unsearched
+        file = _setting(source, 'file') or _setting(source, 'url')
+        if file:  # which timm itself would fetch unasked, and read unsearched
             overlay = {**(sources[1] or {}), 'state_dict': _weights_of(file)}
             kwargs['pretrained_cfg_overlay'] = overlay
     stages = range(len(find_network(name)[0].strides))
@@ -81,6 +81,10 @@ def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             network=name,
             **kwargs,
         )
+
+
+def _setting(source: Any, name: str) -> Any:
+    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
 
 
 def _weights_of(file: Any) -> Mapping[str, Tensor]:

@@ -1,5 +1,6 @@
 """Which keys of a config something reads: a misspelled one would change nothing, silently."""
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -26,6 +27,11 @@ _TOP = (
 _DOCUMENTED: Dict[_Key, Tuple[str, ...]] = {
     ('env_cfg',): ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     ('env_cfg', 'mp_cfg'): ('mp_start_method', 'opencv_num_threads'),
+    ('env_cfg', 'dist_cfg'): (
+        *('backend', 'init_backend', 'port'),  # and what torch's init_process_group takes
+        *('init_method', 'timeout', 'world_size', 'rank', 'store', 'group_name', 'pg_options'),
+        'device_id',
+    ),
     ('auto_scale_lr',): ('enable', 'base_batch_size'),
     ('default_hooks',): (
         *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
@@ -48,6 +54,10 @@ _BESIDE: Dict[str, Tuple[str, ...]] = {
     'init_cfg': ('override', 'layer'),
 }
 _ALWAYS = ('_delete_', '_scope_', 'type')
+#: Parts whose keys are names of a model's parameters, or the beginnings of them.
+_NAMES = ('custom_keys',)
+#: Parts with hooks, of which each may have a priority.
+_HOOKS = ('default_hooks', 'custom_hooks')
 
 
 def refuse_unknown_keys(
@@ -101,13 +111,14 @@ def _fault(before: 'Config', after: 'Config', key: _Key) -> str:
             inside = isinstance(old, (list, tuple)) and int(word) < len(old)
             old = old[int(word)] if inside else None
             continue
-        if word in _ALWAYS or not isinstance(new, dict):
+        where = key[:place]
+        if word in _ALWAYS or not isinstance(new, dict) or (where and where[-1] in _NAMES):
             return ''
         was = isinstance(old, dict) and word in old
-        where = key[:place]
         if place == 0 and was and word not in _top():
             return f'nothing reads it once the config is loaded{_copies(before, word)}'
-        if not was and not (where == ('default_hooks',) and 'type' in (new[word] or {})):
+        hook = where == ('default_hooks',) and isinstance(new[word], dict) and 'type' in new[word]
+        if not was and not hook:
             scope = str(after.get('default_scope'))
             known = _known(where, new, scope)
             if known is None and isinstance(old, dict) and old:
@@ -152,6 +163,7 @@ def _known(where: _Key, node: Mapping[str, Any], scope: str) -> Optional[FrozenS
     from torch.utils.data import DataLoader
 
     last = where[-1] if where else ''
+    beside = ('priority',) if len(where) == 2 and where[0] in _HOOKS else _BESIDE.get(last, ())
     if not where:
         return _top()
     if where in _DOCUMENTED:
@@ -173,12 +185,12 @@ def _known(where: _Key, node: Mapping[str, Any], scope: str) -> Optional[FrozenS
         from mmengine.hooks import CheckpointHook
 
         named = set(inspect.signature(CheckpointHook).parameters) - {'kwargs'}
-        return _together(_arguments(Runner.save_checkpoint), named)
+        return _together(_arguments(Runner.save_checkpoint), named.union(beside))
     found = _classes(kind, scope)
     known = [_arguments(cls) for cls in found]
     if not known or None in known:
         return None
-    return _together(frozenset().union(*known), _BESIDE.get(last, ()))  # type: ignore[arg-type]
+    return _together(frozenset().union(*known), beside)  # type: ignore[arg-type]
 
 
 def _together(first: Optional[FrozenSet[str]], second: Any) -> Optional[FrozenSet[str]]:
@@ -227,22 +239,23 @@ def _classes(kind: Any, scope: str) -> Tuple[Any, ...]:
 
     prefix = kind.partition('.')[0] if '.' in kind else scope
     for package in {prefix, scope} & {*SCOPES, 'tinyvim_mm'}:
-        importlib.import_module(f'{package}.registry')
+        with contextlib.suppress(ImportError):  # said when something is built of it
+            importlib.import_module(f'{package}.registry')
     found = []
     for registry in vars(root).values():
         if isinstance(registry, Registry):
             try:
                 found.append(registry.children.get(scope, registry).get(kind))
-            except RuntimeError:  # how some versions say that they do not know it
+            except (RuntimeError, ImportError):  # how some versions say that they do not know it
                 continue
     return tuple(cls for cls in dict.fromkeys(found) if cls is not None)
 
 
 @functools.cache
 def _words(scope: str) -> FrozenSet[str]:
-    """Attributes, strings and keywords in the modules of a toolbox, of mmengine and of this."""
+    """Attributes, strings and keywords in the modules of a toolbox, of its bases and of this."""
     found: Set[str] = set()
-    for package in {scope, 'mmengine', 'tinyvim_mm'} & {*SCOPES, 'mmengine', 'tinyvim_mm'}:
+    for package in ('mmengine', 'mmcv', 'tinyvim_mm', *{scope}.intersection(SCOPES)):
         folder = Path(str(importlib.import_module(package).__file__)).parent
         for file in folder.rglob('*.py'):
             if not {'.mim', 'configs'} & {*file.relative_to(folder).parts}:

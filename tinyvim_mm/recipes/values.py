@@ -93,7 +93,7 @@ def check_settings(cfg: 'Config', name: str) -> None:
         if value is None or isinstance(value, str):  # a string is refused where it is used
             continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not least <= value <= most or (whole and value != int(value)):
+        if not number or not least <= value <= most or (whole and value % 1 != 0):
             kind = 'a whole number' if whole else 'a number'
             end = f' and at most {most}' if most < math.inf else ''
             raise UsageError(

@@ -88,7 +88,9 @@ def _is_storage(path: str) -> bool:
     from mmengine.fileio.backends import prefix_to_backends
 
     prefix = path.split('://')[0].rpartition(':')[2]  # cluster:s3://...
-    return bool(prefix) and prefix in prefix_to_backends and path.count('://') == 1
+    # mmengine also knows the web, which nothing but a word opens.
+    known = prefix in prefix_to_backends and f'{prefix}://' not in downloads.SCHEMES
+    return bool(prefix) and known and path.count('://') == 1
 
 
 @contextlib.contextmanager

@@ -7,8 +7,6 @@ compared with that of the file at once.
 """
 
 import contextlib
-import errno
-import mmap
 import zipfile
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
@@ -19,7 +17,6 @@ from torch import Tensor
 # torch stores an expanded tensor as its one number, which is no attack: a claim of up to this
 # many bytes more than the file has is let through.
 _HARMLESS_BYTES = 2**26
-_UNBOUNDED = b'bytearray'
 
 
 class ImpossibleSizeError(ValueError):
@@ -45,29 +42,6 @@ def check_archive(file: Path) -> None:
             f'its {len(records):,} records unpack to {total:,} bytes, more than the {size:,} of '
             'the file'
         )
-
-
-def check_pickles(file: Path) -> None:
-    """Refuse what torch takes for plain data, and what can be of any size: ``bytearray(10**12)``.
-
-    Pickles of tensors have no use for it.
-    """
-    if zipfile.is_zipfile(file):
-        try:
-            with zipfile.ZipFile(file) as archive:
-                names = [name for name in archive.namelist() if name.endswith('.pkl')]
-                found = any(_UNBOUNDED in archive.read(name) for name in names)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # a place before the beginning
-                raise
-            raise ValueError('its directory names places that it does not have') from error
-    else:
-        with file.open('rb') as stream:
-            empty = not stream.read(1)  # which cannot be mapped
-            content = b'' if empty else mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            found = content.find(_UNBOUNDED) >= 0
-    if found:
-        raise ImpossibleSizeError('it makes a bytearray, which may be of any size')
 
 
 def check_sizes(content: Any, size: int) -> None:

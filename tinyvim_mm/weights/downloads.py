@@ -79,6 +79,10 @@ def split_checksum(address: str) -> Tuple[str, str]:
         raise CheckpointError(
             f'{address}: after # may stand sha256= and 64 hexadecimal digits, not {mark!r}'
         )
+    try:
+        urlsplit(bare)
+    except ValueError as error:
+        raise CheckpointError(f'{address} is no address: {error}') from error
     return bare, found.group(1).lower() if found else ''
 
 

@@ -119,11 +119,10 @@ def _read_file(file: Path, origin: str, map_location: Any, trust: bool) -> Any:
 
     def read() -> Any:
         checks.check_archive(file)
-        if file.suffix == safetensors_file.SUFFIX:
+        # What comes from remote storage lies in a file without a suffix.
+        if safetensors_file.SUFFIX in (file.suffix, Path(origin).suffix):
             content = safetensors_file.read(file, map_location)
         else:
-            if not trust:
-                checks.check_pickles(file)
             with _weights_only(forced=False) if trust else training_state_allowed():
                 content = torch.load(file, map_location=map_location, weights_only=not trust)
         checks.check_sizes(content, file.stat().st_size)
@@ -244,13 +243,13 @@ def training_state_allowed() -> Iterator[None]:
     That is of harmless types: log history, seeds, arguments. torch before 2.4 cannot be told.
     """
     serialization = torch.serialization
-    if hasattr(serialization, 'safe_globals'):  # torch 2.5
-        with serialization.safe_globals(_training_state_types()), pickled_calls.bounded():
-            yield
-        return
-    if hasattr(serialization, 'add_safe_globals'):  # torch 2.4 has no way back
-        serialization.add_safe_globals(_training_state_types())
-    yield
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pickled_calls.bounded())
+        if hasattr(serialization, 'safe_globals'):  # torch 2.5
+            stack.enter_context(serialization.safe_globals(_training_state_types()))
+        elif hasattr(serialization, 'add_safe_globals'):  # torch 2.4 has no way back
+            serialization.add_safe_globals(_training_state_types())
+        yield
 
 
 def _training_state_types() -> List[Any]:
@@ -269,11 +268,12 @@ def _training_state_types() -> List[Any]:
 
     # numpy 1.26 has a `_core`, too, for files of numpy 2, with nothing in it.
     core = np.core if np.__version__.startswith('1.') else np._core
-    dtypes = [type(np.dtype(kind)) for kind in ('float64', 'float32', 'int64', 'uint32', 'bool')]
-    arrays = [core.multiarray._reconstruct, core.multiarray.scalar, np.ndarray, np.dtype]
-    # The last: bytes of arrays, in a pickle.
-    types = [HistoryBuffer, getattr_of_history, argparse.Namespace, pickled_calls.encode]
-    return [*types, *arrays, *dtypes]
+    dtypes = [type(np.dtype(kind)) for kind in pickled_calls.DTYPES]
+    return [
+        *(HistoryBuffer, getattr_of_history, argparse.Namespace, core.multiarray.scalar, *dtypes),
+        *pickled_calls.arrays(core.multiarray._reconstruct.__module__),
+        pickled_calls.encode,  # bytes of arrays, in a pickle
+    ]
 
 
 def _not_found(file: Path) -> str:

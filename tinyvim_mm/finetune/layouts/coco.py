@@ -12,6 +12,8 @@ from ...training.data.text import read_json
 from ..dataset import Box, Data, Faults, Picture, pictures_in, split_of
 
 NAME = 'COCO JSON'
+#: What can be an id; some programs write 1.0 for 1.
+_IDS = (int, float, str)
 _NO_OBJECT = 'annotation of a class that the file does not list: left out'
 
 
@@ -62,8 +64,9 @@ def _categories(content: dict) -> List[dict]:
     categories = content['categories']
     # Roboflow writes a category for all others, which no object has.
     parents = {str(c.get('supercategory')) for c in categories}
-    used = {repr(a.get('category_id')) for a in content['annotations']}
-    return [c for c in categories if repr(c['id']) in used or str(c['name']) not in parents]
+    numbers = [a.get('category_id') for a in content['annotations']]
+    used = {number for number in numbers if isinstance(number, _IDS)}
+    return [c for c in categories if c['id'] in used or str(c['name']) not in parents]
 
 
 def _files(root: Path) -> List[Path]:
@@ -97,7 +100,7 @@ def _pictures(
     known = {image['id'] for image in content['images']}
     for annotation in content['annotations']:
         id_ = annotation.get('image_id')
-        if not isinstance(id_, (int, str)) or id_ not in known:
+        if not isinstance(id_, _IDS) or id_ not in known:
             faults.add(
                 'annotation of a picture that the file does not list: left out',
                 f'{file.name}: annotation {annotation.get("id")!r:.80}, image_id {id_!r:.80}'
@@ -121,7 +124,7 @@ def _pictures(
             picture.size = (int(image['width']), int(image['height']))
         for annotation in by_image[image['id']]:
             number = annotation.get('category_id')
-            label = labels.get(number) if isinstance(number, (int, str)) else None
+            label = labels.get(number) if isinstance(number, _IDS) else None
             where = f'{file.name}: annotation {annotation.get("id")} of {name}'
             if label is None or label not in classes:
                 faults.add(_NO_OBJECT, f'{where}: category {label or number!r:.80}')
