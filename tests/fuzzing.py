@@ -1,6 +1,7 @@
 """Changes of files, and an eye on what a reader does beside reading."""
 
 import contextlib
+import copy
 import json
 import os
 import sys
@@ -120,11 +121,11 @@ def mutate_json(content, steps):
             break
         node, key = places[number % len(places)]
         if kind == 'set':
-            node[key] = value
+            node[key] = copy.deepcopy(value)  # else it may come to lie within itself
         elif kind == 'delete':
             del node[key]
         elif isinstance(node, list):
-            node.append(node[key])
+            node.append(copy.deepcopy(node[key]))
         elif kind == 'rename':
             node[str(value)] = node.pop(key)
     return content
