@@ -357,3 +357,28 @@ def test_redirection_never_becomes_unsafe(start, target, followed):
         return
     with pytest.raises(ValueError, match='is not followed'):
         redirect(request, None, 302, '', {}, target)
+
+
+@pytest.mark.parametrize('value', ['0', '', 'false', 'no'])
+def test_other_values_of_the_variable_are_no_word(value, monkeypatch):
+    monkeypatch.setenv(downloads.VARIABLE, value)
+    with pytest.raises(CheckpointError, match='is not fetched unasked'):
+        load_file('https://127.0.0.1/x.pth')
+
+
+def test_the_word_may_be_given_by_position():
+    @downloads.with_word
+    def function(name, allow_download=False):
+        downloads.require_word(name)
+
+    function('https://127.0.0.1/x.pth', True)
+    with pytest.raises(CheckpointError, match='is not fetched unasked'):
+        function('https://127.0.0.1/x.pth')
+
+
+def test_what_may_run_code_is_not_taken_from_an_open_wire(allowed):
+    with pytest.raises(CheckpointError, match='may not run code: anybody between'):
+        load_file('http://127.0.0.1:9/x.pth', trust=True)
+    with serving({'/x.pth': send(FILE)}) as (server, _):
+        found = load_file(f'{server}/x.pth#sha256={SHA256}', trust=True)
+        assert torch.equal(found['a.weight'], WEIGHTS['a.weight'])

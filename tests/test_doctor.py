@@ -155,6 +155,14 @@ def test_an_old_torch(monkeypatch):
     assert 'older than 2.1' in only(torch_build.check_torch(), 'torch').detail
 
 
+def test_a_torch_whose_safe_reader_is_not(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '2.5.1+cpu')
+    finding = only(torch_build.check_torch(), 'torch')
+    assert finding.status == NOTE
+    assert 'CVE-2025-32434' in finding.detail
+    assert '2.6' in finding.cure
+
+
 @pytest.mark.parametrize(
     ('built', 'status', 'words'),
     [

@@ -271,3 +271,15 @@ def test_a_refused_option_is_not_buried_under_the_list_of_changes(capsys):
     printed = capsys.readouterr()
     assert printed.out == ''
     assert 'max_epochs' in printed.err
+
+
+def test_an_option_opens_what_is_none_wherever_it_stands(cfg):
+    cfg.train_dataloader.dataset.pipeline[0].backend_args = None
+    cfg.whatever = None
+    options = {
+        'train_dataloader.dataset.pipeline.0.backend_args.backend': 'local',
+        'whatever.key': 1,
+    }
+    merge_options(cfg, options, NAME, allow_new_keys=True)
+    assert cfg.train_dataloader.dataset.pipeline[0].backend_args.backend == 'local'
+    assert cfg.whatever.key == 1

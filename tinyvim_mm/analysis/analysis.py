@@ -10,6 +10,7 @@ from ..core.errors import UsageError
 from ..core.paths import shown
 from ..measuring.timing import provenance
 from ..visualization.figure import save_figure
+from ..weights.downloads import with_word
 from .activations import activations
 from .feature_maps import features
 from .networks import load_networks
@@ -22,6 +23,7 @@ from .spectrum import spectra
 _OF_ONE = {'spectrum': spectra, 'features': features, 'activations': activations}
 
 
+@with_word
 def analyze(
     analysis: str,
     input: Sequence[Union[str, Path]],
@@ -38,6 +40,7 @@ def analyze(
     deploy: bool = False,
     options: Optional[Mapping[str, Any]] = None,
     allow_new_keys: bool = False,
+    allow_download: bool = False,
     stage: int = -1,
     peers: Sequence[str] = (),
     command: Optional[str] = None,
@@ -63,6 +66,7 @@ def analyze(
         deploy: Reparameterize the networks before they run.
         options: Settings of the configs to change: dotted keys to values.
         allow_new_keys: Let ``options`` set keys that nothing here reads.
+        allow_download: Let checkpoints be fetched from ``http://`` and ``https://``.
         stage: Of receptive fields: of which stage, from 1, or -1 for the last.
         peers: Of receptive fields: networks of timm to draw beside, ``NAME`` with random
             weights or ``NAME=FILE``.

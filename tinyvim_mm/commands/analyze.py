@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from .. import analysis
-from .options import add_cfg_options
+from .options import add_cfg_options, add_download_option
 from .run import run_command
 
 _DESCRIPTION = """\
@@ -96,6 +96,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add('--dpi', type=int, default=110, help='of the figures (default: 110)')
     add('--deploy', action='store_true', help='reparameterize the networks before they run')
     add_cfg_options(parser, 'change settings of the configs')
+    add_download_option(parser)
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/analyze.py') -> None:

@@ -84,6 +84,11 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
         help='load checkpoints that hold more than tensors and plain values. They are Python '
         'pickles, which can run any code: only for files whose origin you trust',
     )
+    add_download_option(parser)
+
+
+def add_download_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--allow-download``."""
     parser.add_argument(
         '--allow-download',
         action='store_true',

@@ -22,7 +22,19 @@ def check_torch() -> List[Finding]:
         detail = f'{torch.__version__} is older than {".".join(map(str, _OLDEST))}'
         cure = f"pip install '{environment.TORCH}'"
         findings.insert(0, Finding('torch', FAULT, detail, cure))
+    elif not safely_reads(torch.__version__):
+        detail = (
+            f'{torch.__version__} can be made to run code by a crafted checkpoint, even where only '
+            'weights are read (CVE-2025-32434)'
+        )
+        cure = "pip install 'torch>=2.6', or load checkpoints from people that you trust only"
+        findings.insert(0, Finding('torch', NOTE, detail, cure))
     return findings
+
+
+def safely_reads(version: str) -> bool:
+    """Whether ``weights_only`` of this torch keeps its promise."""
+    return tuple(map(int, version.split('.')[:2])) >= (2, 6)
 
 
 def _numpy() -> Finding:

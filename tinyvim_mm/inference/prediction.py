@@ -202,6 +202,6 @@ def _frames(
                 if bar:
                     bar.update()
         except (UnreadableError, MemoryError) as error:
-            failures[source] = str(error) or 'it takes more memory than there is'
+            failures.setdefault(source, str(error) or 'it takes more memory than there is')
     if bar:
         print()

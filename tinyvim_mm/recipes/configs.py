@@ -3,7 +3,6 @@
 import ast
 import copy
 import difflib
-import itertools
 import re
 import traceback
 from pathlib import Path
@@ -177,10 +176,14 @@ def merge_options(
 
 def _open(node: Any, key: List[str]) -> None:
     """Let an option into a part that is ``None``; mmengine takes it for no place for keys."""
-    for part, inner in itertools.pairwise(key[:-1]):
-        node = node.get(part) if hasattr(node, 'get') else None
-        if hasattr(node, 'get') and inner in node and node[inner] is None:
-            node[inner] = {}
+    for part in key[:-1]:
+        place: Any = int(part) if isinstance(node, list) and part.isdigit() else part
+        try:
+            if node[place] is None:
+                node[place] = {}
+            node = node[place]
+        except (KeyError, IndexError, TypeError):
+            return  # which the merging reports
 
 
 def _base_scopes(path: Path, heirs: Tuple[Path, ...] = ()) -> Set[str]:

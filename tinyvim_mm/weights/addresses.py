@@ -38,6 +38,18 @@ def check(path: str) -> None:
         )
 
 
+def refuse_trust_in_the_wire(path: str) -> None:
+    """Raise a CheckpointError for what may run code and could be exchanged on its way."""
+    if not path.startswith('http://'):
+        return
+    downloads.require_word(path)
+    if not downloads.split_checksum(path)[1]:
+        raise CheckpointError(
+            f'{path} may not run code: anybody between here and there could exchange it. Take '
+            'https://, or put #sha256=HEX after the address, or do without --trust-checkpoint'
+        )
+
+
 def local_file(path: str) -> Tuple[Path, str]:
     """The file that a path or a ``file://`` address names, and the SHA-256 wanted of it, if any."""
     if not path.startswith(_FILE):

@@ -8,6 +8,7 @@ ask a server that it knows nothing of. So nothing is fetched without ``allow_dow
 import contextlib
 import functools
 import hashlib
+import inspect
 import os
 import re
 import tempfile
@@ -40,10 +41,12 @@ _Function = TypeVar('_Function', bound=Callable[..., Any])
 
 def with_word(function: _Function) -> _Function:
     """Let checkpoints be fetched while a function runs whose ``allow_download`` is true."""
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with allowing(kwargs.get('allow_download', False)):
+        given = signature.bind_partial(*args, **kwargs).arguments
+        with allowing(given.get('allow_download', False)):
             return function(*args, **kwargs)
 
     return run
@@ -63,7 +66,7 @@ def allowing(word: bool) -> Iterator[None]:
 
 def require_word(address: str) -> None:
     """Raise a CheckpointError, with the cure, unless fetching is allowed."""
-    if not _allowed and os.environ.get(VARIABLE, '0') in ('', '0'):
+    if not _allowed and os.environ.get(VARIABLE) != '1':
         raise CheckpointError(
             f'{address} is not fetched unasked: give --allow-download (allow_download=True; '
             f'{VARIABLE}=1), if possible with #sha256=... after the address, or download the file '

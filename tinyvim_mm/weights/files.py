@@ -81,6 +81,8 @@ def load_file(
         CheckpointError: It is damaged, would need ``trust``, claims tensors larger than it
             can hold, has values that it should not have, or cannot be fetched.
     """
+    if trust:
+        addresses.refuse_trust_in_the_wire(path)
     if path.startswith(addresses.NAMED):
         content = _read_named(path, map_location, trust)
     else:
