@@ -171,13 +171,22 @@ train_dataloader = dict(dataset=dict(indices=6))
 train_cfg = dict(max_epochs=3)
 optim_wrapper = dict(optimizer=dict(lr=0.001))
 custom_imports = dict(imports=['signal_hook'])
-custom_hooks = [dict(type='SignalHook', step=5, rank={rank}, number={number}, parent={parent})]
+custom_hooks = [
+    dict(
+        type='SignalHook',
+        step=5,
+        rank={rank},
+        number={number},
+        parent={parent},
+        saving_s={saving_s},
+    )
+]
 """
 
 
-def signalled(folder, rank, number, parent):
+def signalled(folder, rank, number, parent, saving_s=0):
     (folder / 'signalled.py').write_text(
-        SIGNALLED.format(rank=rank, number=int(number), parent=parent)
+        SIGNALLED.format(rank=rank, number=int(number), parent=parent, saving_s=saving_s)
     )
     return 'signalled.py'
 
@@ -197,11 +206,15 @@ def test_a_process_that_is_killed_ends_the_others(folder):
 
 @on_a_cpu
 @pytest.mark.slow
-@pytest.mark.parametrize('parent', [True, False], ids=['launcher', 'process'])
-def test_an_interrupted_training_of_two_processes_goes_on(parent, folder):
+@pytest.mark.parametrize(
+    ('rank', 'parent', 'saving_s'),
+    [(1, True, 0), (1, False, 0), (0, False, 10)],
+    ids=['launcher', 'process', 'process that saves slowly'],
+)
+def test_an_interrupted_training_of_two_processes_goes_on(rank, parent, saving_s, folder):
     """Whether torchrun gets the signal and hands it on, or one of the processes alone."""
-    config = signalled(folder, rank=1, number=signal.SIGTERM, parent=parent)
-    name = f'interrupted_{parent}'
+    config = signalled(folder, rank, signal.SIGTERM, parent, saving_s)
+    name = f'interrupted_{rank}_{parent}'
     done = call_in_two_processes(folder, name, config)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr[-2000:]
     assert 'Traceback' not in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -176,6 +176,7 @@ class InterruptionHook(Hook):
         """
         self._saving = dict(place_in_epoch(runner, batches), validate=validate)
         saved = self._save(runner, iteration, batches)
+        barrier()  # torchrun and srun stop those that still save when another one ends
         raise self._ending(f'stopped after {where}; {saved}')
 
     def _save(self, runner: Runner, iteration: int, batches: int) -> str:
