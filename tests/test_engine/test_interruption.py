@@ -140,3 +140,21 @@ def test_a_signal_while_processes_talk_is_not_lost(monkeypatch):
     assert not hook._agreed()
     assert hook._agreed()
     assert hook._signal == signal.SIGTERM
+
+
+def test_a_signal_that_the_launcher_hands_on_is_no_second_one(monkeypatch):
+    """Slurm and systemd send it to all processes, and torchrun sends it to its own once more."""
+    ended, now = [], [100.0]
+    monkeypatch.setattr(interruption, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(interruption, '_say', lambda text: None)
+    monkeypatch.setattr(interruption.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(interruption.os, '_exit', ended.append)
+    monkeypatch.setattr(interruption.signal, 'signal', lambda number, handler: None)
+    hook = interruption.InterruptionHook()
+    hook._begun = True
+    hook._receive(TERM, None)
+    hook._receive(TERM, None)
+    assert ended == []
+    now[0] += 60
+    hook._receive(TERM, None)
+    assert ended == [TERMINATED]

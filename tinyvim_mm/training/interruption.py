@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
@@ -27,6 +28,9 @@ FILE = 'interrupted.pth'
 # Its entry that says where in an epoch it was saved.
 _PLACE = 'interruption'
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Of several processes, seconds in which the same signal again is the one that their launcher got,
+# too, and hands on: Slurm, systemd and containers send it to all.
+_HANDED_ON_S = 3.0
 
 
 class InterruptionHook(Hook):
@@ -46,6 +50,7 @@ class InterruptionHook(Hook):
         self.command = command
         # What this process itself got, and what the processes have agreed to end the training for.
         self._received = self._agreed_on = 0
+        self._received_at = 0.0
         self._begun = False
         self._resumed: Dict[str, Any] = {}
         self._saving: Optional[Dict[str, Any]] = None
@@ -78,13 +83,16 @@ class InterruptionHook(Hook):
 
     def _receive(self, number: int, frame: Any) -> None:
         code = SIGNALED + number
+        handed_on = time.monotonic() - self._received_at < _HANDED_ON_S and get_world_size() > 1
+        if self._received == number and handed_on:
+            return
         if self._received:
             _say('ended at once; --resume goes on from the last checkpoint')
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for child in active_children():
                 child.terminate()
             os._exit(code)
-        self._received = number
+        self._received, self._received_at = number, time.monotonic()
         if self._agreed_on:  # with another process, which got it before
             return
         if not self._begun:
