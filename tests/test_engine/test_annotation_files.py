@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip('mmdet')
@@ -212,6 +213,15 @@ def test_outlines_that_would_end_the_process_are_not_drawn(case):
     assert fault_of_mask(OUTLINES[case], 64, 64)
     assert not fault_of_mask([[0, 0, 64, 0, 64, 64]], 64, 64)
     assert not fault_of_mask(dict(size=[64, 64], counts=[0, 64 * 64]), 64, 64)
+
+
+def test_masks_of_arrays_are_those_of_a_dataset_of_ones_own():
+    outline = np.array([0, 0, 64, 0, 64, 64], np.float32)
+    assert not fault_of_mask([outline], 64, 64)
+    assert not fault_of_mask([list(outline)], 64, 64)
+    assert not fault_of_mask(dict(size=np.array([64, 64]), counts=[0, np.int64(64 * 64)]), 64, 64)
+    assert not fault_of_mask(np.zeros((64, 64), np.uint8), 64, 64)
+    assert 'has a point at' in fault_of_mask([outline * np.nan], 64, 64)
 
 
 def test_other_lists_are_named_when_they_cannot_be_read(tmp_path):
