@@ -7,11 +7,13 @@ import pytest
 
 pytest.importorskip('mmengine')
 
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from toy_training import EPOCHS, STEPS, in_a_process
 
 from tinyvim_mm.core.errors import INTERRUPTED, TERMINATED
 from tinyvim_mm.reliability.resume import compare
 from tinyvim_mm.training import interruption
+from tinyvim_mm.training.epochs import ResumableEpochLoop, resumable
 from tinyvim_mm.training.going_on import resuming
 from tinyvim_mm.training.interruption import FILE
 from tinyvim_mm.weights.files import load_file
@@ -158,3 +160,24 @@ def test_a_signal_that_the_launcher_hands_on_is_no_second_one(monkeypatch):
     now[0] += 60
     hook._receive(TERM, None)
     assert ended == [TERMINATED]
+
+
+@pytest.mark.parametrize(
+    'loop',
+    [dict(by_epoch=True), dict(type='EpochBasedTrainLoop'), dict(type=EpochBasedTrainLoop)],
+)
+def test_each_way_to_name_the_loop_of_epochs(loop):
+    assert resumable(dict(loop, max_epochs=3)) == dict(type=ResumableEpochLoop, max_epochs=3)
+
+
+@pytest.mark.parametrize(
+    'loop',
+    [
+        dict(by_epoch=False),
+        dict(type='IterBasedTrainLoop'),
+        dict(type='IterBasedTrainLoop', by_epoch=True),  # mmengine refuses both
+        dict(type=IterBasedTrainLoop),
+    ],
+)
+def test_other_loops_stay_as_they_are(loop):
+    assert resumable(loop) == loop

@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional, Union
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
@@ -24,6 +24,8 @@ from .logs import guard_log, guard_scalars
 from .memory_format import use_channels_last
 from .work_dir import claim_log_folder
 from .workers import guard_workers
+
+_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 class ToolRunner(Runner):
@@ -134,7 +136,8 @@ class ToolRunner(Runner):
         """Register them, with :class:`KeepingCheckpointHook` for mmengine's."""
         hooks = dict(hooks or {})
         checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-        if isinstance(checkpoint, dict) and checkpoint.get('type') == 'CheckpointHook':
+        # Some configs have the class itself in place of its name.
+        if isinstance(checkpoint, dict) and checkpoint.get('type') in _CHECKPOINT_HOOKS:
             hooks['checkpoint'] = {**checkpoint, 'type': KeepingCheckpointHook}
         super().register_default_hooks(hooks)
 
