@@ -24,6 +24,7 @@ from tinyvim_mm.records.run_record import read_record
 from tinyvim_mm.reliability.resume import differences
 from tinyvim_mm.training import distributed, launching, strategies
 from tinyvim_mm.training.distributed import naming_lost_processes as naming
+from tinyvim_mm.training.work_dir import writing_into
 from tinyvim_mm.weights.files import load_file
 
 #: A recipe without what draws random numbers or depends on the batch, and an optimizer
@@ -202,6 +203,17 @@ def test_a_process_that_is_killed_ends_the_others(folder):
     (record,) = (read_record(file.parent) for file in (folder / 'killed').glob('*/run.json'))
     assert record.checkpoints == ['epoch_1.pth']
     assert record.state in ('stopped', 'running')
+
+
+@on_a_cpu
+@pytest.mark.slow
+def test_a_work_dir_in_use_is_told_by_the_process_that_found_it(folder):
+    with writing_into(folder / 'used', lock=True):
+        done = call_in_two_processes(folder, 'used', 'tiny.py')
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert 'is in use' in done.stderr
+    assert 'cannot be built' not in done.stderr
+    assert 'Traceback' not in done.stderr
 
 
 @on_a_cpu
