@@ -31,6 +31,8 @@ def check_space(hook: CheckpointHook, runner: Runner) -> None:
     at_once += 2 * len(hook.key_indicators or ()) if hook.save_best else 0
     there = sum(file.stat().st_size for file in folder.glob('*.pth'))
     free = free_bytes(folder)
+    if free is None:
+        return
     size = f'a checkpoint of this training takes about {one / 1e6:,.1f} MB'
     room = f'{free / 1e6:,.1f} MB are free in {shown(folder)}'
     if free < one:
