@@ -179,6 +179,16 @@ def test_what_a_score_needs_is_looked_at_before_the_training(tmp_path):
     assert '2 x annotations without "segmentation"' in str(caught.value)
 
 
+@pytest.mark.parametrize('name', ['images', 'categories'])
+def test_ids_may_be_written_as_1_0(tmp_path, name):
+    found = content()
+    each(name, id=float)(found)
+    assert len(build(tmp_path, found)) == 2
+    change(name, id=1.5)(found)
+    with pytest.raises(UsageError, match='neither a whole number nor a text'):
+        build(tmp_path, found)
+
+
 @pytest.mark.parametrize(
     ('name', 'words'),
     [
