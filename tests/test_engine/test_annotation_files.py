@@ -164,6 +164,20 @@ def test_a_test_without_annotations_can_be_read_and_not_scored(tmp_path):
         runner.build_evaluator(dict(metric, format_only=True, outfile_prefix='x'))
 
 
+def test_the_metrics_of_a_whole_evaluator_are_looked_at(tmp_path):
+    found = content()
+    build(tmp_path, found)
+    runner = ToolRunner.__new__(ToolRunner)
+    metric = dict(type='CocoMetric', ann_file=str(tmp_path / 'a.json'), metric='segm')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        with pytest.raises(UsageError, match='2 x annotations without "segmentation"'):
+            runner.build_evaluator(dict(type='Evaluator', metrics=[metric]))
+        del found['annotations']
+        build(tmp_path, found, training=False)
+        writing = dict(metric, format_only=True, outfile_prefix='x')
+        runner.build_evaluator(dict(metrics=[writing]))
+
+
 def test_what_a_score_needs_is_looked_at_before_the_training(tmp_path):
     found = content()
     del found['annotations'][0]['iscrowd']

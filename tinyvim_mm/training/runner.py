@@ -107,9 +107,12 @@ class ToolRunner(Runner):
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         """Build it, with the annotations that it will need hours later looked at now."""
-        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        # mmengine also takes a whole evaluator, which holds them.
+        metrics = evaluator.get('metrics') if isinstance(evaluator, dict) else None
+        metrics = metrics or evaluator
+        metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
         metrics = [metric for metric in metrics if isinstance(metric, dict)]
-        masks = any('segm' in metric.get('metric', ()) for metric in metrics)
+        masks = any('segm' in (metric.get('metric') or ()) for metric in metrics)
         keys = (*ANNOTATION, 'iscrowd', *['segmentation'] * masks)
         # One that only writes predictions needs none, as those for COCO's test.
         labeled = not any(metric.get('format_only') for metric in metrics)
