@@ -259,3 +259,13 @@ def test_other_lists_are_named_when_they_cannot_be_read(tmp_path):
         pytest.raises(UsageError, match=r'CustomDataset cannot read the annotation file .*list'),
     ):
         runner.build_dataloader(loader)
+
+
+@pytest.mark.parametrize('error', [ImportError('no such reader'), MemoryError()])
+def test_what_is_no_fault_of_a_file_is_not_blamed_on_it(error, tmp_path, monkeypatch):
+    def load_data_list(self):
+        raise error
+
+    monkeypatch.setattr('mmdet.datasets.CocoDataset.load_data_list', load_data_list)
+    with pytest.raises(type(error)):
+        build(tmp_path, content())
