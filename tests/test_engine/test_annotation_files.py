@@ -78,7 +78,7 @@ CASES = {
 }
 
 
-def build(folder, found, classes=('person', 'bicycle'), training=True):
+def build(folder, found, classes=('person', 'bicycle'), training=True, sampler='DefaultSampler'):
     text = found if isinstance(found, bytes) else json.dumps(found).encode()
     (folder / 'a.json').write_bytes(text)
     dataset = dict(
@@ -91,7 +91,11 @@ def build(folder, found, classes=('person', 'bicycle'), training=True):
     )
     runner = ToolRunner.__new__(ToolRunner)
     runner._building_train_loop = training
-    loader = dict(dataset=dataset, batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler'))
+    sampler = dict(type=sampler)
+    if sampler['type'] != 'DefaultSampler':
+        dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
+        sampler.update(batch_size=2, source_ratio=[1, 1])
+    loader = dict(dataset=dataset, batch_size=1, num_workers=0, sampler=sampler)
     with DefaultScope.overwrite_default_scope('mmdet'):
         return runner.build_dataloader(loader).dataset
 
@@ -162,6 +166,12 @@ def test_a_test_without_annotations_can_be_read_and_not_scored(tmp_path):
         with pytest.raises(UsageError, match='has no "annotations"'):
             runner.build_evaluator(metric)
         runner.build_evaluator(dict(metric, format_only=True, outfile_prefix='x'))
+
+
+def test_a_training_with_unlabeled_pictures_needs_no_annotations_of_them(tmp_path):
+    found = content()
+    del found['annotations']  # as mmdet's guide to semi-supervised training has it
+    assert len(build(tmp_path, found, sampler='GroupMultiSourceSampler')) == 4
 
 
 def test_the_metrics_of_a_whole_evaluator_are_looked_at(tmp_path):

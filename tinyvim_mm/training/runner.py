@@ -93,8 +93,11 @@ class ToolRunner(Runner):
         diff_rank_seed: bool = False,
     ) -> DataLoader:
         """Build it around a dataset that is looked at, see :func:`guard_samples`."""
+        # mmdet's samplers for several sources, of which some have no labels.
+        sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
+        mixed = isinstance(sampler, dict) and 'MultiSource' in str(sampler.get('type'))
         try:
-            with reading_annotations(labeled=self._building_train_loop):
+            with reading_annotations(labeled=self._building_train_loop and not mixed):
                 loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
             # What mmengine's dataset makes of an empty list.
