@@ -97,6 +97,16 @@ def test_accumulated_gradients_are_not_lost(tmp_path):
     assert 'stopped after epoch 2, step 2 of 4' in errors.read_text()
 
 
+def test_gradients_that_are_accumulated_beyond_an_epoch_are_not_lost(tmp_path):
+    errors, undisturbed = tmp_path / 'errors', tmp_path / 'undisturbed'
+    settings = dict(wrapper=dict(accumulative_counts=3))
+    assert in_a_process(errors, tmp_path, ('step', 4, INT), **settings) == INTERRUPTED
+    assert 'stopped after epoch 2, step 2 of 4' in errors.read_text()
+    assert in_a_process(errors, tmp_path, **settings) == 0, errors.read_text()
+    assert in_a_process(errors, undisturbed, **settings) == 0, errors.read_text()
+    assert compare(undisturbed / LAST[True], tmp_path / LAST[True])[1] == []
+
+
 def test_what_cannot_be_saved_is_said(tmp_path):
     errors = tmp_path / 'errors'
     (tmp_path / f'{FILE}').mkdir()  # in the way

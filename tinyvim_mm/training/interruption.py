@@ -135,14 +135,15 @@ class InterruptionHook(Hook):
             self._stop(runner, iteration, where, batches=batch_idx + 1)
 
     def before_val(self, runner: Runner) -> None:
-        if self._begun and self._agreed():
+        if self._begun and self._agreed() and _between_updates(runner):
             self._stop(runner, runner.iter, f'{_done(runner)}, before its validation', True)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         # Several processes may validate on different numbers of batches, and cannot agree here.
-        if self._begun and self._signal and get_world_size() == 1:
+        alone = get_world_size() == 1
+        if self._begun and self._signal and alone and _between_updates(runner):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook.after_val_epoch(runner)  # gives the model its own weights back
@@ -150,7 +151,7 @@ class InterruptionHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._remove_superseded(runner)
-        if self._begun and self._agreed():
+        if self._begun and self._agreed() and _between_updates(runner):
             self._stop(runner, runner.iter, _done(runner))
 
     def after_train(self, runner: Runner) -> None:
