@@ -144,6 +144,13 @@ def test_free_space_is_looked_at_before_a_training(keep, tmp_path, monkeypatch, 
     assert not list((tmp_path / 'none').glob('*.pth'))
 
 
+def test_a_checkpoint_without_the_optimizer_needs_less_room(tmp_path, monkeypatch):
+    one = checkpoint_bytes(train(tmp_path / 'roomy', epochs=1), with_optimizer=False)
+    monkeypatch.setattr(space, 'free_bytes', lambda folder: one)
+    train(tmp_path / 'without', epochs=1, save_optimizer=False)
+    assert (tmp_path / 'without' / 'epoch_1.pth').is_file()
+
+
 def test_a_file_system_that_tells_no_size_is_not_full(tmp_path, monkeypatch):
     usage = SimpleNamespace(total=0, used=0, free=0)
     monkeypatch.setattr(work_dir.shutil, 'disk_usage', lambda folder: usage)
