@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import time
 from contextlib import contextmanager
 
 from mmengine.dist import get_rank
@@ -14,16 +15,22 @@ from mmengine.registry import HOOKS
 class SignalHook(Hook):
     """Send one to a process, or to the one that started it, in a step counted from 1.
 
-    The step ends when the process has got its signal, also where its parent hands it on.
+    The step ends when the process has got its signal, also where its parent hands it on. What is
+    saved then takes ``saving_s`` seconds more.
     """
 
-    def __init__(self, step, rank, number, parent):
+    def __init__(self, step, rank, number, parent, saving_s=0):
         self.step, self.rank, self.number, self.parent = step, rank, number, parent
+        self.saving_s = saving_s
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if (runner.iter + 1, get_rank()) == (self.step, self.rank):
             with waiting_for_a_signal():
                 os.kill(os.getppid() if self.parent else os.getpid(), self.number)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        if 'interruption' in checkpoint:
+            time.sleep(self.saving_s)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip('mmdet')
@@ -77,7 +78,7 @@ CASES = {
 }
 
 
-def build(folder, found, classes=('person', 'bicycle'), training=True):
+def build(folder, found, classes=('person', 'bicycle'), training=True, sampler='DefaultSampler'):
     text = found if isinstance(found, bytes) else json.dumps(found).encode()
     (folder / 'a.json').write_bytes(text)
     dataset = dict(
@@ -90,7 +91,11 @@ def build(folder, found, classes=('person', 'bicycle'), training=True):
     )
     runner = ToolRunner.__new__(ToolRunner)
     runner._building_train_loop = training
-    loader = dict(dataset=dataset, batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler'))
+    sampler = dict(type=sampler)
+    if sampler['type'] != 'DefaultSampler':
+        dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
+        sampler.update(batch_size=2, source_ratio=[1, 1])
+    loader = dict(dataset=dataset, batch_size=1, num_workers=0, sampler=sampler)
     with DefaultScope.overwrite_default_scope('mmdet'):
         return runner.build_dataloader(loader).dataset
 
@@ -163,6 +168,26 @@ def test_a_test_without_annotations_can_be_read_and_not_scored(tmp_path):
         runner.build_evaluator(dict(metric, format_only=True, outfile_prefix='x'))
 
 
+def test_a_training_with_unlabeled_pictures_needs_no_annotations_of_them(tmp_path):
+    found = content()
+    del found['annotations']  # as mmdet's guide to semi-supervised training has it
+    assert len(build(tmp_path, found, sampler='GroupMultiSourceSampler')) == 4
+
+
+def test_the_metrics_of_a_whole_evaluator_are_looked_at(tmp_path):
+    found = content()
+    build(tmp_path, found)
+    runner = ToolRunner.__new__(ToolRunner)
+    metric = dict(type='CocoMetric', ann_file=str(tmp_path / 'a.json'), metric='segm')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        with pytest.raises(UsageError, match='2 x annotations without "segmentation"'):
+            runner.build_evaluator(dict(type='Evaluator', metrics=[metric]))
+        del found['annotations']
+        build(tmp_path, found, training=False)
+        writing = dict(metric, format_only=True, outfile_prefix='x')
+        runner.build_evaluator(dict(metrics=[writing]))
+
+
 def test_what_a_score_needs_is_looked_at_before_the_training(tmp_path):
     found = content()
     del found['annotations'][0]['iscrowd']
@@ -176,6 +201,16 @@ def test_what_a_score_needs_is_looked_at_before_the_training(tmp_path):
         runner.build_evaluator(metric)
     assert '1 x annotations without "iscrowd"' in str(caught.value)
     assert '2 x annotations without "segmentation"' in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['images', 'categories'])
+def test_ids_may_be_written_as_1_0(tmp_path, name):
+    found = content()
+    each(name, id=float)(found)
+    assert len(build(tmp_path, found)) == 2
+    change(name, id=1.5)(found)
+    with pytest.raises(UsageError, match='neither a whole number nor a text'):
+        build(tmp_path, found)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +249,15 @@ def test_outlines_that_would_end_the_process_are_not_drawn(case):
     assert not fault_of_mask(dict(size=[64, 64], counts=[0, 64 * 64]), 64, 64)
 
 
+def test_masks_of_arrays_are_those_of_a_dataset_of_ones_own():
+    outline = np.array([0, 0, 64, 0, 64, 64], np.float32)
+    assert not fault_of_mask([outline], 64, 64)
+    assert not fault_of_mask([list(outline)], 64, 64)
+    assert not fault_of_mask(dict(size=np.array([64, 64]), counts=[0, np.int64(64 * 64)]), 64, 64)
+    assert not fault_of_mask(np.zeros((64, 64), np.uint8), 64, 64)
+    assert 'has a point at' in fault_of_mask([outline * np.nan], 64, 64)
+
+
 def test_other_lists_are_named_when_they_cannot_be_read(tmp_path):
     pytest.importorskip('mmpretrain.datasets')
     (tmp_path / 'list.txt').write_text('a.jpg\n')
@@ -225,3 +269,13 @@ def test_other_lists_are_named_when_they_cannot_be_read(tmp_path):
         pytest.raises(UsageError, match=r'CustomDataset cannot read the annotation file .*list'),
     ):
         runner.build_dataloader(loader)
+
+
+@pytest.mark.parametrize('error', [ImportError('no such reader'), MemoryError()])
+def test_what_is_no_fault_of_a_file_is_not_blamed_on_it(error, tmp_path, monkeypatch):
+    def load_data_list(self):
+        raise error
+
+    monkeypatch.setattr('mmdet.datasets.CocoDataset.load_data_list', load_data_list)
+    with pytest.raises(type(error)):
+        build(tmp_path, content())

@@ -16,6 +16,9 @@ pytest.importorskip('mmpretrain.models')
 import bad_pictures
 import torch
 from bad_pictures import BROKEN, EXTREME, JPEG, SIZE, UNUSUAL
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import FileClient
+from mmengine.fileio.backends import BaseStorageBackend, registry_utils
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from PIL import Image
 from tool_runs import run_sample
@@ -520,3 +523,27 @@ def test_an_evaluation_refuses_to_skip(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         test_tool.main([CONFIGS['mmpretrain'], 'x.pth', '--on-bad-sample', 'skip'])
     assert 'scores over fewer pictures than the dataset has' in capsys.readouterr().err
+
+
+class OnePicture(BaseStorageBackend):
+    """One of a user's own, for which paths are keys."""
+
+    def get(self, filepath):
+        return JPEG
+
+    def get_text(self, filepath):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize('name', ['backend_args', 'file_client_args'])
+def test_pictures_of_another_backend_need_no_file(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry_utils.backends, 'one', OnePicture)
+    monkeypatch.setitem(FileClient._backends, 'one', OnePicture)
+    (tmp_path / 'list.json').write_text(
+        json.dumps(dict(metainfo={}, data_list=[dict(img_path='a.jpg')]))
+    )
+    load = {'type': 'LoadImageFromFile', name: dict(backend='one')}
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = BaseDataset('list.json', data_root=str(tmp_path), pipeline=[load])
+    guard_samples(dataset, training=True)
+    assert dataset[0]['img'].shape == (*SIZE[::-1], 3)

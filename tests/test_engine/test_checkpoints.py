@@ -12,7 +12,7 @@ pytest.importorskip('mmengine')
 import small_training
 import torch
 from mmengine.fileio import LocalBackend
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from small_training import EPOCHS, Toy
 from tool_runs import forget_runs
 
@@ -248,3 +248,9 @@ def test_the_number_of_checkpoints_kept_is_mmengines(keep, tmp_path):
         before = {path.name for path in tmp_path.glob('*.pth')}
     first = 8 - keep if keep > 0 else 1
     assert before == {f'epoch_{step}.pth' for step in range(first, 8)}
+
+
+@pytest.mark.parametrize('kind', ['CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook])
+def test_each_way_to_name_the_hook(kind, tmp_path):
+    runner = small_training.train(tmp_path, epochs=1, type=kind)
+    assert any(isinstance(hook, KeepingCheckpointHook) for hook in runner.hooks)

@@ -24,6 +24,7 @@ from tinyvim_mm.records.run_record import read_record
 from tinyvim_mm.reliability.resume import differences
 from tinyvim_mm.training import distributed, launching, strategies
 from tinyvim_mm.training.distributed import naming_lost_processes as naming
+from tinyvim_mm.training.work_dir import writing_into
 from tinyvim_mm.weights.files import load_file
 
 #: A recipe without what draws random numbers or depends on the batch, and an optimizer
@@ -171,13 +172,22 @@ train_dataloader = dict(dataset=dict(indices=6))
 train_cfg = dict(max_epochs=3)
 optim_wrapper = dict(optimizer=dict(lr=0.001))
 custom_imports = dict(imports=['signal_hook'])
-custom_hooks = [dict(type='SignalHook', step=5, rank={rank}, number={number}, parent={parent})]
+custom_hooks = [
+    dict(
+        type='SignalHook',
+        step=5,
+        rank={rank},
+        number={number},
+        parent={parent},
+        saving_s={saving_s},
+    )
+]
 """
 
 
-def signalled(folder, rank, number, parent):
+def signalled(folder, rank, number, parent, saving_s=0):
     (folder / 'signalled.py').write_text(
-        SIGNALLED.format(rank=rank, number=int(number), parent=parent)
+        SIGNALLED.format(rank=rank, number=int(number), parent=parent, saving_s=saving_s)
     )
     return 'signalled.py'
 
@@ -197,11 +207,26 @@ def test_a_process_that_is_killed_ends_the_others(folder):
 
 @on_a_cpu
 @pytest.mark.slow
-@pytest.mark.parametrize('parent', [True, False], ids=['launcher', 'process'])
-def test_an_interrupted_training_of_two_processes_goes_on(parent, folder):
+def test_a_work_dir_in_use_is_told_by_the_process_that_found_it(folder):
+    with writing_into(folder / 'used', lock=True):
+        done = call_in_two_processes(folder, 'used', 'tiny.py')
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert 'is in use' in done.stderr
+    assert 'cannot be built' not in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+@on_a_cpu
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('rank', 'parent', 'saving_s'),
+    [(1, True, 0), (1, False, 0), (0, False, 10)],
+    ids=['launcher', 'process', 'process that saves slowly'],
+)
+def test_an_interrupted_training_of_two_processes_goes_on(rank, parent, saving_s, folder):
     """Whether torchrun gets the signal and hands it on, or one of the processes alone."""
-    config = signalled(folder, rank=1, number=signal.SIGTERM, parent=parent)
-    name = f'interrupted_{parent}'
+    config = signalled(folder, rank, signal.SIGTERM, parent, saving_s)
+    name = f'interrupted_{rank}_{parent}'
     done = call_in_two_processes(folder, name, config)
     assert done.returncode == 128 + signal.SIGTERM, done.stderr[-2000:]
     assert 'Traceback' not in done.stderr

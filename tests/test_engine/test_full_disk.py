@@ -5,6 +5,7 @@ import io
 import os
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import write_whole
 from tinyvim_mm.records.scalars import read_training
 from tinyvim_mm.reliability.resume import compare
-from tinyvim_mm.training import space
+from tinyvim_mm.training import space, work_dir
 from tinyvim_mm.training.space import checkpoint_bytes
 from tinyvim_mm.training.work_dir import writing_into
 
@@ -141,6 +142,21 @@ def test_free_space_is_looked_at_before_a_training(keep, tmp_path, monkeypatch, 
     with pytest.raises(UsageError, match='a checkpoint of this training takes about'):
         train(tmp_path / 'none', max_keep_ckpts=keep)
     assert not list((tmp_path / 'none').glob('*.pth'))
+
+
+def test_a_checkpoint_without_the_optimizer_needs_less_room(tmp_path, monkeypatch):
+    one = checkpoint_bytes(train(tmp_path / 'roomy', epochs=1), with_optimizer=False)
+    monkeypatch.setattr(space, 'free_bytes', lambda folder: one)
+    train(tmp_path / 'without', epochs=1, save_optimizer=False)
+    assert (tmp_path / 'without' / 'epoch_1.pth').is_file()
+
+
+def test_a_file_system_that_tells_no_size_is_not_full(tmp_path, monkeypatch):
+    usage = SimpleNamespace(total=0, used=0, free=0)
+    monkeypatch.setattr(work_dir.shutil, 'disk_usage', lambda folder: usage)
+    train(tmp_path / 'new', epochs=1)
+    assert (tmp_path / 'new' / 'epoch_1.pth').is_file()
+    assert work_dir.reason(FULL, tmp_path) == 'No space left on device'
 
 
 def runner_buffers(runner):

@@ -7,11 +7,13 @@ import pytest
 
 pytest.importorskip('mmengine')
 
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from toy_training import EPOCHS, STEPS, in_a_process
 
 from tinyvim_mm.core.errors import INTERRUPTED, TERMINATED
 from tinyvim_mm.reliability.resume import compare
 from tinyvim_mm.training import interruption
+from tinyvim_mm.training.epochs import ResumableEpochLoop, resumable
 from tinyvim_mm.training.going_on import resuming
 from tinyvim_mm.training.interruption import FILE
 from tinyvim_mm.weights.files import load_file
@@ -95,6 +97,16 @@ def test_accumulated_gradients_are_not_lost(tmp_path):
     assert 'stopped after epoch 2, step 2 of 4' in errors.read_text()
 
 
+def test_gradients_that_are_accumulated_beyond_an_epoch_are_not_lost(tmp_path):
+    errors, undisturbed = tmp_path / 'errors', tmp_path / 'undisturbed'
+    settings = dict(wrapper=dict(accumulative_counts=3))
+    assert in_a_process(errors, tmp_path, ('step', 4, INT), **settings) == INTERRUPTED
+    assert 'stopped after epoch 2, step 2 of 4' in errors.read_text()
+    assert in_a_process(errors, tmp_path, **settings) == 0, errors.read_text()
+    assert in_a_process(errors, undisturbed, **settings) == 0, errors.read_text()
+    assert compare(undisturbed / LAST[True], tmp_path / LAST[True])[1] == []
+
+
 def test_what_cannot_be_saved_is_said(tmp_path):
     errors = tmp_path / 'errors'
     (tmp_path / f'{FILE}').mkdir()  # in the way
@@ -140,3 +152,42 @@ def test_a_signal_while_processes_talk_is_not_lost(monkeypatch):
     assert not hook._agreed()
     assert hook._agreed()
     assert hook._signal == signal.SIGTERM
+
+
+def test_a_signal_that_the_launcher_hands_on_is_no_second_one(monkeypatch):
+    """Slurm and systemd send it to all processes, and torchrun sends it to its own once more."""
+    ended, now = [], [100.0]
+    monkeypatch.setattr(interruption, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(interruption, '_say', lambda text: None)
+    monkeypatch.setattr(interruption.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(interruption.os, '_exit', ended.append)
+    monkeypatch.setattr(interruption.signal, 'signal', lambda number, handler: None)
+    hook = interruption.InterruptionHook()
+    hook._begun = True
+    hook._receive(TERM, None)
+    hook._receive(TERM, None)
+    assert ended == []
+    now[0] += 60
+    hook._receive(TERM, None)
+    assert ended == [TERMINATED]
+
+
+@pytest.mark.parametrize(
+    'loop',
+    [dict(by_epoch=True), dict(type='EpochBasedTrainLoop'), dict(type=EpochBasedTrainLoop)],
+)
+def test_each_way_to_name_the_loop_of_epochs(loop):
+    assert resumable(dict(loop, max_epochs=3)) == dict(type=ResumableEpochLoop, max_epochs=3)
+
+
+@pytest.mark.parametrize(
+    'loop',
+    [
+        dict(by_epoch=False),
+        dict(type='IterBasedTrainLoop'),
+        dict(type='IterBasedTrainLoop', by_epoch=True),  # mmengine refuses both
+        dict(type=IterBasedTrainLoop),
+    ],
+)
+def test_other_loops_stay_as_they_are(loop):
+    assert resumable(loop) == loop

@@ -1,6 +1,7 @@
 """``run.json``, as the hook writes it during a training."""
 
 import dataclasses
+import errno
 import json
 import re
 from datetime import datetime
@@ -13,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from tool_runs import forget_runs
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader
 
 import tinyvim_mm
 from tinyvim_mm.core.environment import accelerator
+from tinyvim_mm.core.errors import UsageError
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.models.layers import SS2D
 from tinyvim_mm.records.run_record import FILE, RunRecord, read_record
@@ -159,6 +162,21 @@ def test_an_error_stops_a_run_and_is_raised(error, words, tmp_path):
     assert (record.state, record.error) == ('stopped', words)
     assert record.ended is not None
     assert (record.done, record.steps, record.checkpoints) == (1, 4, ['epoch_1.pth'])
+
+
+def test_a_checkpoint_that_could_not_be_saved_is_not_listed(tmp_path, monkeypatch):
+    put = LocalBackend.put
+
+    def full(self, content, path):
+        if 'epoch_2' in str(path):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        put(self, content, path)
+
+    monkeypatch.setattr(LocalBackend, 'put', full)
+    with pytest.raises(UsageError, match=r'epoch_2\.pth cannot be saved'):
+        train(tmp_path)
+    (record,) = records(tmp_path)
+    assert (record.state, record.checkpoints) == ('stopped', ['epoch_1.pth'])
 
 
 def test_a_resumed_run_has_a_record_of_its_own(tmp_path, next_second):

@@ -201,7 +201,7 @@ class Soak:
             time.sleep(0.01)
 
     def _note(self, event: Event, work_dir: Path) -> None:
-        # Before its first step a training has no handler for SIGTERM, and nothing to save.
+        # While it loads its packages a command has no handler for SIGTERM.
         allowed = {
             'SIGKILL': (-signal.SIGKILL,),
             'SIGTERM': (128 + signal.SIGTERM, -signal.SIGTERM),

@@ -97,10 +97,12 @@ def go_on_in_epoch(runner: Runner, place: Dict[str, Any], file: str) -> None:
 def resumable(loop: Dict[str, Any]) -> Dict[str, Any]:
     """Settings of a loop, with :class:`ResumableEpochLoop` for mmengine's."""
     settings = dict(loop)
-    plain = settings.pop('by_epoch', False) is True
-    if plain or LOOPS.get(str(settings.get('type'))) is EpochBasedTrainLoop:
-        return {**settings, 'type': ResumableEpochLoop}
-    return loop
+    kind = settings.get('type')
+    if kind is None:
+        plain = settings.pop('by_epoch', False) is True
+    else:  # a name, or in some configs the class itself
+        plain = (LOOPS.get(kind) if isinstance(kind, str) else kind) is EpochBasedTrainLoop
+    return {**settings, 'type': ResumableEpochLoop} if plain else loop
 
 
 def random_state() -> Dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -27,6 +28,9 @@ FILE = 'interrupted.pth'
 # Its entry that says where in an epoch it was saved.
 _PLACE = 'interruption'
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Of several processes, seconds in which the same signal again is the one that their launcher got,
+# too, and hands on: Slurm, systemd and containers send it to all.
+_HANDED_ON_S = 3.0
 
 
 class InterruptionHook(Hook):
@@ -46,6 +50,7 @@ class InterruptionHook(Hook):
         self.command = command
         # What this process itself got, and what the processes have agreed to end the training for.
         self._received = self._agreed_on = 0
+        self._received_at = 0.0
         self._begun = False
         self._resumed: Dict[str, Any] = {}
         self._saving: Optional[Dict[str, Any]] = None
@@ -78,13 +83,16 @@ class InterruptionHook(Hook):
 
     def _receive(self, number: int, frame: Any) -> None:
         code = SIGNALED + number
+        handed_on = time.monotonic() - self._received_at < _HANDED_ON_S and get_world_size() > 1
+        if self._received == number and handed_on:
+            return
         if self._received:
             _say('ended at once; --resume goes on from the last checkpoint')
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for child in active_children():
                 child.terminate()
             os._exit(code)
-        self._received = number
+        self._received, self._received_at = number, time.monotonic()
         if self._agreed_on:  # with another process, which got it before
             return
         if not self._begun:
@@ -127,14 +135,15 @@ class InterruptionHook(Hook):
             self._stop(runner, iteration, where, batches=batch_idx + 1)
 
     def before_val(self, runner: Runner) -> None:
-        if self._begun and self._agreed():
+        if self._begun and self._agreed() and _between_updates(runner):
             self._stop(runner, runner.iter, f'{_done(runner)}, before its validation', True)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         # Several processes may validate on different numbers of batches, and cannot agree here.
-        if self._begun and self._signal and get_world_size() == 1:
+        alone = get_world_size() == 1
+        if self._begun and self._signal and alone and _between_updates(runner):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook.after_val_epoch(runner)  # gives the model its own weights back
@@ -142,7 +151,7 @@ class InterruptionHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._remove_superseded(runner)
-        if self._begun and self._agreed():
+        if self._begun and self._agreed() and _between_updates(runner):
             self._stop(runner, runner.iter, _done(runner))
 
     def after_train(self, runner: Runner) -> None:
@@ -176,6 +185,7 @@ class InterruptionHook(Hook):
         """
         self._saving = dict(place_in_epoch(runner, batches), validate=validate)
         saved = self._save(runner, iteration, batches)
+        barrier()  # torchrun and srun stop those that still save when another one ends
         raise self._ending(f'stopped after {where}; {saved}')
 
     def _save(self, runner: Runner, iteration: int, batches: int) -> str:

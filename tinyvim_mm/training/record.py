@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..core import environment
+from ..core.paths import absent
 from ..records.run_record import FINISHED, STOPPED, RunRecord
 from .hooks import package_versions, scan_choices
 from .not_finite import not_finite_since
@@ -137,9 +138,15 @@ def _device_name() -> str:
 
 
 def _checkpoints(runner: Runner) -> Set[str]:
-    """Paths of the latest and the best checkpoints that mmengine's hook saved."""
+    """Paths of the latest and the best checkpoints that mmengine's hook saved.
+
+    Their names are noted before they are written, which may fail.
+    """
     known = runner.message_hub.runtime_info.items()
-    return {str(path) for key, path in known if path and key.startswith(('last_ckpt', 'best_ckpt'))}
+    paths = {
+        str(path) for key, path in known if path and key.startswith(('last_ckpt', 'best_ckpt'))
+    }
+    return {path for path in paths if not absent(path)}
 
 
 def _numbers(metrics: Mapping[str, Any]) -> Dict[str, Optional[float]]:

@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional, Union
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
@@ -24,6 +24,8 @@ from .logs import guard_log, guard_scalars
 from .memory_format import use_channels_last
 from .work_dir import claim_log_folder
 from .workers import guard_workers
+
+_CHECKPOINT_HOOKS = ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook)
 
 
 class ToolRunner(Runner):
@@ -89,8 +91,11 @@ class ToolRunner(Runner):
         diff_rank_seed: bool = False,
     ) -> DataLoader:
         """Build it around a dataset that is looked at, see :func:`guard_samples`."""
+        # mmdet's samplers for several sources, of which some have no labels.
+        sampler = dataloader.get('sampler') if isinstance(dataloader, dict) else None
+        mixed = isinstance(sampler, dict) and 'MultiSource' in str(sampler.get('type'))
         try:
-            with reading_annotations(labeled=self._building_train_loop):
+            with reading_annotations(labeled=self._building_train_loop and not mixed):
                 loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         except ValueError as error:
             # What mmengine's dataset makes of an empty list.
@@ -103,9 +108,12 @@ class ToolRunner(Runner):
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
         """Build it, with the annotations that it will need hours later looked at now."""
-        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        # mmengine also takes a whole evaluator, which holds them.
+        metrics = evaluator.get('metrics') if isinstance(evaluator, dict) else None
+        metrics = metrics or evaluator
+        metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
         metrics = [metric for metric in metrics if isinstance(metric, dict)]
-        masks = any('segm' in metric.get('metric', ()) for metric in metrics)
+        masks = any('segm' in (metric.get('metric') or ()) for metric in metrics)
         keys = (*ANNOTATION, 'iscrowd', *['segmentation'] * masks)
         # One that only writes predictions needs none, as those for COCO's test.
         labeled = not any(metric.get('format_only') for metric in metrics)
@@ -132,7 +140,8 @@ class ToolRunner(Runner):
         """Register them, with :class:`KeepingCheckpointHook` for mmengine's."""
         hooks = dict(hooks or {})
         checkpoint = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-        if isinstance(checkpoint, dict) and checkpoint.get('type') == 'CheckpointHook':
+        # Some configs have the class itself in place of its name.
+        if isinstance(checkpoint, dict) and checkpoint.get('type') in _CHECKPOINT_HOOKS:
             hooks['checkpoint'] = {**checkpoint, 'type': KeepingCheckpointHook}
         super().register_default_hooks(hooks)
 

@@ -24,13 +24,15 @@ def check_space(hook: CheckpointHook, runner: Runner) -> None:
     )
     if '://' in str(hook.out_dir) or position >= end:
         return
-    one, folder = checkpoint_bytes(runner), Path(hook.out_dir)
+    one, folder = checkpoint_bytes(runner, hook.save_optimizer), Path(hook.out_dir)
     saves = math.ceil((end - position) / hook.interval) if hook.interval > 0 else 1
     # A checkpoint is removed when the one after it is whole.
     at_once = min(saves, hook.max_keep_ckpts + 1) if hook.max_keep_ckpts > 0 else saves
     at_once += 2 * len(hook.key_indicators or ()) if hook.save_best else 0
     there = sum(file.stat().st_size for file in folder.glob('*.pth'))
     free = free_bytes(folder)
+    if free is None:
+        return
     size = f'a checkpoint of this training takes about {one / 1e6:,.1f} MB'
     room = f'{free / 1e6:,.1f} MB are free in {shown(folder)}'
     if free < one:
@@ -42,13 +44,13 @@ def check_space(hook: CheckpointHook, runner: Runner) -> None:
         )
 
 
-def checkpoint_bytes(runner: Runner) -> int:
+def checkpoint_bytes(runner: Runner, with_optimizer: bool = True) -> int:
     """About the size of a checkpoint, without what mmengine notes of each step."""
     size = _bytes(runner.model.state_dict())
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     size += sum(_bytes(hook.ema_model.state_dict()) for hook in averages)
     optimizer: Optional[Any] = getattr(runner.optim_wrapper, 'optimizer', None)
-    if optimizer is None:
+    if optimizer is None or not with_optimizer:
         return size
     state = _bytes(list(optimizer.state.values()))
     if state:  # of a resumed training

@@ -109,7 +109,7 @@ def train(
         _scale_lr(cfg, name)
     with writing_into(cfg.work_dir, lock=is_first_process(launcher)) as lock:
         _find_start(cfg, resume, trust_checkpoint)
-        with building(cfg, name), explaining(cfg.work_dir):
+        with building(cfg, name), naming_lost_processes(), explaining(cfg.work_dir):
             choose_layout(cfg, channels_last, strategy)
             apply_strategy(cfg, strategy)
             check_data(cfg, ('train', 'test') if sample else ('train', 'val'), command)

@@ -133,19 +133,22 @@ class WorkDirHook(Hook):
         self._looked = time.monotonic()
 
 
-def free_bytes(folder: Path) -> int:
-    """What the disk of a folder, which need not exist, has left for this user."""
+def free_bytes(folder: Path) -> Optional[int]:
+    """What the disk of a folder, which need not exist, has left for this user.
+
+    ``None`` if it does not say: some file systems, as those in user space, count nothing.
+    """
     while not folder.is_dir():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    usage = shutil.disk_usage(folder)
+    return usage.free if usage.total else None
 
 
 def reason(error: OSError, folder: Path) -> str:
     """Why something could not be written, with the space that is left if that is why."""
     words = error.strerror or str(error)
-    if error.errno in FULL:
-        words += f' ({free_bytes(folder) / 1e6:,.1f} MB are free)'
-    return words
+    free = free_bytes(folder) if error.errno in FULL else None
+    return words if free is None else f'{words} ({free / 1e6:,.1f} MB are free)'
 
 
 def _make(work_dir: Path) -> None:

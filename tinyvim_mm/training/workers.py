@@ -29,7 +29,8 @@ class _Guarded:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         if hasattr(signal, 'sigwaitinfo'):  # POSIX, but for macOS
             # A handler in Python does not learn who sent a signal, and torch's own handler ends
-            # the worker whoever did.
+            # the worker whoever did. Threads that libraries start before, in workers that are
+            # spawned, do not block it, and may get it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
         if self.original is not None:

@@ -150,7 +150,7 @@ def _check_entries(entries: List[Any], name: str, keys: Sequence[str], faults: F
             if key not in entry:
                 faults.add(f'{name} without "{key}"', where)
         id_ = entry.get('id', number)
-        if not isinstance(id_, (int, str)):
+        if not _is_id(id_):
             faults.add(f'{name} whose id is neither a whole number nor a text', where)
         elif 'id' in entry and id_ in seen:
             faults.add(f'{name} that share an id with another: number them anew', where)
@@ -181,7 +181,7 @@ def _look_closer(
     for key in ('id', *keys):
         if key not in annotation:
             faults.add(f'annotations without "{key}"', where)
-    if 'id' in annotation and not isinstance(annotation['id'], (int, str)):
+    if 'id' in annotation and not _is_id(annotation['id']):
         faults.add('annotations whose id is neither a whole number nor a text', where)
     elif 'id' in annotation and annotation['id'] in seen:
         faults.add('annotations that share an id with another: number them anew', where)
@@ -213,6 +213,11 @@ def of_another_type(found: Any, known: Set[Any]) -> str:
 
 def _hashable(value: Any) -> Any:
     return value if isinstance(value, (int, float, str)) else repr(value)
+
+
+def _is_id(value: Any) -> bool:
+    # Some programs write 1.0, which Python and the toolbox take for 1.
+    return isinstance(value, (int, str)) or isinstance(value, float) and value.is_integer()
 
 
 def _is_number(value: Any) -> bool:

@@ -188,7 +188,7 @@ def _first_scan(jpeg: bytes) -> int:
 
 def _png_depth(path: str) -> int:
     """Bits of a value, 0 for other files."""
-    if '://' in path:
+    if not os.path.isfile(path):  # but an address, or a key of another backend
         return 0
     with open(path, 'rb') as stream:
         head = stream.read(_PNG_DEPTH + 1)

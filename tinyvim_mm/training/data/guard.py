@@ -173,7 +173,14 @@ def _refuse(path: Optional[str], fault: str) -> None:
 
 
 def _opened(transform: Any, picture: Optional[str], label_map: Optional[str]) -> Iterator[str]:
-    """Which files of a sample a transform is about to open, by its name."""
+    """Which files of a sample a transform is about to open, by its name.
+
+    Of another backend of mmengine than the disk, such as an LMDB, the paths are keys.
+    """
+    backend = getattr(transform, 'backend_args', None) or {}
+    backend = backend or getattr(transform, 'file_client_args', None) or {}
+    if backend.get('backend', 'local') not in ('local', 'disk'):
+        return
     name = type(transform).__name__
     if name.startswith('LoadImage') and isinstance(picture, str):
         yield picture

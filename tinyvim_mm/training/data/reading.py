@@ -84,6 +84,8 @@ def _checking(api: Any, keys: Sequence[str], labeled: bool) -> Iterator:
 
 def _fault_of_reading(error: Exception) -> str:
     """Which dataset could not read which file, and why; nothing of other errors."""
+    if isinstance(error, (ImportError, MemoryError)):  # of a reader's package, or the machine
+        return ''
     for frame, _ in traceback.walk_tb(error.__traceback__):
         dataset = frame.f_locals.get('self')
         if frame.f_code.co_name != 'load_data_list' or not getattr(dataset, 'ann_file', ''):
