@@ -10,6 +10,7 @@ COMMANDS = {
     'reproduce': "measure the paper's tables on this machine",
     'analyze': 'look inside a backbone: spectra, receptive fields, features, activations',
     'convert': 'turn a released checkpoint into one of this project, or back',
+    'publish': 'write the weights of a checkpoint alone, in a quarter of their size',
     'collect': 'make a table of finished trainings',
     'cost': 'what a training costs on other numbers of GPUs',
     'benchmark': 'time the scan, or whole networks',

@@ -122,13 +122,14 @@ def _read_file(file: Path, origin: str, map_location: Any, trust: bool) -> Any:
     def read() -> Any:
         checks.check_archive(file)
         # What comes from remote storage lies in a file without a suffix.
-        if safetensors_file.SUFFIX in (file.suffix, Path(origin).suffix):
+        plain = safetensors_file.SUFFIX in (file.suffix, Path(origin).suffix)
+        if plain:
             content = safetensors_file.read(file, map_location)
         else:
             with _weights_only(forced=False) if trust else training_state_allowed():
                 content = torch.load(file, map_location=map_location, weights_only=not trust)
         checks.check_sizes(content, file.stat().st_size)
-        return content
+        return safetensors_file.unpacked(content) if plain else content
 
     return _read(origin if addresses.is_remote(origin) else str(file), read, trust)
 

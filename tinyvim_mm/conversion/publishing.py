@@ -1,0 +1,102 @@
+"""A checkpoint as it is handed on: the weights, the names of the classes, and nothing else."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Union
+
+from torch import Tensor
+
+from ..core.errors import UsageError
+from ..version import __version__
+from ..weights import packing, safetensors_file
+from ..weights.downloads import with_word
+from ..weights.files import load_file
+from ..weights.keys import data_set, extract_state_dict
+
+
+@with_word
+def publish(
+    checkpoint: Union[str, Path],
+    output: Union[str, Path],
+    *,
+    config: Optional[str] = None,
+    packed: bool = True,
+    overwrite: bool = False,
+    trust_checkpoint: bool = False,
+    allow_download: bool = False,
+) -> Dict[str, Any]:
+    """Write the weights of a checkpoint to a ``.safetensors`` file; print what that costs.
+
+    Optimizer, schedules and counters stay behind. Of a training with a moving average, which
+    mmengine saves in the place of the weights, that is what is written.
+
+    Args:
+        checkpoint: Of a training.
+        output: A ``.safetensors`` file.
+        config: Name or path of the config that it was trained with, for whoever loads it.
+        packed: Round large tensors to 8 bits, with a scale for each output channel; else
+            all stay as they are.
+        overwrite: Replace ``output`` if it exists.
+        trust_checkpoint: Let the checkpoint execute code.
+        allow_download: Let it be fetched from ``http://`` and ``https://``.
+
+    Returns:
+        ``bytes`` of the output, ``numbers`` in all tensors, and ``error``: the largest relative
+        L2 error of a tensor, with its ``key``.
+
+    Raises:
+        UsageError: The output cannot be written.
+        CheckpointError: The checkpoint cannot be read.
+
+    Example:
+        >>> from tinyvim_mm.conversion import publish
+        >>> publish('work_dirs/x/epoch_60.pth', 'x.safetensors')  # doctest: +SKIP
+    """
+    output = Path(output).expanduser()
+    if output.suffix != safetensors_file.SUFFIX:
+        raise UsageError(f'{output} must end in {safetensors_file.SUFFIX}')
+    if output.exists() and not overwrite:
+        raise UsageError(f'{output} exists; choose another name or give --overwrite')
+    if not output.parent.is_dir():
+        raise UsageError(f'the folder {output.parent} of the output does not exist; make it')
+    try:
+        content = load_file(str(checkpoint), trust=trust_checkpoint)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+    state = dict(extract_state_dict(content, str(checkpoint)))
+    state = {key: value for key, value in state.items() if not key.endswith('num_batches_tracked')}
+    meta: Dict[str, Any] = {'tinyvim_mm': __version__}
+    if config:
+        meta['config'] = config
+    if names := data_set(content):
+        meta['dataset_meta'] = names
+    partial = output.with_name(f'.{output.name}.part')
+    try:
+        safetensors_file.write(partial, _separate(state), meta, packed)
+        os.replace(partial, output)
+    except OSError as error:
+        raise UsageError(f'{output} cannot be written: {error.strerror or error}') from error
+    finally:
+        partial.unlink(missing_ok=True)
+    found = _compare(state, packing.unpack(packing.pack(state)) if packed else state)
+    found |= {'bytes': output.stat().st_size, 'numbers': sum(v.numel() for v in state.values())}
+    print(
+        f'{output}: {found["bytes"] / 1e6:.2f} MB for {found["numbers"]:,} numbers in {len(state)} '
+        f'tensors; largest relative error of one: {found["error"]:.2%} ({found["key"]})'
+    )
+    return found
+
+
+def _separate(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    """Tensors of which no two share their memory, as tied weights do."""
+    return {key: value.clone() for key, value in state.items()}
+
+
+def _compare(state: Mapping[str, Tensor], written: Mapping[str, Tensor]) -> Dict[str, Any]:
+    error, worst = 0.0, next(iter(state))
+    for key, value in state.items():
+        if value.is_floating_point() and value.norm() > 0:
+            found = float((written[key].float() - value.float()).norm() / value.float().norm())
+            if found > error:
+                error, worst = found, key
+    return {'error': error, 'key': worst}
