@@ -21,13 +21,19 @@ FOLDERS = [
     *('n01440764', 'n02102040', 'n02979186', 'n03000684', 'n03028079'),
     *('n03394916', 'n03417042', 'n03425413', 'n03445777', 'n03888257'),
 ]
-by_name = pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
+
+
+def those_of(data):
+    paths = [path for path in PATHS if path.stem.endswith(data)]
+    return pytest.mark.parametrize('path', paths, ids=lambda path: path.stem)
 
 
 def build(path):
     cfg = load_config(path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return cfg, MODELS.build({**cfg.model, 'data_preprocessor': cfg.data_preprocessor})
+        if cfg.default_scope == 'mmpretrain':
+            cfg.model.data_preprocessor = cfg.data_preprocessor
+        return cfg, MODELS.build(cfg.model)
 
 
 def test_they_are_found_by_name_and_are_no_recipes():
@@ -35,7 +41,7 @@ def test_they_are_found_by_name_and_are_no_recipes():
     assert not {path.stem for path in PATHS}.intersection(list_models())
 
 
-@by_name
+@those_of('imagenette')
 def test_each_learns_ten_classes_with_the_same_recipe(path):
     if path.stem.startswith('swiftformer'):
         pytest.importorskip('timm')
@@ -49,6 +55,25 @@ def test_each_learns_ten_classes_with_the_same_recipe(path):
     with torch.no_grad():
         sample, _ = model.eval()(torch.rand(2, 3, 128, 128), mode='predict')
     assert sample.pred_score.shape == (10,)
+
+
+@those_of('camvid')
+def test_each_segments_eleven_classes_with_the_same_recipe(path):
+    pytest.importorskip('mmseg')
+    cfg, model = build(path)
+    first = load_config(BENCHMARKS / 'fpn_tinyvim_s_camvid.py')
+    for part in ('train_dataloader', 'test_dataloader', 'optim_wrapper', 'param_scheduler'):
+        assert cfg[part] == first[part], part
+    assert cfg.model.decode_head == first.model.decode_head
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+    with torch.no_grad():
+        maps = model.eval()(torch.rand(1, 3, 96, 128), mode='tensor')
+    assert maps.shape == (1, 11, 24, 32)
+    # What is measured in the end is looked at in the end only.
+    prefixes = [
+        cfg[f'{split}_dataloader'].dataset.data_prefix for split in ('train', 'val', 'test')
+    ]
+    assert [prefix.img_path.split('/')[1] for prefix in prefixes] == ['train', 'val', 'test']
 
 
 def test_the_variants_scan_as_they_say():
