@@ -121,8 +121,11 @@ def test_camvid_ignores_what_is_void(tmp_path):
     labels = np.arange(12, dtype=np.uint8).reshape(3, 4)
     Image.fromarray(labels).save(tmp_path / 'annotations' / 'test' / 'a.png')
     prefixes = dict(img_path='images/test', seg_map_path='annotations/test')
-    pipeline = [dict(type='mmseg.LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
-    dataset = tinyvim_mm.CamVid(data_root=str(tmp_path), data_prefix=prefixes, pipeline=pipeline)
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = tinyvim_mm.CamVid(
+            data_root=str(tmp_path), data_prefix=prefixes, pipeline=pipeline
+        )
     found = dataset[0]['gt_seg_map']
     assert found.ravel().tolist() == [*range(11), 255]
     assert len(dataset.metainfo['classes']) == len(dataset.metainfo['palette']) == 11

@@ -30,7 +30,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system can
         (signal.SIGTERM, TERMINATED, 'terminated'),
     ],
 )
-def test_a_command_ends_with_one_line(number, code, word, capsys):
+def test_a_command_ends_with_one_line(number, code, word, capsys, request):
+    if number == signal.SIGINT:  # a shell starts its background jobs without Python's handler
+        original = signal.signal(number, signal.default_int_handler)
+        request.addfinalizer(lambda: signal.signal(number, original))
     before = signal.getsignal(number)
 
     def work():
