@@ -52,6 +52,8 @@ def test_each_learns_ten_classes_with_the_same_recipe(path):
     assert cfg.model.train_cfg == first.model.train_cfg
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
     assert f'_{cfg.train_cfg.max_epochs}e_' in path.stem
+    if (teacher := model.teacher) is not None:
+        assert teacher.classes == list(tinyvim_mm.Imagenette.IMAGENET_NUMBERS)
     with torch.no_grad():
         sample, _ = model.eval()(torch.rand(2, 3, 128, 128), mode='predict')
     assert sample.pred_score.shape == (10,)

@@ -322,6 +322,55 @@ def test_timm_teaches_where_it_is_installed(tmp_path):
     assert torch.equal(model.teacher.label(images, model, CLASSES), network(images).argmax(1))
 
 
+def foreign(key, blocks, widening):
+    """The key that ``efficientnet_pytorch`` has for one of timm's."""
+    block = next((block for block in blocks if key.startswith(f'{block}.')), None)
+    if block is None:
+        first, rest = key.split('.')
+        names = {'bn1': '_bn0', 'bn2': '_bn1', 'classifier': '_fc'}
+        return f'{names.get(first, "_" + first)}.{rest}'
+    wide = block in widening
+    names = {
+        'conv_pw': '_expand_conv' if wide else '_project_conv',
+        'conv_dw': '_depthwise_conv',
+        'conv_pwl': '_project_conv',
+        **{f'bn{i}': f'_bn{i - wide}' for i in (1, 2, 3)},
+    }
+    part, rest = key[len(block) + 1 :].replace('se.conv_', '_se_').split('.')
+    return f'_blocks.{blocks.index(block)}.{names.get(part, part)}.{rest}'
+
+
+@pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'tf_efficientnet_b0'])
+def test_timm_teaches_with_weights_of_efficientnet_pytorch(tmp_path, name):
+    timm = pytest.importorskip('timm')
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=CLASSES)
+    own = network.state_dict()
+    blocks = list(dict.fromkeys('.'.join(k.split('.')[:3]) for k in own if k.startswith('blocks')))
+    widening = {key[: key.index('.conv_pwl')] for key in own if '.conv_pwl' in key}
+    state = {foreign(key, blocks, widening): torch.rand_like(v.float()) for key, v in own.items()}
+    assert len(state) == len(own)
+    path = tmp_path / 'lite0.pth'
+    torch.save(state, path)
+    cfg = {'type': 'TimmClassifier', 'model_name': name, 'num_classes': CLASSES}
+    model = build(hard(str(path), teacher=cfg))
+    model.init_weights()
+    loaded = model.teacher.model.model.state_dict()
+    for key, value in state.items():
+        name = next(k for k in own if foreign(k, blocks, widening) == key)
+        assert torch.equal(loaded[name], value.to(loaded[name].dtype)), key
+
+
+def test_a_block_too_many_of_a_teacher_is_named(tmp_path):
+    pytest.importorskip('timm')
+    path = tmp_path / 'lite.pth'
+    weights = {'_conv_stem.weight': torch.ones(1), '_blocks.99._bn1.weight': torch.ones(1)}
+    torch.save(weights, path)
+    cfg = {'type': 'TimmClassifier', 'model_name': 'tf_efficientnet_lite0', 'num_classes': CLASSES}
+    with pytest.raises(CheckpointError, match=r'does not fit[\s\S]*_blocks\.99\._bn1\.weight'):
+        build(hard(str(path), teacher=cfg)).init_weights()
+
+
 # -- mistakes -----------------------------------------------------------------------
 
 

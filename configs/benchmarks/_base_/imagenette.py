@@ -95,6 +95,6 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=15, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=15)
-# An average over some seven epochs.
-custom_hooks = [dict(type='EMAHook', momentum=1e-3, update_buffers=True)]
+# An average over the last two epochs or so; over more, the weights at the start would count.
+custom_hooks = [dict(type='EMAHook', momentum=4e-3, update_buffers=True)]
 randomness = dict(seed=0)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from ...core.environment import MissingPackageError
 from ...core.errors import CheckpointError
-from ...weights.files import load_file
+from ...weights import efficientnet
+from ...weights.files import Checkpoint, load_file
+from ...weights.keys import extract_state_dict
 from ...weights.load import Policy, load_into
 
 #: Where the cure of every error begins.
@@ -31,7 +33,8 @@ class Teacher:
             ...)`` or, for the models of timm, ``dict(type='TimmClassifier',
             model_name='regnety_160')``. Without a ``data_preprocessor`` it takes
             images normalized as the student's.
-        checkpoint: File with its weights.
+        checkpoint: File with its weights; of a model of timm also in the layout of the
+            packages ``efficientnet_pytorch`` and ``efficientnet_lite_pytorch``.
         image_size: Side in pixels of the squares that it gets, if the student's
             images have another size; ``None`` leaves them as they are.
         classes: The student's classes, each by its number among the teacher's, where
@@ -76,6 +79,10 @@ class Teacher:
                 f"pip install 'timm>=1.0', or train without a teacher with `{_OPTION}=None`"
             )
         model = MODELS.build({**copy.deepcopy(self.cfg), '_scope_': 'mmpretrain'})
+        state = extract_state_dict(checkpoint, str(self.checkpoint))
+        if efficientnet.has_foreign_keys(state):
+            renamed = efficientnet.to_timm(state, model.state_dict())
+            checkpoint = Checkpoint(renamed, str(self.checkpoint))
         load_into(model, checkpoint, Policy(name=f'the teacher {self._name()}'))
         self.model = model.requires_grad_(False).eval()
 
