@@ -193,8 +193,15 @@ def _delay(x: Tensor, steps: int) -> Tensor:
 
 
 def _softplus(x: Tensor) -> Tensor:
-    """``log(1 + exp(x))`` of operators that runtimes vectorize, which they do not do for it."""
-    return x.clamp_min(0) + torch.log(torch.exp(-x.abs()) + 1)
+    """``log(1 + exp(x))`` of operators that runtimes vectorize, which they do not do for it.
+
+    ONNX has no ``log1p``: what the sum rounds away is added, without which steps below 1e-7 are
+    0. Of ``maximum`` the derivative at 0 is a half, as that of the softplus; of ``clamp`` it is 1.
+    """
+    small = torch.exp(-x.abs())
+    total = small + 1
+    log1p = torch.log(total) + (small - (total - 1)) / total
+    return torch.maximum(x, x.new_zeros(())) + log1p
 
 
 def _orders(
