@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 MENDED = {
     'mmengine.config.config': 'after',
     'mim.utils.utils': 'after',
+    'mmpretrain.utils.dependency': 'after',
     'mmpretrain.visualization': 'after',
     'torchvision': 'before',
 }

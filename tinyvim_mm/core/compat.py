@@ -34,6 +34,8 @@ def mend(name: str, module: Any) -> None:
         _mend_mmengine(module)
     elif name == 'mim.utils.utils':
         _mend_mim(module)
+    elif name == 'mmpretrain.utils.dependency':
+        _leave_out_multimodal(module)
     elif name == 'mmpretrain.visualization':
         _mend_matplotlib()
     elif name == 'torchvision':
@@ -102,6 +104,18 @@ def _mend_mim(utils: Any) -> None:
 
     installed_path._tinyvim_mm = True  # type: ignore[attr-defined]
     utils.get_installed_path = installed_path
+
+
+def _leave_out_multimodal(dependency: Any) -> None:
+    # Where transformers is installed, mmpretrain loads models of vision and language with all
+    # others. They are written for transformers 4; with 5 they, and so mmpretrain, do not import:
+    # "NoneType takes no arguments". Without it they are placeholders that say what they need.
+    try:
+        major = int(metadata.version('transformers').partition('.')[0])
+    except (metadata.PackageNotFoundError, ValueError):
+        return
+    if major >= 5:
+        dependency.WITH_MULTIMODAL = False
 
 
 def _mend_matplotlib() -> None:

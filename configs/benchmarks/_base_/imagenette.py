@@ -1,8 +1,8 @@
 """Imagenette at 128 pixels, 15 epochs in batches of 64, for every classifier of the comparison.
 
-The recipe of TinyViM for ImageNet, scaled to 9,469 images and a machine without a GPU: the same
-optimizer, clipping, mixing of images, smoothing of labels, erasing and kind of schedule; a shorter
-warm-up and average of the weights, RandAugment of a lower level, and no repeated augmentation.
+The optimizer, the clipping and the kind of schedule are those of TinyViM for ImageNet. What keeps
+300 epochs from learning 1.3 million images by heart is left out, or weaker: with Mixup and CutMix
+in every batch, RandAugment and erasing, 15 epochs of TinyViM-S end at 72 % instead of 81.
 """
 
 _base_ = [
@@ -13,6 +13,7 @@ _base_ = [
 model = dict(
     head=dict(type='tinyvim_mm.DistillationHead', num_classes=10),
     distillation=None,
+    train_cfg=dict(augments=None),
 )
 data_preprocessor = dict(
     num_classes=10,
@@ -26,27 +27,11 @@ train_pipeline = [
     dict(
         type='RandomResizedCrop',
         scale=128,
-        crop_ratio_range=(0.25, 1.0),
+        crop_ratio_range=(0.35, 1.0),
         backend='pillow',
         interpolation='bicubic',
     ),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=1,
-        total_level=10,
-        magnitude_level=6,
-        magnitude_std=0.5,
-        hparams=dict(pad_val=[104, 116, 124], interpolation='bicubic'),
-    ),
-    dict(
-        type='RandomErasing',
-        erase_prob=0.25,
-        mode='rand',
-        min_area_ratio=0.02,
-        max_area_ratio=1 / 3,
-    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [
@@ -86,7 +71,7 @@ test_evaluator = val_evaluator
 
 auto_scale_lr = dict(base_batch_size=64)
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3, weight_decay=0.025),
+    optimizer=dict(lr=1e-3, weight_decay=0.05),
     clip_grad=dict(type='agc', clip_factor=0.02, exclude=('head.head.', 'head.dist_head.')),
     paramwise_cfg=_base_.pop('no_decay').scan,
 )
