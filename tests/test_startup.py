@@ -82,3 +82,19 @@ def test_a_package_removed_in_parts_is_silent(python, tmp_path):
     if importlib.util.find_spec('mmengine'):
         code = 'import mmengine.config; ' + code
     assert ask(python, "print('ok')", tmp_path) == ['ok']
+
+
+@pytest.mark.parametrize(('version', 'loaded'), [('4.57.1', 'True'), ('5.2.0', 'False')])
+def test_models_of_transformers_4_are_left_out_where_there_is_5(python, version, loaded, tmp_path):
+    pytest.importorskip('mmpretrain')
+    (tmp_path / 'transformers').mkdir()
+    (tmp_path / 'transformers' / '__init__.py').touch()
+    about = tmp_path / f'transformers-{version}.dist-info'
+    about.mkdir()
+    text = f'Metadata-Version: 2.1\nName: transformers\nVersion: {version}\n'
+    (about / 'METADATA').write_text(text)
+    code = 'from mmpretrain.utils import dependency as d; print(d.WITH_MULTIMODAL)'
+    assert ask(python, code, tmp_path, PYTHONPATH=str(tmp_path))[-1] == loaded
+    if loaded == 'False':  # and the other models load
+        code = 'import mmpretrain.models; print("yes")'
+        assert ask(python, code, tmp_path, PYTHONPATH=str(tmp_path))[-1] == 'yes'

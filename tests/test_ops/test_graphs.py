@@ -133,7 +133,8 @@ class Layer(nn.Module):
             self.paths = paths
 
     def forward(self, x):
-        return ss2d(2 * x, *self.weights, self.paths, backend=self.backend).square()
+        weights = list(self.weights)  # dynamo of torch 2.11 cannot unpack the module itself
+        return ss2d(2 * x, *weights, self.paths, backend=self.backend).square()
 
 
 GRAPHS = [Subject(name) for name in (*TRACEABLE, 'exportable', 'emulation')]

@@ -100,7 +100,8 @@ def test_the_loss_scale_is_taken_out_before_clipping():
             loss = net(x).float().sum() * 1e-3  # below the limit unless it is scaled
         wrapper.update_params(loss)
         moved.append(net.body.weight - before)
-    torch.testing.assert_close(moved[0], moved[1], rtol=3e-2, atol=1e-9)
+    # As a whole: bfloat16 may lose most of a sum whose terms cancel.
+    assert (moved[0] - moved[1]).norm() <= 3e-2 * moved[0].norm()
 
 
 def test_layer_decay_can_group_the_parameters():
