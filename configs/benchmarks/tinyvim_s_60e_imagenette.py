@@ -1,4 +1,4 @@
-"""TinyViM-S on Imagenette, 60 epochs, with a little of what keeps long trainings from overfitting."""
+"""TinyViM-S on Imagenette, 60 epochs, with a little that keeps long trainings from overfitting."""
 
 _base_ = './tinyvim_s_15e_imagenette.py'
 
