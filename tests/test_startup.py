@@ -72,18 +72,6 @@ def test_another_copy_on_the_path_prevails(python, tmp_path):
     assert ask(python, code, tmp_path) == [str(copy / '__init__.py'), '0']
 
 
-def test_a_package_removed_in_parts_is_silent(python, tmp_path):
-    # Last: it takes the environment apart.
-    site = site_of(python)
-    shutil.rmtree(site / 'tinyvim_mm', ignore_errors=True)
-    for file in site.glob('__editable__*'):
-        file.unlink()
-    code = "print('ok')"
-    if importlib.util.find_spec('mmengine'):
-        code = 'import mmengine.config; ' + code
-    assert ask(python, "print('ok')", tmp_path) == ['ok']
-
-
 @pytest.mark.parametrize(('version', 'loaded'), [('4.57.1', 'True'), ('5.2.0', 'False')])
 def test_models_of_transformers_4_are_left_out_where_there_is_5(python, version, loaded, tmp_path):
     pytest.importorskip('mmpretrain')
@@ -98,3 +86,15 @@ def test_models_of_transformers_4_are_left_out_where_there_is_5(python, version,
     if loaded == 'False':  # and the other models load
         code = 'import mmpretrain.models; print("yes")'
         assert ask(python, code, tmp_path, PYTHONPATH=str(tmp_path))[-1] == 'yes'
+
+
+def test_a_package_removed_in_parts_is_silent(python, tmp_path):
+    # Last: it takes the environment apart.
+    site = site_of(python)
+    shutil.rmtree(site / 'tinyvim_mm', ignore_errors=True)
+    for file in site.glob('__editable__*'):
+        file.unlink()
+    code = "print('ok')"
+    if importlib.util.find_spec('mmengine'):
+        code = 'import mmengine.config; ' + code
+    assert ask(python, "print('ok')", tmp_path) == ['ok']

@@ -27,4 +27,4 @@ param_scheduler = [
     dict(_base_.param_scheduler[0], end=3),
     dict(_base_.param_scheduler[1], begin=3, end=60),
 ]
-train_cfg = dict(max_epochs=60)
+train_cfg = dict(max_epochs=60, val_interval=5)

@@ -79,7 +79,7 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, begin=0, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, end=15, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=15)
+train_cfg = dict(max_epochs=15, val_interval=3)
 # An average over the last two epochs or so; over more, the weights at the start would count.
 custom_hooks = [dict(type='EMAHook', momentum=4e-3, update_buffers=True)]
 randomness = dict(seed=0)
