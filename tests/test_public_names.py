@@ -26,6 +26,7 @@ OF_TOOLBOXES = {
 DATASETS = {
     'Imagenette': 'mmpretrain.datasets.ImageNet',
     'CamVid': 'mmseg.datasets.BaseSegDataset',
+    'IoUPerClass': 'mmseg.evaluation.IoUMetric',
 }
 FUNCTIONS = (
     *('ss2d', 'selective_scan', 'scan_skipping', 'reparameterize'),

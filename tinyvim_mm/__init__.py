@@ -30,6 +30,7 @@ def _backbones() -> Dict[str, str]:
 if TYPE_CHECKING:  # what type checkers see
     from .datasets.camvid import CamVid as CamVid
     from .datasets.imagenette import Imagenette as Imagenette
+    from .datasets.iou import IoUPerClass as IoUPerClass
     from .models.catalogue import *  # noqa: F403 - the backbones
     from .models.classifiers.distilled_classifier import DistilledClassifier as DistilledClassifier
     from .models.cuda_graphs import CUDAGraphs as CUDAGraphs

@@ -43,3 +43,6 @@ OPTIM_WRAPPERS = _PublicNames(
     scope='tinyvim_mm',
     locations=['tinyvim_mm.optim'],
 )
+METRICS = _PublicNames(
+    'metric', parent=_parents.METRICS, scope='tinyvim_mm', locations=['tinyvim_mm.datasets']
+)

@@ -8,6 +8,7 @@ COMMANDS = {
     'demo': 'predict on pictures, folders and videos',
     'export': 'write a network to a file that runs without OpenMMLab',
     'reproduce': "measure the paper's tables on this machine",
+    'scores': 'train and score on Imagenette, CamVid and BCCD',
     'analyze': 'look inside a backbone: spectra, receptive fields, features, activations',
     'convert': 'turn a released checkpoint into one of this project, or back',
     'publish': 'write the weights of a checkpoint alone, in a quarter of their size',

@@ -16,6 +16,7 @@ PLACES: Dict[str, str] = {
     'DistilledClassifier': 'tinyvim_mm.models.classifiers.distilled_classifier',
     'Imagenette': 'tinyvim_mm.datasets.imagenette',
     'CamVid': 'tinyvim_mm.datasets.camvid',
+    'IoUPerClass': 'tinyvim_mm.datasets.iou',
     'CUDAGraphs': 'tinyvim_mm.models.cuda_graphs',
     'reparameterize': 'tinyvim_mm.models.reparameterization',
     **dict.fromkeys(('CPUAmpOptimWrapper', 'RecipeOptimWrapperConstructor'), 'tinyvim_mm.optim'),

@@ -1,7 +1,7 @@
 """Loss and learning rate over the steps of a training."""
 
 from pathlib import Path
-from typing import List, Mapping, Sequence, Union
+from typing import List, Mapping, Sequence, Tuple, Union
 
 from .figure import new_figure, save_figure
 
@@ -57,6 +57,37 @@ def plot_training(records: Sequence[Record], out_file: Union[str, Path], title: 
     legend = 'faint: as logged, strong: moving average'
     place = dict(transform=total.transAxes, ha='right', va='top', fontsize=8)
     total.text(0.99, 0.95, legend, **place)
+    return save_figure(figure, out_file)
+
+
+def plot_scores(
+    curves: Mapping[str, Sequence[Tuple[float, float]]],
+    out_file: Union[str, Path],
+    title: str,
+    axes: Tuple[str, str],
+) -> Path:
+    """Draw scores of several trainings over their length; returns the path of the PNG.
+
+    Args:
+        curves: Name to points ``(step, score)``; of the name ``NAME, seed N`` dashed, in the
+            color of ``NAME``.
+        out_file: PNG to write; its folder is created.
+        title: Stands above the picture.
+        axes: What runs to the right, and upward.
+    """
+    figure = new_figure((9, 5.5), title)
+    plot = figure.subplots()
+    colors: dict = {}
+    for name, points in curves.items():
+        base, _, seed = name.partition(', seed ')
+        color = colors.setdefault(base, f'C{len(colors)}')
+        last = f': {points[-1][1]:.1f}' if points else ''
+        style = dict(color=color, linestyle='--' if seed else '-', marker='.')
+        plot.plot([x for x, _ in points], [y for _, y in points], label=name + last, **style)
+    plot.set_xlabel(axes[0])
+    plot.set_ylabel(axes[1])
+    plot.grid(alpha=0.3)
+    plot.legend(fontsize=8, title='after the last validation', title_fontsize=8)
     return save_figure(figure, out_file)
 
 
