@@ -1,7 +1,7 @@
 """``tinyvim-mm test``, also ``tools/test.py``."""
 
 import argparse
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from .. import training
 from .options import config_parser, number
@@ -11,7 +11,7 @@ from .run import run_command
 def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
     """Options: those of mmdet's tool, ``--sample`` and ``--deploy``."""
     parser = config_parser(prog, 'Evaluate a checkpoint of the model of a config.')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or an exported file (.onnx)')
     parser.add_argument(
         '--deploy',
         action='store_true',
@@ -35,4 +35,14 @@ def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/test.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), lambda: training.evaluate, argv)
+    run_command(build_parser(prog), lambda: _test, argv)
+
+
+def _test(
+    config: str, checkpoint: str, command: Optional[str] = None, **settings: Any
+) -> Optional[dict]:
+    if not checkpoint.endswith('.onnx'):
+        return training.evaluate(config, checkpoint, command=command, **settings)
+    from ..inference import evaluate_exported
+
+    return evaluate_exported(config, checkpoint, command=command, **settings)

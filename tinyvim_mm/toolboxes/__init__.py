@@ -5,7 +5,18 @@ It offers what :class:`Toolbox` lists; importing it imports no toolbox.
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol, Tuple, Type
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Protocol,
+    Tuple,
+    Type,
+)
 
 from ..core.environment import SCOPES
 from .common import Change, FullData, Photographs, Score
@@ -14,6 +25,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.evaluator import BaseMetric
     from mmengine.runner import Runner
+    from torch import Tensor, nn
     from torch.utils.data import Dataset
 
     from ..visualization.sheet import Row
@@ -68,6 +80,13 @@ class Toolbox(Protocol):
         """Let ``hook``, the config's visualization hook, draw while a checkpoint is tested.
 
         ``folder``, an absolute path, is for the pictures.
+        """
+
+    def run_network(self, model: 'nn.Module', network: 'Callable[[Tensor], Tensor]') -> None:
+        """Let a model predict by what gives the logits of normalized images.
+
+        Raises:
+            UsageError: The toolbox has no such networks.
         """
 
     def dump_metric(self, path: str) -> 'BaseMetric':

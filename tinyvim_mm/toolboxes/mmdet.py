@@ -1,7 +1,7 @@
 """Detection and instance segmentation on COCO; see :class:`tinyvim_mm.toolboxes.Toolbox`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.evaluator import BaseMetric
     from mmengine.runner import Runner
+    from torch import Tensor, nn
     from torch.utils.data import Dataset
 
     from ..visualization.sheet import Row
@@ -159,6 +160,10 @@ def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
     if folder:
         # The hook puts relative folders below the work dir: this one is absolute.
         hook['test_out_dir'] = folder
+
+
+def run_network(model: 'nn.Module', network: 'Callable[[Tensor], Tensor]') -> None:
+    raise UsageError('detectors have no logits from which scores could be computed')
 
 
 class Detector(Predictor):

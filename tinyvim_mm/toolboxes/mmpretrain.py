@@ -1,7 +1,7 @@
 """Classification on ImageNet; see :class:`tinyvim_mm.toolboxes.Toolbox`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
     from mmpretrain.structures import DataSample
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.utils.data import Dataset
 
     from ..visualization.sheet import Row
@@ -130,6 +130,19 @@ def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
     hook.update(enable=True, interval=1)
     if folder:
         hook['out_dir'] = folder
+
+
+def run_network(model: 'nn.Module', network: 'Callable[[Tensor], Tensor]') -> None:
+    def predict(inputs: 'Tensor', data_samples: Optional[list] = None) -> list:
+        from mmpretrain.structures import DataSample
+
+        scores = network(inputs).softmax(1)
+        samples = data_samples or [DataSample() for _ in scores]
+        for sample, score in zip(samples, scores, strict=True):
+            sample.set_pred_score(score).set_pred_label(score.argmax().detach())
+        return samples
+
+    model.predict = predict
 
 
 class Classifier(Predictor):

@@ -1,7 +1,7 @@
 """Semantic segmentation on ADE20K; see :class:`tinyvim_mm.toolboxes.Toolbox`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
     from mmseg.structures import SegDataSample
+    from torch import Tensor, nn
     from torch.utils.data import Dataset
 
     from ..visualization.sheet import Row
@@ -134,6 +135,11 @@ def show_predictions(cfg: 'Config', hook: dict, folder: Optional[str]) -> None:
     if folder:
         # The hook leaves the folder to the visualizer.
         cfg.visualizer.save_dir = folder
+
+
+def run_network(model: 'nn.Module', network: 'Callable[[Tensor], Tensor]') -> None:
+    # What whole and sliding inference ask for the logits of images, or of their windows.
+    model.encode_decode = lambda inputs, batch_img_metas: network(inputs)
 
 
 class Segmentor(Predictor):

@@ -1,11 +1,12 @@
 """Evaluation of a checkpoint with the metrics of its toolbox."""
 
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Union
 
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ..core.errors import UsageError
 from ..models.reparameterization import reparameterize
@@ -25,7 +26,7 @@ from .work_dir import explaining, writing_into
 @with_word
 def evaluate(
     config: Union[str, Path],
-    checkpoint: Union[str, Path],
+    checkpoint: Union[str, Path, None],
     work_dir: Union[str, Path, None] = None,
     *,
     sample: bool = False,
@@ -33,6 +34,7 @@ def evaluate(
     allow_new_keys: bool = False,
     data_root: Optional[str] = None,
     deploy: bool = False,
+    network: Optional[Callable[[Tensor], Tensor]] = None,
     on_bad_sample: str = 'stop',
     out: Optional[str] = None,
     show: bool = False,
@@ -49,10 +51,13 @@ def evaluate(
 
     Args:
         config: Path of a config, or name of one of the project's.
-        checkpoint: File with the weights of the whole model.
+        checkpoint: File with the weights of the whole model; ``None`` with ``network``.
         work_dir: Folder for the log.
         sample: Evaluate on the photographs shipped with the project.
         deploy: Reparameterize the model once its weights are loaded.
+        network: Gives the logits of normalized images, in place of the config's network:
+            ``(N, 3, H, W)`` to ``(N, classes)`` of a classifier, ``(N, classes, H, W)`` of a
+            segmentor.
         on_bad_sample: ``'stop'``; ``'skip'`` is refused, because scores over fewer
             pictures compare with no others.
         out: File that ends in ``.pkl``, for the predictions.
@@ -82,7 +87,9 @@ def evaluate(
     cfg = prepare_config(
         config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
     )
-    cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
+    cfg.load_from = None
+    if network is None:
+        cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
     # Without the lock: one evaluates a checkpoint while the training goes on.
     with writing_into(cfg.work_dir):
         with building(cfg, str(config)), explaining(cfg.work_dir):
@@ -90,8 +97,11 @@ def evaluate(
                 _draw_predictions(cfg, str(config), show, show_dir, wait_time)
             check_data(cfg, ('train', 'test') if sample else ('test',), command)
             runner = ToolRunner.from_cfg(cfg)
-        runner.register_hook(FitHook(partial=False))
-        log_scan_backend(runner)
+        if network is None:
+            runner.register_hook(FitHook(partial=False))
+            log_scan_backend(runner)
+        else:
+            toolbox_of(cfg).run_network(runner.model, network)
         if deploy:
             runner.register_hook(_DeployHook())
         dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
