@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_data import write_configs, write_data
+from tool_runs import forget_runs
 
 from tinyvim_mm.core.errors import PartlyFailedError, UsageError
 from tinyvim_mm.recipes.configs import find_config, load_config
@@ -29,6 +30,7 @@ def data(tmp_path_factory):
 def toy_rows(monkeypatch, tmp_path):
     pytest.importorskip('mmseg')
     pytest.importorskip('mmpretrain')
+    forget_runs()
     write_configs(tmp_path)
     own = {
         'a': rows.Row('imagenette-15e', 'one', str(tmp_path / 'classes.py')),
@@ -36,11 +38,11 @@ def toy_rows(monkeypatch, tmp_path):
         'b': rows.Row('camvid', 'two', str(tmp_path / 'streets.py'), start='a'),
         'missing': rows.Row('camvid', 'three', 'nowhere'),
     }
-    monkeypatch.setattr(rows, 'ROWS', own)
-    for module in (scoring, queue, report):
-        monkeypatch.setattr(module, 'ROWS', own)
-    monkeypatch.setattr('tinyvim_mm.scores.record.ROWS', own)
-    return own
+    for name in list(rows.ROWS):
+        monkeypatch.delitem(rows.ROWS, name)
+    for name, row in own.items():
+        monkeypatch.setitem(rows.ROWS, name, row)
+    monkeypatch.setitem(rows.TABLES, 'camvid', replace(rows.TABLES['camvid'], input_size=(64, 64)))
 
 
 @pytest.mark.slow
@@ -91,6 +93,29 @@ def test_rows_train_begin_with_each_other_and_become_a_page(toy_rows, data, tmp_
     # Another machine has the report alone, and adds its rows to it.
     score(out=tmp_path / 'elsewhere', report=tmp_path / 'report', fill=[page])
     assert page.read_text() == text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['a', 'b'])
+def test_each_deployed_form_is_scored(name, toy_rows, data, tmp_path):
+    pytest.importorskip('onnxruntime')
+    rows.ROWS['b'] = replace(rows.ROWS['b'], start='')
+    out, folder, page = tmp_path / 'out', tmp_path / 'report', tmp_path / 'page.md'
+    page.write_text(f'<!-- scores deployed-{name} -->\n<!-- end -->')
+    with pytest.raises(UsageError, match='not done'):
+        score(out=out, deployed=[name], report=folder)
+    settings = dict(report=folder, fill=[page], data_root=str(data), rounds=2)
+    (record,) = score([name], out, deployed=[name], **settings)
+    content = json.loads((folder / f'deployed-{name}.json').read_text())
+    forms = {form['name']: form for form in content['forms']}
+    assert len(forms) == 5
+    for form in ('PyTorch, fp32', 'ONNX Runtime, fp32'):
+        assert forms[form]['figure'] == pytest.approx(record.figure, abs=0.1)
+    assert all(form['milliseconds'] > 0 for form in forms.values())
+    dynamic = forms['ONNX Runtime, int8, dynamic']['size']
+    assert 0 < dynamic < forms['ONNX Runtime, fp32']['size']
+    assert page.read_text().count('\n| ') == 6
+    assert (out / name / 'deployed' / 'calibration').is_dir()
 
 
 @pytest.mark.slow
@@ -164,7 +189,8 @@ def fake_start(monkeypatch, tmp_path, codes):
 def test_the_queue_keeps_the_order_of_weights(monkeypatch, tmp_path, capsys):
     base = rows.Row('camvid', 'x', 'x')
     own = {'one': base, 'two': replace(base, start='one'), 'three': base, 'four': base}
-    monkeypatch.setattr(queue, 'ROWS', own)
+    for name, row in own.items():
+        monkeypatch.setitem(rows.ROWS, name, row)
     notes = fake_start(monkeypatch, tmp_path, dict.fromkeys(own, 0))
     queue.run_all(list(own), tmp_path, 'data', 2, None, lambda name: name == 'four')
     told = notes.read_text().split()
@@ -177,7 +203,8 @@ def test_the_queue_keeps_the_order_of_weights(monkeypatch, tmp_path, capsys):
 
 def test_the_queue_names_what_failed_and_does_the_rest(monkeypatch, tmp_path):
     base = rows.Row('camvid', 'x', 'x')
-    monkeypatch.setattr(queue, 'ROWS', {'one': base, 'two': base})
+    for name in ('one', 'two'):
+        monkeypatch.setitem(rows.ROWS, name, base)
     notes = fake_start(monkeypatch, tmp_path, {'one': 3, 'two': 0})
     with pytest.raises(PartlyFailedError, match=r'1 of 2 rows failed:\n.*one.log'):
         queue.run_all(['one', 'two'], tmp_path, 'data', 1, None, lambda name: False)

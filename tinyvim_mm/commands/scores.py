@@ -25,7 +25,19 @@ def build_parser(prog: str = 'tools/score_benchmarks.py') -> argparse.ArgumentPa
         '--report', metavar='DIR', help='write records, tables and curves of the rows that are done'
     )
     add('--speed', action='store_true', help='with --report: time the networks of the tables')
-    add('--rounds', type=count, default=9, help='turns of each network with --speed')
+    add(
+        '--deployed',
+        nargs='+',
+        default=[],
+        metavar='ROW',
+        help='with --report: export finished rows, and score and time each form of them',
+    )
+    add(
+        '--rounds',
+        type=count,
+        default=9,
+        help='turns of each network with --speed, of each form with --deployed',
+    )
     add(
         '--fill',
         nargs='+',

@@ -10,6 +10,7 @@ from ..core.errors import UsageError
 from ..core.pages import between_markers
 from ..core.paths import shown
 from ..visualization.curves import plot_scores
+from .deployment import render_deployed
 from .record import ScoreRecord, read_record
 from .rows import ROWS, TABLES, rows_of
 from .speed import Speeds, read_speeds
@@ -17,6 +18,8 @@ from .speed import Speeds, read_speeds
 #: Marks of the parts of pages that are filled.
 MARK = 'scores'
 MISSING = 'not measured'
+#: So begin the names of files of deployed rows.
+DEPLOYED = 'deployed'
 
 
 def list_rows(done: Mapping[str, Optional[ScoreRecord]]) -> str:
@@ -55,6 +58,8 @@ def write_report(
             plot_scores(_curves(chosen), picture, table.title, _axes(chosen))
             print(f'Written: {shown(picture)}')
         bodies[name] = render(name, records, speeds)
+    for file in sorted(folder.glob(f'{DEPLOYED}-*.json')):
+        bodies[file.stem] = render_deployed(file)
     for page in map(Path, fill):
         text = page.read_text(encoding='utf-8')
         named = [name for name in bodies if f'<!-- {MARK} {name} -->' in text]

@@ -4,7 +4,7 @@ A row is one training with one seed. Its name is that of its work dir and of its
 """
 
 from dataclasses import dataclass
-from typing import Dict, List
+from typing import Dict, List, Optional, Tuple
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Table:
         scale: The figure times this is in percent.
         split: On which it is measured: ``'val'`` after the last epoch, or ``'test'``, which is
             read once, when the training is over.
+        input_size: Height and width that whole networks are exported for; ``None`` if none can be.
         own_data: Folder that ``tinyvim-mm finetune`` reads; empty for a config that says it.
     """
 
@@ -26,6 +27,7 @@ class Table:
     metric: str
     scale: float
     split: str
+    input_size: Optional[Tuple[int, int]] = None
     own_data: str = ''
 
 
@@ -50,13 +52,19 @@ class Row:
     note: str = ''
 
 
-_TOP1 = dict(score='accuracy/top1', metric='top-1 %', scale=1.0, split='val')
+_TOP1 = dict(score='accuracy/top1', metric='top-1 %', scale=1.0, split='val', input_size=(128, 128))
 
 TABLES: Dict[str, Table] = {
     'imagenette-15e': Table('Imagenette at 128 pixels, 15 epochs', **_TOP1),
     'imagenette-60e': Table('Imagenette at 128 pixels, 60 epochs', **_TOP1),
     'camvid': Table(
-        'CamVid, Semantic FPN, 1,500 iterations of 8 images', 'mIoU', 'test mIoU %', 1.0, 'test'
+        'CamVid, Semantic FPN, 1,500 iterations of 8 images',
+        'mIoU',
+        'test mIoU %',
+        1.0,
+        'test',
+        # Photographs of 480x360, whose sides become multiples of 32.
+        input_size=(384, 480),
     ),
     'bccd': Table(
         'BCCD, by `tinyvim-mm finetune`',

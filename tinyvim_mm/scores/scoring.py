@@ -13,9 +13,10 @@ from ..records.run_record import FINISHED
 from ..records.training_log import LogError, TrainingLog, read_log
 from ..training import evaluate, train
 from ..training.checkpoints import noted_checkpoint
+from .deployment import measure_deployed
 from .queue import run_all
 from .record import ScoreRecord, make_record, read_record
-from .report import list_rows, write_report
+from .report import DEPLOYED, list_rows, write_report
 from .rows import ROWS, TABLES, Row, rows_of
 from .speed import measure_speeds
 
@@ -32,6 +33,7 @@ def score(
     report: Union[str, Path, None] = None,
     fill: Sequence[Union[str, Path]] = (),
     speed: bool = False,
+    deployed: Sequence[str] = (),
     rounds: int = 9,
     command: Optional[str] = None,
 ) -> List[ScoreRecord]:
@@ -52,6 +54,8 @@ def score(
             ``<!-- end -->``.
         speed: Time the networks of the Imagenette table, in turns, for the report. It wants an
             idle machine.
+        deployed: Rows that are done, to be exported, scored in each form, and timed, for the
+            report; wants an idle machine, too.
         rounds: Turns of each network.
         command: How the user called this, for messages.
 
@@ -70,8 +74,8 @@ def score(
     for page in fill:
         if not Path(page).is_file():
             raise UsageError(f'there is no file {page}')
-    if report is None and (fill or speed):
-        raise UsageError('--fill and --speed go with --report: give its folder')
+    if report is None and (fill or speed or deployed):
+        raise UsageError('--fill, --speed and --deployed go with --report: give its folder')
     if threads:
         torch.set_num_threads(threads)
     if len(names) == 1:
@@ -80,6 +84,8 @@ def score(
         run_all(names, out, data_root, jobs, threads, lambda name: _done(out / name) is not None)
     if speed:
         measure_speeds(Path(report), rounds, command)
+    for name in deployed:
+        _measure_deployed(name, out, Path(str(report)), data_root, rounds, command)
     if report is not None:
         write_report(Path(report), [r for n in ROWS if (r := _done(out / n))], fill)
     elif not names:
@@ -135,6 +141,23 @@ def _weights_of(row: Row, out: Path) -> Optional[Path]:
             f'tinyvim-mm scores {row.start}'
         )
     return _last_checkpoint(out / row.start).resolve()
+
+
+def _measure_deployed(
+    name: str, out: Path, report: Path, data_root: str, rounds: int, command: Optional[str]
+) -> None:
+    if _done(out / name) is None:
+        raise UsageError(f'--deployed {name}: it is not done in {shown(out)}')
+    report.mkdir(parents=True, exist_ok=True)
+    measure_deployed(
+        name,
+        _last_checkpoint(out / name),
+        out / name / 'deployed',
+        report / f'{DEPLOYED}-{name}.json',
+        data_root,
+        rounds,
+        command,
+    )
 
 
 def _last_checkpoint(work_dir: Path) -> Path:
