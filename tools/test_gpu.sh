@@ -56,6 +56,12 @@ done
 step benchmark_others "$PYTHON" tools/benchmark_scan.py --device cuda --batch 16 --no-backbone \
     --out "$OUT/all_batch_16"
 if "$PYTHON" -c 'import mmengine' 2> /dev/null; then
+    for arguments in '--batch 256 --precision bf16' '--batch 1' \
+        '--batch 128 --precision bf16 --train --archs s'; do
+        # shellcheck disable=SC2086
+        step "backbones${arguments// /}" "$PYTHON" tools/benchmark_backends.py --device cuda \
+            $arguments --out "$OUT/backbones${arguments// /}"
+    done
     # Networks of timm join if it is there; detectors and segmentors need the toolboxes.
     step reproduce "$PYTHON" tools/reproduce.py all --device cuda --out "$OUT/reproduce"
 fi

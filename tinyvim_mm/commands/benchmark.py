@@ -9,13 +9,14 @@ from .run import run_command, run_one_of
 
 _KINDS = {
     'scan': 'every scan backend that runs here',
+    'backends': 'whole backbones with every scan backend that runs here, and without a scan',
     'latency': 'whole backbones on a CPU, in all their forms',
     'training': 'steps of training on a CPU, by precision and layout of memory',
 }
 
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm benchmark') -> None:
-    """Run ``scan``, ``latency`` or ``training``.
+    """Run ``scan``, ``backends``, ``latency`` or ``training``.
 
     Args:
         argv: Command line without the program; ``None`` takes ``sys.argv``.
@@ -25,7 +26,7 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tinyvim-mm benchmark
         SystemExit: With code 2 after an error that the user can cure.
     """
     parser = argparse.ArgumentParser(prog=prog, description='Verify, then time.')
-    mains = {'scan': scan, 'latency': latency, 'training': training}
+    mains = {'scan': scan, 'backends': backends, 'latency': latency, 'training': training}
     run_one_of(_KINDS, mains.get, parser, argv)
 
 
@@ -53,6 +54,34 @@ def scan_parser(prog: str) -> argparse.ArgumentParser:
 def scan(argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_scan.py') -> None:
     """Run ``scan``; arguments as in :func:`main`."""
     run_command(scan_parser(prog), lambda: benchmarks.time_scan, argv)
+
+
+def backends_parser(prog: str) -> argparse.ArgumentParser:
+    """Options of ``backends``."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description='Verify, then time, whole TinyViM backbones with every scan backend that runs '
+        'here, and without a scan, which is the limit.',
+    )
+    add = parser.add_argument
+    add('--archs', nargs='+', default=['s', 'b', 'l'], choices=['s', 'b', 'l'])
+    add('--size', type=_size, default=(224, 224), help='height and width, such as 800x1344')
+    add('--batch', type=count, default=1, help='images at a time')
+    add('--precision', choices=['fp32', 'bf16'], default='fp32')
+    add('--train', action='store_true', help='steps of training in place of inference')
+    add('--backends', nargs='+', help='only these')
+    add('--device', help='cpu or cuda (default: cuda where there is one)')
+    add('--rounds', type=count, default=9, help='turns of each contender')
+    add('--threads', type=count, help='CPU threads')
+    add('--out', default='work_dirs/benchmark_backends', help='folder for the results')
+    return parser
+
+
+def backends(
+    argv: Optional[Sequence[str]] = None, prog: str = 'tools/benchmark_backends.py'
+) -> None:
+    """Run ``backends``; arguments as in :func:`main`."""
+    run_command(backends_parser(prog), lambda: benchmarks.time_backends, argv)
 
 
 def latency_parser(prog: str) -> argparse.ArgumentParser:
