@@ -101,7 +101,9 @@ PARSERS = {
     'collect.build_parser': 'records.collect',
     'cost.build_parser': 'records.estimate_cost',
     'benchmark.scan_parser': 'benchmarks.time_scan',
+    'benchmark.backends_parser': 'benchmarks.time_backends',
     'benchmark.latency_parser': 'benchmarks.time_latency',
+    'scores.build_parser': 'scores.score',
     'check.resume_parser': 'reliability.check_resume',
     'check.determinism_parser': 'reliability.check_determinism',
 }

@@ -67,10 +67,11 @@ def test_the_command_takes_both(root, tmp_path, monkeypatch):
     assert called == [('a', 'b.onnx'), ('a', 'b.pth')]
 
 
-def test_what_has_no_scores_is_refused(root, tmp_path):
+def test_what_has_no_scores_is_refused(root, tmp_path, capsys):
     config = root / 'streets.py'
     labels = export(config, tmp_path / 'x.onnx', input_size=(64, 64), rounds=0)
     with pytest.raises(UsageError, match=r'gives labels; .* --output logits'):
         evaluate_exported(config, labels, tmp_path)
-    with pytest.raises(UsageError, match='--deploy'):
-        evaluate_exported(config, labels, tmp_path, deploy=True)
+    with pytest.raises(SystemExit):
+        command.main([str(config), str(labels), '--deploy'])
+    assert '--deploy does not apply to an exported file' in capsys.readouterr().err

@@ -16,7 +16,7 @@ def build_parser(prog: str = 'tools/score_benchmarks.py') -> argparse.ArgumentPa
         'interrupted ones go on. Without arguments, lists the rows.',
     )
     add = parser.add_argument
-    add('rows', nargs='*', metavar='ROW', help='names of rows or of tables, or all')
+    add('rows', nargs='*', default=[], metavar='ROW', help='names of rows or of tables, or all')
     add('--out', default='work_dirs/scores', help='folder with a work dir for each row')
     add('--data-root', default='data', metavar='DIR', help='with imagenette, camvid and bccd')
     add('--jobs', type=count, default=1, help='rows at a time')

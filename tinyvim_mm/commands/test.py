@@ -4,8 +4,19 @@ import argparse
 from typing import Any, Optional, Sequence
 
 from .. import training
+from ..core.errors import UsageError
 from .options import config_parser, number
 from .run import run_command
+
+#: Options that change how a checkpoint is read, or the model; their defaults.
+_OF_CHECKPOINTS = {
+    'sample': False,
+    'deploy': False,
+    'on_bad_sample': 'stop',
+    'trust_checkpoint': False,
+    'allow_download': False,
+    'launcher': 'none',
+}
 
 
 def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
@@ -45,4 +56,8 @@ def _test(
         return training.evaluate(config, checkpoint, command=command, **settings)
     from ..inference import evaluate_exported
 
+    for name, default in _OF_CHECKPOINTS.items():
+        if settings.pop(name) != default:
+            option = f'--{name.replace("_", "-")}'
+            raise UsageError(f'{option} does not apply to an exported file: {checkpoint}')
     return evaluate_exported(config, checkpoint, command=command, **settings)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.errors import UsageError
 from ..export.runtime import Runner
-from ..training import evaluate
+from ..training import evaluate_network
 
 
 def evaluate_exported(
@@ -19,7 +19,7 @@ def evaluate_exported(
     *,
     threads: Optional[int] = None,
     **settings: Any,
-) -> Optional[Dict[str, Any]]:
+) -> Dict[str, Any]:
     """Evaluate an exported classifier or segmentor on the config's test data.
 
     Pictures are read and the scores computed by the toolbox, as for a checkpoint; only the network
@@ -31,7 +31,7 @@ def evaluate_exported(
             pictures.
         work_dir: Folder for the log.
         threads: Of ONNX Runtime.
-        settings: Of :func:`tinyvim_mm.training.evaluate`, but for ``deploy``.
+        settings: Of :func:`tinyvim_mm.training.evaluate_network`.
 
     Returns:
         What the toolbox's metrics return.
@@ -45,8 +45,6 @@ def evaluate_exported(
         >>> evaluate_exported('tinyvim_s_300e_in1k', 'tinyvim_s.int8.onnx')  # doctest: +SKIP
         {'accuracy/top1': ...}
     """
-    if settings.pop('deploy', False):
-        raise UsageError('--deploy does not apply to an exported file, which is fixed')
     runner = Runner(file, threads)
     meta = runner.metadata
     if meta.part not in ('classifier', 'segmentor') or meta.output != 'logits':
@@ -60,4 +58,4 @@ def evaluate_exported(
         logits = runner(np.ascontiguousarray(images.cpu().numpy(), np.float32))[0]
         return torch.from_numpy(logits).to(images.device)
 
-    return evaluate(config, None, work_dir, network=network, **settings)
+    return evaluate_network(config, network, work_dir, **settings)

@@ -1,7 +1,7 @@
 """Evaluation of a checkpoint with the metrics of its toolbox."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
@@ -26,7 +26,7 @@ from .work_dir import explaining, writing_into
 @with_word
 def evaluate(
     config: Union[str, Path],
-    checkpoint: Union[str, Path, None],
+    checkpoint: Union[str, Path],
     work_dir: Union[str, Path, None] = None,
     *,
     sample: bool = False,
@@ -34,7 +34,6 @@ def evaluate(
     allow_new_keys: bool = False,
     data_root: Optional[str] = None,
     deploy: bool = False,
-    network: Optional[Callable[[Tensor], Tensor]] = None,
     on_bad_sample: str = 'stop',
     out: Optional[str] = None,
     show: bool = False,
@@ -51,13 +50,10 @@ def evaluate(
 
     Args:
         config: Path of a config, or name of one of the project's.
-        checkpoint: File with the weights of the whole model; ``None`` with ``network``.
+        checkpoint: File with the weights of the whole model.
         work_dir: Folder for the log.
         sample: Evaluate on the photographs shipped with the project.
         deploy: Reparameterize the model once its weights are loaded.
-        network: Gives the logits of normalized images, in place of the config's network:
-            ``(N, 3, H, W)`` to ``(N, classes)`` of a classifier, ``(N, classes, H, W)`` of a
-            segmentor.
         on_bad_sample: ``'stop'``; ``'skip'`` is refused, because scores over fewer
             pictures compare with no others.
         out: File that ends in ``.pkl``, for the predictions.
@@ -76,36 +72,92 @@ def evaluate(
         >>> evaluate('tinyvim_s_300e_in1k', 'tinyvim_s.pth')  # doctest: +SKIP
         {'accuracy/top1': ...}
     """
-    if out and Path(out).suffix not in ('.pkl', '.pickle'):
-        raise UsageError(f'--out writes a pickle: {out} must end in .pkl or .pickle')
     if on_bad_sample == 'skip':
         raise UsageError(
             '--on-bad-sample skip is for training: scores over fewer pictures than the dataset '
             'has compare with no others. To leave pictures out, take them out of the annotation '
             'file or folder'
         )
+    _check_dump(out)
     cfg = prepare_config(
         config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
     )
-    cfg.load_from = None
-    if network is None:
-        cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
-    # Without the lock: one evaluates a checkpoint while the training goes on.
-    with writing_into(cfg.work_dir):
-        with building(cfg, str(config)), explaining(cfg.work_dir):
-            if show or show_dir:
-                _draw_predictions(cfg, str(config), show, show_dir, wait_time)
-            check_data(cfg, ('train', 'test') if sample else ('test',), command)
-            runner = ToolRunner.from_cfg(cfg)
-        if network is None:
-            runner.register_hook(FitHook(partial=False))
-            log_scan_backend(runner)
-        else:
-            toolbox_of(cfg).run_network(runner.model, network)
+    cfg.load_from = existing_checkpoint(str(checkpoint), 'checkpoint')
+
+    def fill(runner: Runner) -> None:
+        runner.register_hook(FitHook(partial=False))
+        log_scan_backend(runner)
         if deploy:
             runner.register_hook(_DeployHook())
+
+    drawing = (show, show_dir, wait_time)
+    return _test(cfg, str(config), fill, out, drawing, command, sample=sample)
+
+
+def evaluate_network(
+    config: Union[str, Path],
+    network: Callable[[Tensor], Tensor],
+    work_dir: Union[str, Path, None] = None,
+    *,
+    options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
+    data_root: Optional[str] = None,
+    out: Optional[str] = None,
+    show: bool = False,
+    show_dir: Optional[str] = None,
+    wait_time: float = 2.0,
+    command: Optional[str] = None,
+) -> Dict[str, Any]:
+    """Evaluate what is no model of a config, on its test data and by its metrics.
+
+    Arguments that are not described here are those of :func:`evaluate`.
+
+    Args:
+        config: Of a classifier or a segmentor.
+        network: From normalized images ``(N, 3, H, W)`` to logits: ``(N, classes)`` of a
+            classifier, ``(N, classes, H, W)`` of a segmentor.
+
+    Returns:
+        What the toolbox's metrics return.
+
+    Raises:
+        UsageError: As from :func:`evaluate`, or it is the config of a detector.
+    """
+    _check_dump(out)
+    cfg = prepare_config(config, work_dir, False, options, data_root, 'none', False, allow_new_keys)
+    cfg.load_from = None
+
+    def replace(runner: Runner) -> None:
+        toolbox_of(cfg).run_network(runner.model, network)
+
+    return _test(cfg, str(config), replace, out, (show, show_dir, wait_time), command) or {}
+
+
+def _check_dump(out: Optional[str]) -> None:
+    if out and Path(out).suffix not in ('.pkl', '.pickle'):
+        raise UsageError(f'--out writes a pickle: {out} must end in .pkl or .pickle')
+
+
+def _test(
+    cfg: Config,
+    config: str,
+    prepare: Callable[[Runner], None],
+    out: Optional[str],
+    drawing: Tuple[bool, Optional[str], float],
+    command: Optional[str],
+    sample: bool = False,
+) -> Optional[Dict[str, Any]]:
+    """Run the test of a config on a runner that ``prepare`` has made ready."""
+    # Without the lock: one evaluates a checkpoint while the training goes on.
+    with writing_into(cfg.work_dir):
+        with building(cfg, config), explaining(cfg.work_dir):
+            if any(drawing[:2]):
+                _draw_predictions(cfg, config, *drawing)
+            check_data(cfg, ('train', 'test') if sample else ('test',), command)
+            runner = ToolRunner.from_cfg(cfg)
+        prepare(runner)
         dumps = [toolbox_of(cfg).dump_metric(out)] if out else []
-        with building(cfg, str(config), running=True):
+        with building(cfg, config, running=True):
             if sample:
                 report_test(runner, dumps)
                 return None
