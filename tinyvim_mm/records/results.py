@@ -130,7 +130,7 @@ def read_row(work_dir: Path) -> Tuple[Row, Optional[TrainingLog]]:
         row.state += f', stopped by {error}' if error else ''
     else:
         row.state = FINISHED + (', on the sample photographs' if log.on_sample else '')
-    checkpoint = _last_checkpoint(Path(work_dir))
+    checkpoint = last_checkpoint(Path(work_dir))
     if checkpoint:
         row.checkpoint, row.sha256 = checkpoint.name, file_sha256(checkpoint)[:8]
     return row, log
@@ -161,7 +161,8 @@ def _read_scores(log: TrainingLog, row: Row) -> None:
             raise LogError(f'{file} is no report of a sample run: {error!r}') from error
 
 
-def _last_checkpoint(work_dir: Path) -> Optional[Path]:
+def last_checkpoint(work_dir: Path) -> Optional[Path]:
+    """The file that a training noted as its last, if it is still in the work dir."""
     pointer = work_dir / 'last_checkpoint'
     if not pointer.is_file():
         return None

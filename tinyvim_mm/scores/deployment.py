@@ -84,7 +84,7 @@ def measure_deployed(
         or {},
     }
     for name, path in paths.items():
-        found[name] = evaluate_exported(config, path, work_dir / 'log', **settings) or {}
+        found[name] = evaluate_exported(config, path, work_dir / 'log', **settings)
     calls = _calls(load_config(config), str(config), checkpoint, paths, table.input_size)
     timings = time_in_turns(calls, torch.device('cpu'), rounds)
     forms = [

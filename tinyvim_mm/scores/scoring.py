@@ -9,10 +9,10 @@ import torch
 from ..core.errors import UsageError
 from ..core.paths import shown
 from ..finetune import finetune
+from ..records.results import last_checkpoint
 from ..records.run_record import FINISHED
 from ..records.training_log import LogError, TrainingLog, read_log
 from ..training import evaluate, train
-from ..training.checkpoints import noted_checkpoint
 from .deployment import measure_deployed
 from .queue import run_all
 from .record import ScoreRecord, make_record, read_record
@@ -161,8 +161,10 @@ def _measure_deployed(
 
 
 def _last_checkpoint(work_dir: Path) -> Path:
-    # The folder may have moved since the name was noted.
-    return work_dir / Path(noted_checkpoint(work_dir)).name
+    file = last_checkpoint(work_dir)
+    if file is None:
+        raise UsageError(f'{shown(work_dir)} has no checkpoint any more; remove it to train anew')
+    return file
 
 
 def _train(
