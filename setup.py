@@ -96,7 +96,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['tinyvim_mm', 'tinyvim_mm.*']),
-    package_data={'tinyvim_mm': ['py.typed']},
+    package_data={'tinyvim_mm': ['py.typed', 'recipes/trained/*/*']},
     install_requires=['torch>=2.1', 'numpy'],
     extras_require={
         'onedl': list(requirements('onedl')),

@@ -8,9 +8,9 @@ pytest.importorskip('safetensors.torch')
 from safetensors.torch import save_file
 
 from tinyvim_mm.commands import publish as command
-from tinyvim_mm.conversion import publish
 from tinyvim_mm.core.errors import CheckpointError, UsageError
 from tinyvim_mm.models import TinyViM
+from tinyvim_mm.recipes import publish
 from tinyvim_mm.weights import load_file, packing
 from tinyvim_mm.weights.load import load_into
 

@@ -53,10 +53,11 @@ def analyze(
             ``'features'`` (maps of the stages) or ``'activations'`` (statistics of every
             layer).
         input: Pictures, or folders of them.
-        models: Names or paths of configs, whose backbones are looked at.
+        models: Names or paths of configs, whose backbones are looked at; or folders with trained
+            models, or names of those of this package.
         archs: Bare backbones instead of, or beside, those of configs: ``'tinyvim_s'``.
-        checkpoints: Weights: for each network a file, or ``'random'``; ``None`` leaves all
-            random, with batch statistics of the pictures.
+        checkpoints: Weights: for each network a file, or ``'random'``; ``None`` leaves all but
+            trained models random, with batch statistics of the pictures.
         out: Folder for ``ANALYSIS.png`` and ``ANALYSIS.json``.
         size: Height and width to which pictures are scaled and cropped.
         limit: Pictures at most.

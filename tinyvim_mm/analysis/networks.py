@@ -17,7 +17,9 @@ from ..models import reparameterize
 from ..models.catalogue import build_network
 from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
+from ..weights.load import Policy, load_into
 from .recording import stage_outputs
 
 #: Stands for no checkpoint where several networks are named.
@@ -112,7 +114,8 @@ def load_networks(
     Args:
         models: This and the others are explained at :func:`.analyze`.
         archs: Names of architectures.
-        checkpoints: A file for each, or :data:`RANDOM`; ``None`` for random weights of all.
+        checkpoints: A file for each, or :data:`RANDOM`; ``None`` for random weights of all but
+            folders with trained models.
         pictures: RGB, uint8. The statistics of batch norms among random weights are taken
             from these: with the initial ones, means of 0 and variances of 1, which are true
             of nothing, signals shrink from layer to layer.
@@ -122,7 +125,8 @@ def load_networks(
         CheckpointError: A checkpoint does not fit.
     """
     wanted = [*models, *archs]
-    checkpoints = [None if c == RANDOM else c for c in checkpoints or [RANDOM] * len(wanted)]
+    own = [weights_in(name) or RANDOM for name in models] + [RANDOM] * len(archs)
+    checkpoints = [None if c == RANDOM else c for c in checkpoints or own]
     if not wanted:
         raise UsageError(
             'name a network: --model tinyvim_s_300e_in1k (any config) or --arch s (a bare backbone)'
@@ -143,12 +147,7 @@ def load_networks(
         else:
             network = _from_arch(name)
         if checkpoint:
-            if not hasattr(network.backbone, 'load_pretrained'):
-                raise UsageError(
-                    f'--checkpoint: {type(network.backbone).__name__} of {network.name} has no '
-                    'load_pretrained, as the backbones of this project have'
-                )
-            network.backbone.load_pretrained(checkpoint)
+            _fill(network, checkpoint)
             network.weights = Path(checkpoint).name
         network.backbone.to(device).eval().requires_grad_(False)
         if not network.weights:
@@ -157,6 +156,15 @@ def load_networks(
             network.backbone = reparameterize(network.backbone, inplace=True)
         networks.append(network)
     return networks
+
+
+def _fill(network: Network, checkpoint: str) -> None:
+    if hasattr(network.backbone, 'load_pretrained'):
+        network.backbone.load_pretrained(checkpoint)
+    else:  # of a toolbox
+        load_into(
+            network.backbone, checkpoint, Policy(name=network.name, prefixes=('backbone.', ''))
+        )
 
 
 def settle_norms(network: Network, pictures: Sequence[np.ndarray]) -> None:

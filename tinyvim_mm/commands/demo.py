@@ -5,23 +5,26 @@ import sys
 from typing import Optional, Sequence
 
 from .. import inference
+from ..recipes.model_folder import trained_models
 from .options import add_cfg_options, add_trust_option, count
 from .run import run_command
 
 _DESCRIPTION = """\
-Run a detector, segmentor or classifier on a picture, a folder or a video. Writes a picture or video
-with what was found for each of them, and predictions.json."""
+Run a detector, segmentor or classifier on pictures, folders and videos. Writes a picture or video
+with what was found for each of them, and predictions.json. Without --model and --checkpoint, the
+small trained models of this package run, each into a folder of its own."""
 
 
 def build_parser(prog: str = 'tools/demo.py') -> argparse.ArgumentParser:
     """Options of the command."""
     parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
-    parser.add_argument('input', metavar='INPUT', help='picture, video, or folder')
+    parser.add_argument('input', metavar='INPUT', nargs='+', help='picture, video, or folder')
     parser.add_argument(
         '--model',
         '--config',
-        help='name of a config (mask_rcnn_tinyvim_b_1x_coco), its path, or a folder of finetune, '
-        'which has the weights, too; an exported file needs none',
+        help='name of a config (mask_rcnn_tinyvim_b_1x_coco), its path, a folder of finetune or '
+        f'publish, which has the weights, too, or a trained model of this package '
+        f'({", ".join(trained_models())}); an exported file needs none',
     )
     parser.add_argument(
         '--checkpoint',

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Optional, Sequence
 
-from .. import conversion
+from .. import recipes
 from .options import add_trust_option
 from .run import run_command
 
@@ -18,10 +18,13 @@ def build_parser(prog: str = 'tools/publish_checkpoint.py') -> argparse.Argument
     """Options of the command."""
     parser = argparse.ArgumentParser(prog=prog, description=_DESCRIPTION)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='of a training')
-    parser.add_argument('output', metavar='OUTPUT', type=Path, help='.safetensors file')
     parser.add_argument(
-        '--config', metavar='CONFIG', help='that it was trained with; the file names it'
+        'output',
+        metavar='OUTPUT',
+        type=Path,
+        help='.safetensors file; or a folder, with the config, for --model of demo and so on',
     )
+    parser.add_argument('--config', metavar='CONFIG', help='that it was trained with')
     parser.add_argument(
         '--packed',
         action=argparse.BooleanOptionalAction,
@@ -35,4 +38,4 @@ def build_parser(prog: str = 'tools/publish_checkpoint.py') -> argparse.Argument
 
 def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/publish_checkpoint.py') -> None:
     """Run the command, see :func:`.run_command`; ``prog`` is how the user called it."""
-    run_command(build_parser(prog), lambda: conversion.publish, argv)
+    run_command(build_parser(prog), lambda: recipes.publish, argv)

@@ -22,7 +22,12 @@ _OF_CHECKPOINTS = {
 def build_parser(prog: str = 'tools/test.py') -> argparse.ArgumentParser:
     """Options: those of mmdet's tool, ``--sample`` and ``--deploy``."""
     parser = config_parser(prog, 'Evaluate a checkpoint of the model of a config.')
-    parser.add_argument('checkpoint', help='checkpoint file, or an exported file (.onnx)')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file, or an exported file (.onnx); a folder with a trained model, and a '
+        'trained model of this package, need none',
+    )
     parser.add_argument(
         '--deploy',
         action='store_true',
@@ -50,9 +55,9 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = 'tools/test.py') -> N
 
 
 def _test(
-    config: str, checkpoint: str, command: Optional[str] = None, **settings: Any
+    config: str, checkpoint: Optional[str], command: Optional[str] = None, **settings: Any
 ) -> Optional[dict]:
-    if not checkpoint.endswith('.onnx'):
+    if not (checkpoint or '').endswith('.onnx'):
         return training.evaluate(config, checkpoint, command=command, **settings)
     from ..inference import evaluate_exported
 

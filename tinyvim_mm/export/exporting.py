@@ -12,7 +12,7 @@ from ..measuring.timing import time_in_turns
 from ..models import reparameterize
 from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
-from ..recipes.model_folder import weights_in
+from ..recipes.model_folder import name_of, trained_models, weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from ..weights.downloads import with_word
 from ..weights.files import install_safe_loader
@@ -85,7 +85,7 @@ def export(
     """
     checkpoint = checkpoint or weights_in(config)
     if out is None:
-        if weights_in(config) is None:
+        if weights_in(config) is None or str(config) in trained_models():
             raise UsageError('--out FILE is wanted: the file to write, .onnx or .pt2')
         out = Path(str(weights_in(config))).with_name('model.onnx')
     out = Path(out)
@@ -116,7 +116,7 @@ def export(
     network = trained
     if deploy:
         network = networks.ExportedNetwork(reparameterize(trained.model), part, output).eval()
-    meta = networks.describe(cfg, path.stem, network, size, dynamic_size, classes, checkpoint)
+    meta = networks.describe(cfg, name_of(path), network, size, dynamic_size, classes, checkpoint)
 
     # Two images: an exporter may take a batch of one for a constant.
     example = networks.random_images(2, size)

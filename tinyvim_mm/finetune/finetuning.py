@@ -9,7 +9,7 @@ from ..core.devices import find_device
 from ..core.errors import UsageError
 from ..core.paths import CONFIG_ROOT, shown
 from ..recipes.configs import find_config, load_config
-from ..recipes.model_folder import write_model
+from ..recipes.model_folder import weights_in, write_model
 from ..toolboxes import toolbox_of
 from ..weights.downloads import with_word
 from .checks import IGNORED, check_data
@@ -52,7 +52,8 @@ def finetune(
         task: ``'detect'``, ``'segment'`` or ``'classify'``; ``None`` goes by the layout.
         model: Name or path of a config; ``None`` takes that of :data:`.plan.MODELS`.
         out: Folder for all that is written; ``None`` takes ``work_dirs/finetune/NAME``.
-        weights: A backbone, or a whole model whose heads may have other classes.
+        weights: A backbone, or a whole model whose heads may have other classes; or the name of
+            a trained model of this package.
         classes: File with the names of the classes, one a line.
         ignore: Values of label maps that are neither trained nor scored.
         epochs, batch_size, lr, image_size: Instead of what is chosen, see
@@ -98,7 +99,7 @@ def finetune(
     report = _report(found, plan, faults)
     print(report, flush=True)
     if not resume:
-        start = choose_start(recipe, weights, trust_checkpoint)
+        start = choose_start(recipe, weights_in(weights) or weights, trust_checkpoint)
         out.mkdir(parents=True, exist_ok=True)
         (out / 'data_report.txt').write_text(report + '\n', 'utf-8')
         write_annotations(found, out / 'data')
@@ -138,7 +139,7 @@ def _train(
     plot_training(
         read_training(out / 'train'), out / 'loss_curves.png', f'training on {data.root.name}'
     )
-    folder = write_model(out / 'model', cfg, best, data.classes)
+    folder = write_model(out / 'model', cfg, data.classes, best)
     result: Dict[str, Any] = dict(
         task=data.task,
         classes=data.classes,

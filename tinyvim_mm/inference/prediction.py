@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, 
 
 import numpy as np
 
+from ..core.environment import MissingPackageError
 from ..core.errors import PartlyFailedError, UsageError
 from ..core.paths import shown
 from ..recipes.configs import find_config, load_config, merge_options
-from ..recipes.model_folder import weights_in
+from ..recipes.model_folder import TRAINED, name_of, trained_models, weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from ..weights.addresses import is_remote, local_file
 from ..weights.downloads import with_word
 from .exported import SUFFIX, ExportedPredictor
 from .outputs import Outputs
-from .sources import UnreadableError, count_frames, find_sources, read_frames
+from .sources import Inputs, UnreadableError, count_frames, find_sources, read_frames
 
 if TYPE_CHECKING:
     from ..toolboxes.predictor import Predictor
@@ -28,7 +29,7 @@ _OUT_OF_MEMORY = re.compile(r'out of memory|allocate|bad alloc', re.IGNORECASE)
 
 @with_word
 def predict(
-    input: Union[str, Path],
+    input: Inputs,
     model: Union[str, Path, None] = None,
     checkpoint: Union[str, Path, None] = None,
     out: Union[str, Path] = 'work_dirs/demo',
@@ -46,12 +47,14 @@ def predict(
     """Predict on pictures and videos; draw what was found, and write it as JSON.
 
     Args:
-        input: A picture, a video, or a folder of them.
-        model: Name or path of a config; an exported file needs none.
+        input: A picture, a video, a folder of them, or several of these.
+        model: Name or path of a config, a folder with a trained model, or the name of one of this
+            package; an exported file needs none. Without this and ``checkpoint`` all trained
+            models of this package run.
         checkpoint: Weights of the model; or an exported classifier or segmentor (``.onnx``),
             which runs without torch and the toolboxes.
         out: Folder for the drawn pictures and videos, label maps of segmentors, and
-            ``predictions.json``.
+            ``predictions.json``; of several models with a folder for each.
         random_weights: Do without a checkpoint, to try the pipeline.
         device: ``'cpu'``, ``'cuda'`` and so on; ``None`` takes what is there.
         score_thr: Least score of a detected object, 0 to 1.
@@ -64,7 +67,7 @@ def predict(
 
     Returns:
         An entry for each picture or frame, as in ``predictions.json``: ``file``, ``width``,
-        ``height`` in pixels, and ``objects``, ``shares`` or ``top``.
+        ``height`` in pixels, and ``objects``, ``shares`` or ``top``; of all models that ran.
 
     Raises:
         UsageError: Something that the user can cure; the message says how.
@@ -78,6 +81,11 @@ def predict(
         >>> predict('photo.jpg', 'tinyvim_s_300e_in1k', 'tinyvim_s.pth')  # doctest: +SKIP
         [{'file': 'photo.jpg', 'height': 480, 'width': 640, 'top': [{'class': 'tench', ...}]}]
     """
+    if not (model or checkpoint or random_weights) and trained_models():
+        if options:
+            raise UsageError('--cfg-options change the settings of one config: name it by --model')
+        settings = dict(device=device, score_thr=score_thr, top_k=top_k, deploy=deploy)
+        return _predict_with_trained(input, Path(out), settings)
     if not random_weights:
         checkpoint = checkpoint or weights_in(model)  # of a folder that has both
     checkpoint = str(checkpoint) if checkpoint else None
@@ -91,7 +99,7 @@ def predict(
             'wrote, or give --random-weights to try the pipeline without'
         )
     # What takes no time comes first.
-    sources = find_sources(Path(input))
+    sources = find_sources(input)
     outputs = Outputs(Path(out), sources)
 
     predictor: Union[Predictor, ExportedPredictor]
@@ -138,6 +146,28 @@ def predict(
     return outputs.predictions
 
 
+def _predict_with_trained(
+    input: Inputs, out: Path, settings: Mapping[str, Any]
+) -> List[Dict[str, Any]]:
+    """Run the trained models of this package one after the other."""
+    names = trained_models()
+    print(
+        f'No --model: {", ".join(names)} run, small models that are a part of this package. What '
+        f'each was trained on, and cannot do: {shown(TRAINED)}'
+    )
+    found: List[Dict[str, Any]] = []
+    missing: List[MissingPackageError] = []
+    for name in names:
+        try:
+            found += predict(input, name, out=out / name, **settings)
+        except MissingPackageError as error:
+            print(f'{name} is left out: {error}', file=sys.stderr)
+            missing.append(error)
+    if missing and len(missing) == len(names):
+        raise missing[-1]
+    return found
+
+
 def _refuse_settings(deploy: bool, options: Any, device: Optional[str]) -> None:
     moved = device not in (None, 'cpu')
     for option, given in {'--deploy': deploy, '--cfg-options': options, '--device': moved}.items():
@@ -165,7 +195,7 @@ def _load(
     from .loading import load_predictor
 
     predictor = load_predictor(cfg, checkpoint, name=model, **settings)
-    predictor.name = path.stem
+    predictor.name = name_of(path)
     if not checkpoint:
         print('RANDOM weights: the predictions mean nothing.', file=sys.stderr)
     return predictor

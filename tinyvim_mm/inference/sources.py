@@ -4,7 +4,7 @@ import difflib
 import struct
 import warnings
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -16,6 +16,9 @@ PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg')
 _KNOWN = f'pictures ({", ".join(PICTURES)}) and videos ({", ".join(VIDEOS)})'
 
+
+#: One file or folder, or several.
+Inputs = Union[str, Path, Sequence[Union[str, Path]]]
 
 #: Larger pictures are not decoded: what they take of memory no network makes use of.
 MOST_PIXELS = 100_000_000
@@ -36,16 +39,19 @@ def is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEOS
 
 
-def find_sources(path: Path) -> List[Path]:
-    """The pictures and videos of a file or a folder, sorted; subfolders are not entered.
+def find_sources(paths: Inputs) -> List[Path]:
+    """The pictures and videos of files and folders; those of a folder sorted, without subfolders.
 
     Raises:
         UsageError: There is no such path, or nothing of the kind in it.
     """
-    try:
-        return _find_sources(path)
-    except OSError as error:  # no permission, a name that no file can have
-        raise UsageError(f'{path} cannot be read: {error.strerror or error}') from error
+    sources: Dict[Path, None] = {}
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        try:
+            sources.update(dict.fromkeys(_find_sources(Path(path))))
+        except OSError as error:  # no permission, a name that no file can have
+            raise UsageError(f'{path} cannot be read: {error.strerror or error}') from error
+    return list(sources)
 
 
 def _find_sources(path: Path) -> List[Path]:

@@ -44,13 +44,14 @@ def find_config(name: str) -> Path:
 
     Args:
         name: A path relative to the current folder or to the project, or the
-            bare name of one of the project's configs, with or without ``.py``.
+            bare name of one of the project's configs, with or without ``.py``; a folder with
+            a trained model, or the name of one of this package.
 
     Raises:
         UsageError: There is no such config, and the message names the nearest, or
             the file is none.
     """
-    if Path(name).is_dir() and (own := config_in(name)):
+    if own := config_in(name):
         return own
     for path in (Path(name), PROJECT_ROOT / name):
         if path.is_file() and path.suffix not in _SUFFIXES:

@@ -9,6 +9,7 @@ from ..core import compat
 from ..core.errors import UsageError
 from ..recipes.building import building
 from ..recipes.configs import find_config, load_config, merge_options
+from ..recipes.model_folder import name_of
 from ..recipes.old_keys import refuse_old_keys
 from ..weights.files import install_safe_loader
 from .distributed import prepare_launcher
@@ -46,7 +47,7 @@ def prepare_config(
         if changes:  # once nothing of the command was refused
             print(changes, flush=True)
         prepare_launcher(cfg, launcher)
-    own = Path('work_dirs') / (path.stem + ('_sample' if sample else ''))
+    own = Path('work_dirs') / (name_of(path) + ('_sample' if sample else ''))
     cfg.work_dir = str(work_dir or cfg.get('work_dir') or own)
     return cfg
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.errors import UsageError
 from ..models.reparameterization import reparameterize
 from ..recipes.building import building
+from ..recipes.model_folder import weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from ..toolboxes import toolbox_of
 from ..weights.downloads import with_word
@@ -26,7 +27,7 @@ from .work_dir import explaining, writing_into
 @with_word
 def evaluate(
     config: Union[str, Path],
-    checkpoint: Union[str, Path],
+    checkpoint: Union[str, Path, None] = None,
     work_dir: Union[str, Path, None] = None,
     *,
     sample: bool = False,
@@ -49,7 +50,8 @@ def evaluate(
     Arguments that are not described here are those of :func:`~tinyvim_mm.training.train`.
 
     Args:
-        config: Path of a config, or name of one of the project's.
+        config: Path of a config, or name of one of the project's; or what has the weights, too: a
+            folder with a trained model, or the name of one of this package.
         checkpoint: File with the weights of the whole model.
         work_dir: Folder for the log.
         sample: Evaluate on the photographs shipped with the project.
@@ -79,6 +81,9 @@ def evaluate(
             'file or folder'
         )
     _check_dump(out)
+    checkpoint = checkpoint or weights_in(config)
+    if not checkpoint:
+        raise UsageError(f'name the checkpoint to evaluate: {config} has no weights beside it')
     cfg = prepare_config(
         config, work_dir, sample, options, data_root, launcher, trust_checkpoint, allow_new_keys
     )

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
 
 from torch import Tensor
 
@@ -12,6 +12,18 @@ from ..weights import packing, safetensors_file
 from ..weights.downloads import with_word
 from ..weights.files import load_file
 from ..weights.keys import data_set, extract_state_dict
+from .configs import find_config, load_config
+from .model_folder import PUBLISHED, write_model
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+# What a trained model needs no more: first words of keys, and keys. The toolboxes have defaults.
+_OF_TRAINING = ('train', 'val', 'optim', 'param', 'log')
+_OF_RUNS = (
+    *('auto_scale_lr', 'custom_hooks', 'default_hooks', 'env_cfg', 'launcher', 'load_from'),
+    *('randomness', 'resume', 'vis_backends', 'work_dir'),
+)
 
 
 @with_word
@@ -32,8 +44,10 @@ def publish(
 
     Args:
         checkpoint: Of a training.
-        output: A ``.safetensors`` file.
-        config: Name or path of the config that it was trained with, for whoever loads it.
+        output: A ``.safetensors`` file; or a folder, which then also holds the config and the
+            names of the classes, and is all that ``demo``, ``test`` and ``export`` need.
+        config: Name or path of the config that it was trained with. A file only names it, for
+            whoever loads it.
         packed: Round large tensors to 8 bits, with a scale for each output channel; else
             all stay as they are.
         overwrite: Replace ``output`` if it exists.
@@ -41,24 +55,26 @@ def publish(
         allow_download: Let it be fetched from ``http://`` and ``https://``.
 
     Returns:
-        ``bytes`` of the output, ``numbers`` in all tensors, and ``error``: the largest relative
+        ``bytes`` of the weights, ``numbers`` in all tensors, and ``error``: the largest relative
         L2 error of a tensor, with its ``key``.
 
     Raises:
-        UsageError: The output cannot be written.
+        UsageError: The output cannot be written, or a folder has no config.
         CheckpointError: The checkpoint cannot be read.
 
     Example:
-        >>> from tinyvim_mm.conversion import publish
+        >>> from tinyvim_mm.recipes import publish
         >>> publish('work_dirs/x/epoch_60.pth', 'x.safetensors')  # doctest: +SKIP
     """
     output = Path(output).expanduser()
-    if output.suffix != safetensors_file.SUFFIX:
-        raise UsageError(f'{output} must end in {safetensors_file.SUFFIX}')
+    if output.suffix not in ('', safetensors_file.SUFFIX):
+        raise UsageError(f'{output} must end in {safetensors_file.SUFFIX}, or be a folder')
     if output.exists() and not overwrite:
         raise UsageError(f'{output} exists; choose another name or give --overwrite')
     if not output.parent.is_dir():
         raise UsageError(f'the folder {output.parent} of the output does not exist; make it')
+    if not output.suffix and not config:
+        raise UsageError(f'{output} is to be a folder, in which a config belongs: name --config')
     try:
         content = load_file(str(checkpoint), trust=trust_checkpoint)
     except FileNotFoundError as error:
@@ -66,25 +82,52 @@ def publish(
     state = dict(extract_state_dict(content, str(checkpoint)))
     state = {key: value for key, value in state.items() if not key.endswith('num_batches_tracked')}
     meta: Dict[str, Any] = {'tinyvim_mm': __version__}
-    if config:
-        meta['config'] = config
-    if names := data_set(content):
+    names = data_set(content)
+    if names:
         meta['dataset_meta'] = names
-    partial = output.with_name(f'.{output.name}.part')
-    try:
-        safetensors_file.write(partial, _separate(state), meta, packed)
-        os.replace(partial, output)
-    except OSError as error:
-        raise UsageError(f'{output} cannot be written: {error.strerror or error}') from error
-    finally:
-        partial.unlink(missing_ok=True)
+    if output.suffix:
+        if config:
+            meta['config'] = config
+        file = output
+    else:
+        file = write_model(output, _for_use(str(config)), names.get('classes', ())) / PUBLISHED
+    _write(file, state, meta, packed)
     found = _compare(state, packing.unpack(packing.pack(state)) if packed else state)
-    found |= {'bytes': output.stat().st_size, 'numbers': sum(v.numel() for v in state.values())}
+    found |= {'bytes': file.stat().st_size, 'numbers': sum(v.numel() for v in state.values())}
     print(
-        f'{output}: {found["bytes"] / 1e6:.2f} MB for {found["numbers"]:,} numbers in {len(state)} '
+        f'{file}: {found["bytes"] / 1e6:.2f} MB for {found["numbers"]:,} numbers in {len(state)} '
         f'tensors; largest relative error of one: {found["error"]:.2%} ({found["key"]})'
     )
     return found
+
+
+def _for_use(name: str) -> 'Config':
+    """A config without what only trainings read, and without the weights that it started from."""
+
+    def without_start(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get('init_cfg'):
+                node['init_cfg'] = None
+            for child in node.values():
+                without_start(child)
+
+    cfg = load_config(find_config(name))
+    for key in list(cfg):
+        if key.split('_')[0] in _OF_TRAINING or key in _OF_RUNS:
+            del cfg._cfg_dict[key]
+    without_start(cfg.model)
+    return cfg
+
+
+def _write(file: Path, state: Mapping[str, Tensor], meta: Dict[str, Any], packed: bool) -> None:
+    partial = file.with_name(f'.{file.name}.part')
+    try:
+        safetensors_file.write(partial, _separate(state), meta, packed)
+        os.replace(partial, file)
+    except OSError as error:
+        raise UsageError(f'{file} cannot be written: {error.strerror or error}') from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _separate(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
