@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import tables
-from ..core.errors import MachineError, UsageError
+from ..core.devices import find_device
+from ..core.errors import UsageError
 from ..measuring.timing import provenance, time_in_turns
 from ..models import TinyViM
 from ..models.layers import SS2D
@@ -65,9 +66,7 @@ def time_backends(
         >>> from tinyvim_mm.benchmarks import time_backends
         >>> time_backends(['s'], size=(64, 64))  # doctest: +SKIP
     """
-    place = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if place.type == 'cuda' and not torch.cuda.is_available():
-        raise MachineError('--device cuda: torch sees no CUDA device here; take --device cpu')
+    place = torch.device(find_device(device))
     if threads:
         torch.set_num_threads(threads)
     usable = [name for name, obstacle in available_backends(place).items() if not obstacle]

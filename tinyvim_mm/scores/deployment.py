@@ -16,6 +16,8 @@ from ..core.errors import UsageError
 from ..core.paths import shown, write_whole
 from ..export import export, networks
 from ..export.check import load_runner
+from ..export.quantization import write_int8
+from ..export.runtime import Runner
 from ..inference import evaluate_exported
 from ..measuring.timing import provenance, time_in_turns
 from ..models.reparameterization import reparameterize
@@ -136,16 +138,21 @@ def _export(
 ) -> Dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = _calibration(load_config(config), folder / 'calibration', data_root)
-    settings: Dict[str, Any] = dict(
-        checkpoint=checkpoint, output='logits', input_size=size, rounds=0
+    whole, static = folder / 'network.onnx', folder / 'network.static.onnx'
+    export(
+        config,
+        whole,
+        int8='dynamic',
+        checkpoint=checkpoint,
+        output='logits',
+        input_size=size,
+        rounds=0,
     )
-    dynamic, static = folder / 'dynamic.onnx', folder / 'static.onnx'
-    export(config, dynamic, int8='dynamic', **settings)
-    export(config, static, int8='static', calibration=pictures, **settings)
+    write_int8(whole, static, sorted(pictures.iterdir()), Runner(whole).metadata)
     return {
-        'ONNX Runtime, fp32': dynamic,
-        'ONNX Runtime, int8, dynamic': dynamic.with_suffix('.int8.onnx'),
-        'ONNX Runtime, int8, static': static.with_suffix('.int8.onnx'),
+        'ONNX Runtime, fp32': whole,
+        'ONNX Runtime, int8, dynamic': whole.with_suffix('.int8.onnx'),
+        'ONNX Runtime, int8, static': static,
     }
 
 
