@@ -21,6 +21,7 @@ export GOMP_SPINCOUNT ?= 1000
 
 VENV_PYTHON := .venv/bin/python
 DEMO_CONFIG := configs/mmdet/mask_rcnn_tinyvim_b_1x_coco.py
+DEMO_STREETS := $(addprefix data/sample/coco/val2017/000000,184324.jpg 261888.jpg)
 
 # Only a Python that somebody named replaces an environment of another version.
 SETUP_ARGS := $(if $(filter file,$(origin PYTHON)),,--python '$(PYTHON)') \
@@ -37,7 +38,8 @@ SETUP_PYTHON = $(if $(shell command -v '$(PYTHON)'),$(PYTHON),python3)
 
 help:
 	@echo 'make env       create or update .venv: torch and torchvision, mmcv, the toolboxes'
-	@echo 'make demo      env, then train Mask R-CNN with TinyViM-B on the sample photographs'
+	@echo 'make demo      env, then predictions of the small trained models of this package, then'
+	@echo '               train Mask R-CNN with TinyViM-B on the sample photographs'
 	@echo 'make test      env, then the linters and the tests that are quick   [PYTEST_ARGS="-k scan"]'
 	@echo 'make test-all  the same with all tests: trainings end to end, every shape, fuzzing'
 	@echo 'make test-gpu  build for the GPU here, run its tests and the benchmark; no network needed'
@@ -63,6 +65,10 @@ env:
 	@$(SETUP_PYTHON) tools/setup_env --quiet $(SETUP_ARGS)
 
 demo: env
+	$(VENV_PYTHON) tools/demo.py data/sample/bccd --model bccd --out work_dirs/predictions/bccd
+	$(VENV_PYTHON) tools/demo.py $(DEMO_STREETS) --model camvid --out work_dirs/predictions/camvid
+	$(VENV_PYTHON) tools/demo.py data/sample/imagenet/val/dog --model imagenette \
+	  --out work_dirs/predictions/imagenette
 	$(VENV_PYTHON) tools/train.py $(DEMO_CONFIG) --sample --work-dir work_dirs/demo
 
 PYTEST = OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n $(TEST_JOBS) --dist loadfile
