@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from tinyvim_mm import get_config
 from tinyvim_mm.analysis import networks as analysis_networks
 from tinyvim_mm.analysis import peers as analysis_peers
 from tinyvim_mm.analysis.activations import ActivationRecorder
@@ -319,6 +320,23 @@ def test_activations_of_the_backbones_of_configs(toolbox, config, tmp_path, caps
     assert all(layer['non_finite'] == 0 for layer in report['layers'])
     assert 'of fp16' in capsys.readouterr().out
     assert warns(tmp_path / 'activations.png')
+
+
+def test_a_trained_backbone_of_a_toolbox(tmp_path):
+    pytest.importorskip('mmpretrain')
+    from mmengine.registry import MODELS, DefaultScope
+
+    config = 'resnet18_15e_imagenette'
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(get_config(config).model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'epoch_1.pth')
+    found = analysis_networks.load_networks(
+        [config], [], [str(tmp_path / 'epoch_1.pth')], [np.zeros((64, 64, 3), np.uint8)]
+    )
+    (network,) = found
+    assert network.weights == 'epoch_1.pth'
+    for key, value in network.backbone.state_dict().items():
+        torch.testing.assert_close(value, model.backbone.state_dict()[key], rtol=0, atol=0)
 
 
 def test_receptive_fields_beside_peers(tmp_path, capsys):

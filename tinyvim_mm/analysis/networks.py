@@ -149,7 +149,8 @@ def load_networks(
         if checkpoint:
             _fill(network, checkpoint)
             network.weights = Path(checkpoint).name
-        network.backbone.to(device).eval().requires_grad_(False)
+        network.backbone.to(device).requires_grad_(False)
+        network.backbone.eval()  # of some toolboxes' backbones this returns nothing
         if not network.weights:
             settle_norms(network, pictures)
         if deploy:
