@@ -74,11 +74,16 @@ def test_the_weights_that_a_training_began_with_are_left_behind(checkpoint, tmp_
         'model = dict(backbone=dict(init_cfg=init_cfg))\n'
         "load_from = 'nowhere.pth'\n"
     )
-    publish.main([str(checkpoint), str(tmp_path / 'own'), '--config', str(config)])
+    publish.main(
+        [str(checkpoint), str(tmp_path / 'own'), '--config', str(config)]
+        + ['--cfg-options', 'test_dataloader.dataset.data_root=elsewhere']
+    )
     assert 'nowhere' not in (tmp_path / 'own' / 'config.py').read_text().replace(
         "init_cfg = dict(checkpoint='nowhere.pth', type='Pretrained')", ''
     )
-    assert load_config(tmp_path / 'own' / 'config.py').model.backbone.init_cfg is None
+    cfg = load_config(tmp_path / 'own' / 'config.py')
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.test_dataloader.dataset.data_root == 'elsewhere'
 
 
 def test_a_folder_wants_a_config(checkpoint, tmp_path, capsys):
@@ -90,6 +95,9 @@ def test_a_folder_wants_a_config(checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         publish.main([str(checkpoint), str(tmp_path / 'y'), '--config', CONFIG])
     assert 'exists' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        publish.main([str(checkpoint), str(tmp_path / 'x.safetensors'), '--cfg-options', 'a=1'])
+    assert 'is a file' in capsys.readouterr().err
 
 
 def test_names_of_folders():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from .. import recipes
-from .options import add_trust_option
+from .options import add_cfg_options, add_trust_option
 from .run import run_command
 
 _DESCRIPTION = """\
@@ -32,6 +32,7 @@ def build_parser(prog: str = 'tools/publish_checkpoint.py') -> argparse.Argument
         help='round large tensors to 8 bits (default: yes)',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace OUTPUT if it exists')
+    add_cfg_options(parser, 'change settings of the config that goes into a folder')
     add_trust_option(parser)
     return parser
 

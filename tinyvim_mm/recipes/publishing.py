@@ -12,7 +12,7 @@ from ..weights import packing, safetensors_file
 from ..weights.downloads import with_word
 from ..weights.files import load_file
 from ..weights.keys import data_set, extract_state_dict
-from .configs import find_config, load_config
+from .configs import find_config, load_config, merge_options
 from .model_folder import PUBLISHED, write_model
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def publish(
     config: Optional[str] = None,
     packed: bool = True,
     overwrite: bool = False,
+    options: Optional[Mapping[str, Any]] = None,
+    allow_new_keys: bool = False,
     trust_checkpoint: bool = False,
     allow_download: bool = False,
 ) -> Dict[str, Any]:
@@ -51,6 +53,9 @@ def publish(
         packed: Round large tensors to 8 bits, with a scale for each output channel; else
             all stay as they are.
         overwrite: Replace ``output`` if it exists.
+        options: Settings of the config to change in the folder, such as where data lie: dotted
+            keys to values.
+        allow_new_keys: Let ``options`` set keys that nothing here reads.
         trust_checkpoint: Let the checkpoint execute code.
         allow_download: Let it be fetched from ``http://`` and ``https://``.
 
@@ -75,6 +80,8 @@ def publish(
         raise UsageError(f'the folder {output.parent} of the output does not exist; make it')
     if not output.suffix and not config:
         raise UsageError(f'{output} is to be a folder, in which a config belongs: name --config')
+    if output.suffix and options:
+        raise UsageError(f'--cfg-options belong to the config of a folder, and {output} is a file')
     try:
         content = load_file(str(checkpoint), trust=trust_checkpoint)
     except FileNotFoundError as error:
@@ -90,7 +97,9 @@ def publish(
             meta['config'] = config
         file = output
     else:
-        file = write_model(output, _for_use(str(config)), names.get('classes', ())) / PUBLISHED
+        cfg = load_config(find_config(str(config)))
+        merge_options(cfg, options, str(config), allow_new_keys)
+        file = write_model(output, _for_use(cfg), names.get('classes', ())) / PUBLISHED
     _write(file, state, meta, packed)
     found = _compare(state, packing.unpack(packing.pack(state)) if packed else state)
     found |= {'bytes': file.stat().st_size, 'numbers': sum(v.numel() for v in state.values())}
@@ -101,7 +110,7 @@ def publish(
     return found
 
 
-def _for_use(name: str) -> 'Config':
+def _for_use(cfg: 'Config') -> 'Config':
     """A config without what only trainings read, and without the weights that it started from."""
 
     def without_start(node: Any) -> None:
@@ -111,7 +120,6 @@ def _for_use(name: str) -> 'Config':
             for child in node.values():
                 without_start(child)
 
-    cfg = load_config(find_config(name))
     for key in list(cfg):
         if key.split('_')[0] in _OF_TRAINING or key in _OF_RUNS:
             del cfg._cfg_dict[key]
