@@ -80,10 +80,14 @@ def test_rows_train_begin_with_each_other_and_become_a_page(toy_rows, data, tmp_
     assert f'{first.figure:.2f}' in capsys.readouterr().out
 
     page = tmp_path / 'page.md'
-    page.write_text('# Mine\n<!-- scores imagenette-15e -->\nold\n<!-- end -->\nrest\n')
+    page.write_text(
+        '# Mine\n<!-- scores imagenette-15e -->\nold\n<!-- end -->\nrest\n'
+        '<!-- scores summary -->\n<!-- end -->\n'
+    )
     score(out=out, report=tmp_path / 'report', fill=[page])
     text = page.read_text()
     assert f'| one | {first.figure:.2f} | {other.figure:.2f} |' in text
+    assert f'| one | top-1 % {first.figure:.2f} / {other.figure:.2f} |' in text
     assert 'old' not in text
     assert 'rest' in text
     assert {f.name for f in (tmp_path / 'report').glob('*.png')} == {

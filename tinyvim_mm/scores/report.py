@@ -20,6 +20,8 @@ MARK = 'scores'
 MISSING = 'not measured'
 #: So begin the names of files of deployed rows.
 DEPLOYED = 'deployed'
+#: The part with all measured rows.
+SUMMARY = 'summary'
 
 
 def list_rows(done: Mapping[str, Optional[ScoreRecord]]) -> str:
@@ -50,7 +52,7 @@ def write_report(
     if not records:
         raise UsageError(f'no row is done, and {shown(folder)} has no records')
     speeds = read_speeds(folder)
-    bodies = {}
+    bodies = {SUMMARY: summarize(records)}
     for name, table in TABLES.items():
         chosen = [records[row] for row in rows_of(name) if row in records]
         if chosen:
@@ -104,6 +106,19 @@ def render(name: str, records: Mapping[str, ScoreRecord], speeds: Speeds) -> str
         body.append([title, *cells])
     lines = [*tables.markdown(head, body), '', *_notes(name, rows)]
     return '\n'.join([*lines, *speeds.notes(name)])
+
+
+def summarize(records: Mapping[str, ScoreRecord]) -> str:
+    """What was measured of all tables, in one in Markdown."""
+    body = []
+    for name, table in TABLES.items():
+        for title in dict.fromkeys(ROWS[row].title for row in rows_of(name)):
+            own = [records[row] for row in rows_of(name) if row in records]
+            figures = [f'{record.figure:.2f}' for record in own if ROWS[record.row].title == title]
+            if figures:
+                body.append([table.title, title, f'{table.metric} {" / ".join(figures)}'])
+    lines = tables.markdown(['benchmark', 'network', 'measured, one figure for each seed'], body)
+    return '\n'.join(lines)
 
 
 def _figure(record: Optional[ScoreRecord]) -> str:
