@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from own_data import MAKERS, TASKS
+from PIL import Image
 from tool_runs import forget_runs
 
 from tinyvim_mm.commands import demo, export
@@ -39,6 +40,40 @@ def test_the_config_is_an_ordinary_one(tmp_path, name):
     for split in ('train', 'val', 'test'):
         assert Path(cfg[f'{split}_dataloader'].dataset.ann_file).is_file()
     assert not (out / 'train').exists()
+
+
+@pytest.mark.parametrize(
+    ('model', 'key', 'usual'),
+    [
+        ('mask_rcnn_tinyvim_s_1x_coco', 'model.rpn_head.anchor_generator.scales', [8]),
+        ('retinanet_tinyvim_b_1x_coco', 'model.bbox_head.anchor_generator.octave_base_scale', 4),
+    ],
+)
+@pytest.mark.parametrize('side', [20, 200])
+def test_anchors_fit_the_class_with_the_smallest_objects(tmp_path, model, key, usual, side):
+    """Of 11 objects 10 are large; with anchors for these the small one would not be learned."""
+    pytest.importorskip('mmdet')
+    root = tmp_path / 'coco'
+    (root / 'images').mkdir(parents=True)
+    sizes = [250] * 10 + [side]
+    boxes = [dict(image_id=0, bbox=[0, 0, s, s], category_id=s == side) for s in sizes]
+    objects = [dict(id=i, iscrowd=0, area=b['bbox'][2] ** 2, **b) for i, b in enumerate(boxes)]
+    images = []
+    for number in range(5):
+        # Each of its own, or they would be taken for one.
+        Image.new('RGB', (320, 320), (number, 0, 0)).save(root / 'images' / f'{number}.png')
+        images.append(dict(id=number, file_name=f'{number}.png', width=320, height=320))
+    objects = [dict(o, id=o['id'] + 99 * i, image_id=i) for i in range(5) for o in objects]
+    categories = [dict(id=0, name='large'), dict(id=1, name='small')]
+    content = dict(images=images, annotations=objects, categories=categories)
+    (root / 'annotations.json').write_text(json.dumps(content))
+    run(root, tmp_path / 'out', '--dry-run', '--device', 'cpu', '--model', model)
+    found = Config.fromfile(tmp_path / 'out' / 'config.py')
+    for part in key.split('.'):
+        found = found[part]
+    half = [usual[0] / 2] if isinstance(usual, list) else usual / 2
+    assert found == (half if side == 20 else usual)
+    assert ('objects of small' in (tmp_path / 'out' / 'config.py').read_text()) == (side == 20)
 
 
 @pytest.mark.slow

@@ -113,20 +113,24 @@ def make_plan(
     return Plan(data.task, name, device, image_size, batch_size, epochs, lr, workers, why)
 
 
-def object_sides(data: Data, image_size: int) -> List[float]:
-    """Sides of the objects, as square roots of areas, in pixels that the network sees."""
-    return [
-        math.sqrt(box.width * box.height) * image_size / max(picture.size)
-        for picture in data.split('train')
-        for box in picture.boxes
-    ]
+def object_sides(data: Data, image_size: int) -> Dict[str, List[float]]:
+    """Sides of the objects of each class, as square roots of areas, in pixels that the network
+    sees; classes without objects are left out.
+    """
+    sides: Dict[str, List[float]] = {}
+    for picture in data.split('train'):
+        for box in picture.boxes:
+            side = math.sqrt(box.width * box.height) * image_size / max(picture.size)
+            sides.setdefault(data.classes[box.label], []).append(side)
+    return sides
 
 
 def _size(data: Data, least: int, most: int, where: str) -> Any:
     longest = int(np.median([max(picture.size) for picture in data.split('train')]))
     size, reason = least, f'what {where} can process'
     if data.task == 'detect':
-        small = float(np.percentile(object_sides(data, least) or [_LEAST_SIDE], 10))
+        sides = [side for found in object_sides(data, least).values() for side in found]
+        small = float(np.percentile(sides or [_LEAST_SIDE], 10))
         if small < _LEAST_SIDE:
             size = min(most, least * _LEAST_SIDE / max(small, 1e-3))
             reason += f', and small objects have {_LEAST_SIDE} pixels, if it can'

@@ -19,7 +19,8 @@ _TYPES = {
     'segment': ('EncoderDecoder',),
     'classify': ('tinyvim_mm.DistilledClassifier', 'ImageClassifier'),
 }
-#: Below it the smallest anchors of the recipe are too large for half of the objects.
+#: Below it the smallest anchors of the recipe, of 32 pixels, are too large for half of the objects
+#: of a class.
 _SMALL_OBJECT = 48
 _META = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 
@@ -132,14 +133,7 @@ def _detect(data: Data, plan: Plan, recipe: 'Config', steps: int) -> Iterator[Se
         why = 'Not every object has an outline: boxes alone are learned.'
         yield Setting('model.roi_head.mask_head', None, why)
         yield Setting('model.roi_head.mask_roi_extractor', None, 'As above.')
-    sides = object_sides(data, plan.image_size)
-    if 'rpn_head' in recipe.model and sides and np.median(sides) < _SMALL_OBJECT:
-        yield Setting(
-            'model.rpn_head.anchor_generator.scales',
-            [4],
-            f'Half of the objects are below {np.median(sides):.0f} pixels for the network: anchors '
-            "half as large as the recipe's.",
-        )
+    yield from _anchors(data, plan, recipe.model)
     if plan.device == 'cpu':
         yield from _fewer_proposals(recipe.model)
     yield from _pipelines(plan, train, test)
@@ -158,6 +152,24 @@ def _detect(data: Data, plan: Plan, recipe: 'Config', steps: int) -> Iterator[Se
             yield Setting(f'{key}.metric', ['bbox', 'segm'] if masks else ['bbox'])
             yield Setting(f'{key}.classwise', True, 'AP of each class, too.')
     yield from _epochs(plan, steps, 'coco/bbox_mAP')
+
+
+def _anchors(data: Data, plan: Plan, model: Any) -> Iterator[Setting]:
+    """Half as large, where the recipe's are too large for a class."""
+    medians = {name: np.median(s) for name, s in object_sides(data, plan.image_size).items()}
+    if not medians or min(medians.values()) >= _SMALL_OBJECT:
+        return
+    smallest = min(medians, key=medians.__getitem__)
+    why = (
+        f'Half of the objects of {smallest} are below {medians[smallest]:.0f} pixels for the '
+        "network: anchors half as large as the recipe's."
+    )
+    if 'rpn_head' in model:
+        scales = [scale / 2 for scale in model.rpn_head.anchor_generator.scales]
+        yield Setting('model.rpn_head.anchor_generator.scales', scales, why)
+    else:
+        scale = model.bbox_head.anchor_generator.octave_base_scale / 2
+        yield Setting('model.bbox_head.anchor_generator.octave_base_scale', scale, why)
 
 
 def _fewer_proposals(model: Any) -> Iterator[Setting]:

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -109,7 +110,7 @@ def make_record(
         start=row.start,
         command=f'tinyvim-mm scores {name}',
         split=TABLES[row.table].split,
-        scores={key: float(value) for key, value in scores.items()},
+        scores={key: float(v) for key, v in scores.items() if isinstance(v, Real)},
         started=log.runs[0].started,
         hours=round(log.seconds / 3600, 3),
         images_per_second=round(measure(log).images * log.devices, 1),
