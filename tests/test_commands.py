@@ -98,6 +98,7 @@ PARSERS = {
     'export.build_parser': 'export.export',
     'reproduce.build_parser': 'reproduction.reproduce',
     'convert.build_parser': 'conversion.convert_checkpoint',
+    'publish.build_parser': 'recipes.publish',
     'collect.build_parser': 'records.collect',
     'cost.build_parser': 'records.estimate_cost',
     'benchmark.scan_parser': 'benchmarks.time_scan',
