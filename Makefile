@@ -65,7 +65,6 @@ env:
 	@$(SETUP_PYTHON) tools/setup_env --quiet $(SETUP_ARGS)
 
 demo: env
-	$(VENV_PYTHON) tools/demo.py data/sample/bccd --model bccd --out work_dirs/predictions/bccd
 	$(VENV_PYTHON) tools/demo.py $(DEMO_STREETS) --model camvid --out work_dirs/predictions/camvid
 	$(VENV_PYTHON) tools/demo.py data/sample/imagenet/val/dog --model imagenette \
 	  --out work_dirs/predictions/imagenette
