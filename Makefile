@@ -21,6 +21,7 @@ export GOMP_SPINCOUNT ?= 1000
 
 VENV_PYTHON := .venv/bin/python
 DEMO_CONFIG := configs/mmdet/mask_rcnn_tinyvim_b_1x_coco.py
+DEMO_THINGS := data/sample/imagenet/val/dog/000000404484_7981.jpg data/sample/imagenet/train/dog/000000442450_10073.jpg
 DEMO_STREETS := $(addprefix data/sample/coco/val2017/000000,184324.jpg 261888.jpg)
 
 # Only a Python that somebody named replaces an environment of another version.
@@ -66,7 +67,7 @@ env:
 
 demo: env
 	$(VENV_PYTHON) tools/demo.py $(DEMO_STREETS) --model camvid --out work_dirs/predictions/camvid
-	$(VENV_PYTHON) tools/demo.py data/sample/imagenet/val/dog --model imagenette \
+	$(VENV_PYTHON) tools/demo.py $(DEMO_THINGS) --model imagenette \
 	  --out work_dirs/predictions/imagenette
 	$(VENV_PYTHON) tools/train.py $(DEMO_CONFIG) --sample --work-dir work_dirs/demo
 

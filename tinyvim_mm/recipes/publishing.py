@@ -18,7 +18,7 @@ from .model_folder import PUBLISHED, write_model
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# What a trained model needs no more: first words of keys, and keys. The toolboxes have defaults.
+# What a trained model needs no more: beginnings of keys, and keys. The toolboxes have defaults.
 _OF_TRAINING = ('train', 'val', 'optim', 'param', 'log')
 _OF_RUNS = (
     *('auto_scale_lr', 'custom_hooks', 'default_hooks', 'env_cfg', 'launcher', 'load_from'),
@@ -121,7 +121,7 @@ def _for_use(cfg: 'Config') -> 'Config':
                 without_start(child)
 
     for key in list(cfg):
-        if key.split('_')[0] in _OF_TRAINING or key in _OF_RUNS:
+        if key.startswith(_OF_TRAINING) or key in _OF_RUNS:
             del cfg._cfg_dict[key]
     without_start(cfg.model)
     return cfg
