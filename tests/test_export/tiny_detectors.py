@@ -3,6 +3,7 @@
 import numpy as np
 import tiny_export as tiny
 import torch
+from PIL import Image
 
 from tinyvim_mm.core.paths import PROJECT_ROOT
 from tinyvim_mm.recipes.configs import load_config
@@ -125,6 +126,7 @@ def build(family):
     compat.apply()
     cfg = config(family)
     init_default_scope('mmdet')
+    torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     tiny.randomize(model)
     liven(model)
@@ -170,7 +172,8 @@ def liven(model):
         return output * factor
 
     hooks = [layer.register_forward_hook(scale) for layer in layers]
-    images = torch.randn(1, 3, 160, 192, generator=torch.Generator().manual_seed(2))
+    photo = Image.open(PHOTOS[0]).convert('RGB').resize((192, 160))
+    images = (torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float() - 116) / 57
     with torch.no_grad():
         predict(model, images, [(160, 192)], [(160, 192)], [(1.0, 1.0)])
     for hook in hooks:
