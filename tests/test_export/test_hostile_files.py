@@ -147,7 +147,7 @@ def test_metadata_that_is_no_json(text, file):
 def test_metadata_of_nobody_and_of_the_future(file):
     assert 'was not written by tools/export.py' in refused(write(file, {'a': 'b'}))
     with pytest.raises(MetadataError, match='later than this one'):
-        Runner(write(file, changed(format='2', version=json.dumps('9' * 500))))
+        Runner(write(file, changed(format='9', version=json.dumps('9' * 500))))
 
 
 def test_a_size_that_the_graph_has_not(file):

@@ -16,7 +16,7 @@ CLASSES = 5
 
 def config(family):
     """A config of the project with a tiny backbone and narrow heads."""
-    return {
+    cfg = {
         'mask_rcnn': _rcnn,
         'faster_rcnn': _faster_rcnn,
         'cascade': _cascade,
@@ -25,6 +25,12 @@ def config(family):
         'fcos': _fcos,
         'rtmdet_ins': _rtmdet_ins,
     }[family]()
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step.type == 'Resize':
+            step.scale = (192, 160)
+        if step.type == 'Pad':
+            step.size = (192, 160)
+    return cfg
 
 
 def _load(name):
