@@ -5,11 +5,16 @@ from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from . import masks as mask_ops
+from .metadata import ExportedFileError
 from .pictures import resize
 
 if TYPE_CHECKING:
     from .metadata import Metadata
     from .runtime import Runner
+
+
+# No file of this project has as many; they get names one by one.
+_MOST_CLASSES = 2**16
 
 
 class Detections(NamedTuple):
@@ -44,7 +49,11 @@ def detect(runner: 'Runner', picture: np.ndarray, score_thr: float) -> Detection
     """Detections with scores above ``score_thr`` of a picture, ``(H, W, 3)``, RGB, uint8."""
     meta = runner.metadata
     inputs = fit(meta, picture)
-    boxes, scores, labels, *masks = (output[0] for output in runner.run(*inputs.arrays))
+    if meta.preprocess:  # what the file makes of the picture has to be possible, too
+        runner.check_size(*_canvas(meta, _resized(meta, picture.shape[:2])))
+    outputs = runner.run(*inputs.arrays)
+    _check(outputs, meta)
+    boxes, scores, labels, *masks = (output[0] for output in outputs)
     keep = (labels >= 0) & (scores > score_thr)
     boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
     if not meta.preprocess:
@@ -57,6 +66,22 @@ def detect(runner: 'Runner', picture: np.ndarray, score_thr: float) -> Detection
     else:
         full = mask_ops.enlarge(own, meta.mask_stride, inputs.factors, size, meta.mask_threshold)
     return Detections(boxes, scores, labels, full)
+
+
+def _check(outputs: Sequence[np.ndarray], meta: 'Metadata') -> None:
+    """Raise unless a file gives what it says: it may be of anybody."""
+    names = ('boxes', 'scores', 'labels', 'masks')[: 4 if meta.masks else 3]
+    fits = len(outputs) == len(names) and all(len(output) == 1 for output in outputs)
+    if fits:
+        boxes, scores, labels, *masks = outputs
+        fits = boxes.ndim == 3 and boxes.shape[2] == 4
+        fits = fits and scores.shape == labels.shape == boxes.shape[:2]
+        fits = fits and all(m.ndim == 4 and m.shape[:2] == labels.shape for m in masks)
+        fits = fits and labels.dtype.kind == 'i' and labels.max(initial=0) < _MOST_CLASSES
+        fits = fits and all(np.isfinite(output).all() for output in (boxes, scores, *masks))
+    if not fits:
+        got = ', '.join(f'{output.dtype} {output.shape}' for output in outputs)[:200]
+        raise ExportedFileError(f'the file does not give {", ".join(names)}, but: {got}')
 
 
 def fit(meta: 'Metadata', picture: np.ndarray) -> Inputs:

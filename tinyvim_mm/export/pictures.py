@@ -1,11 +1,16 @@
-"""Pictures resized as OpenCV does it, with numpy alone.
+"""Pictures: opened, and resized as OpenCV does it, with numpy and Pillow alone.
 
-As :class:`.detectors.letterbox.Letterbox` does it, but for the last digit of a weight.
+:class:`.detectors.letterbox.Letterbox` resizes alike, but for the last digit of a weight.
 """
 
-from typing import Tuple
+from pathlib import Path
+from typing import Tuple, Union
 
 import numpy as np
+from PIL import Image, ImageOps
+
+#: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
+ImageLike = Union[str, Path, Image.Image, np.ndarray]
 
 # Weights of a resize are 11 bits, of each direction; sums lose 4 bits in between.
 _ONE, _BETWEEN, _REST = 2**11, 4, 16
@@ -51,3 +56,20 @@ def _taps(start: int, end: int, once: bool) -> Tuple[np.ndarray, ...]:
         share[(near < 0) | (near >= start - 1)] = 0
     weights = (np.rint(of * np.float32(_ONE)).astype(np.int32) for of in (1 - share, share))
     return (near.clip(0, start - 1), (near + 1).clip(0, start - 1), *weights)
+
+
+def open_image(image: ImageLike) -> Image.Image:
+    """Bring a path, a picture or an array to an RGB picture, turned as its camera noted.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: An array is not ``(H, W, 3)`` of uint8.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            got = f'{image.shape}, {image.dtype}'
+            raise ValueError(f'a picture as an array must be RGB, (H, W, 3), uint8; got {got}')
+        return Image.fromarray(image)
+    if not isinstance(image, Image.Image):
+        image = ImageOps.exif_transpose(Image.open(image))
+    return image.convert('RGB')

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import List, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..core.environment import MissingPackageError
 from ..core.paths import is_utf8
 from .detection import Detections, detect
 from .metadata import ExportedFileError, Metadata
-
-#: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
-ImageLike = Union[str, Path, Image.Image, np.ndarray]
+from .pictures import ImageLike, open_image
 
 _CPU = ('CPUExecutionProvider',)
 
@@ -95,7 +93,7 @@ class Runner:
         """
         meta = self.metadata
         if not meta.preprocess:
-            self._check_size(*images.shape[2:])
+            self.check_size(*images.shape[2:])
         try:
             return self.session.run(None, dict(zip(self._inputs, (images, *others), strict=True)))
         except Exception as error:
@@ -104,7 +102,8 @@ class Runner:
                 raise
             raise ExportedFileError(f'{self._path} cannot be run: {_first_line(error)}') from error
 
-    def _check_size(self, height: int, width: int) -> None:
+    def check_size(self, height: int, width: int) -> None:
+        """Raise a :class:`ValueError` unless the network can compute images of a size."""
         meta = self.metadata
         if not meta.dynamic_size and (height, width) != meta.input_size:
             raise ValueError(
@@ -244,20 +243,3 @@ def make_session(
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def open_image(image: ImageLike) -> Image.Image:
-    """Bring a path, a picture or an array to an RGB picture, turned as its camera noted.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: An array is not ``(H, W, 3)`` of uint8.
-    """
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            got = f'{image.shape}, {image.dtype}'
-            raise ValueError(f'a picture as an array must be RGB, (H, W, 3), uint8; got {got}')
-        return Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(Image.open(image))
-    return image.convert('RGB')

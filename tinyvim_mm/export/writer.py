@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.environment import require
 from ..core.errors import UsageError
 from .networks import Exported, ExportedNetwork, exportable_upsampling
+from .pooling import exportable_pooling
 from .scan import exportable_scan
 
 #: Has LayerNormalization, and every torch from 2.1 on can write it.
@@ -154,6 +155,7 @@ def _exportable(
         torch.no_grad(),
         exportable_scan(network, dynamic_size, leave_out_scan),
         exportable_upsampling(network),
+        exportable_pooling(network),
         quiet(),
     ):
         yield
