@@ -489,6 +489,7 @@ def test_a_checkpoint_with_code(failing):
 def exported(monkeypatch, tmp_path):
     """Make a file whose runner gives fixed answers: what is tested is what becomes of them."""
     from tinyvim_mm.export import runtime
+    from tinyvim_mm.export.detection import Detections
 
     def make(part, classes):
         class Runner:
@@ -503,6 +504,13 @@ def exported(monkeypatch, tmp_path):
 
             def segment(self, image):
                 return np.arange(image.shape[1])[None].repeat(image.shape[0], 0) * 4 // 120
+
+            def detect(self, image, score_thr):
+                assert score_thr == 0.4
+                masks = np.zeros((2, *image.shape[:2]), bool)
+                masks[0, 20:40, 30:70] = True
+                boxes = np.float32([[30, 20, 70, 40], [5, 50, 15.5, 60]])
+                return Detections(boxes, np.float32([0.75, 0.5]), np.array([1, 2]), masks)
 
         monkeypatch.setattr(runtime, 'Runner', Runner)
         (tmp_path / 'model.onnx').touch()
@@ -541,6 +549,20 @@ def test_an_exported_segmentor_without_names(exported, tmp_path):
     assert [labels[0, column] for column in (0, 30, 60, 119)] == [0, 1, 2, 3]
     drawn = cv2.imread(str(tmp_path / 'out' / 'people.png'))
     assert len({tuple(drawn[0, column]) for column in (0, 30, 60, 119)}) == 4
+
+
+def test_an_exported_detector(exported, tmp_path):
+    run(*exported('detector', ('cup', 'dog')), '--score-thr', 0.4)
+    found, entry = results(tmp_path)
+    assert (found['task'], found['score_threshold']) == ('detection', 0.4)
+    assert found['classes'] == ['cup', 'dog', 'class 2']
+    first, second = entry['objects']
+    assert (first['class'], first['score'], first['bbox']) == ('dog', 0.75, [30, 20, 40, 20])
+    assert (second['class'], second['bbox']) == ('class 2', [5, 50, 10.5, 10])
+    assert first['segmentation']['size'] == [90, 120]
+    drawn = cv2.imread(str(tmp_path / 'out' / 'people.png')).astype(int)
+    assert np.abs(drawn[38, 60] - (10, 20, 30)).max() > 40  # under the mask
+    assert drawn[80, 100].tolist() == [10, 20, 30]
 
 
 def test_exported_files_that_the_demo_cannot_use(exported, capsys):

@@ -7,6 +7,7 @@ import torch
 
 from tinyvim_mm.export import check, networks, quantization, writer
 from tinyvim_mm.export.check import load_runner
+from tinyvim_mm.export.pooling import exportable_pooling
 from tinyvim_mm.models import reparameterize
 
 
@@ -95,3 +96,13 @@ def test_upsampling_by_factor_follows_the_size():
         assert torch.equal(layer(images), expected)
         traced = torch.jit.trace(layer, images)
     assert traced(torch.randn(1, 1, 4, 9)).shape == (1, 1, 8, 18)
+
+
+@pytest.mark.parametrize('size', [(7, 13), (2, 3), (12, 6)])
+def test_adaptive_pooling_is_that_of_torch(size):
+    maps = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    layers = [torch.nn.AdaptiveAvgPool2d(k) for k in (1, 2, 3, 6, (4, 5), (None, 3))]
+    expected = [layer(maps) for layer in layers]
+    with exportable_pooling(torch.nn.ModuleList(layers)):
+        torch.testing.assert_close([layer(maps) for layer in layers], expected)
+    assert not any('forward' in vars(layer) for layer in layers)

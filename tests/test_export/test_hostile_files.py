@@ -124,10 +124,15 @@ def test_a_file_that_takes_no_images(file):
         ('input_size', '[-8, 8]'),
         ('interpolation', '"nearest-exact"'),
         ('max_pixels', '-1'),
+        ('mask_stride', '0'),
+        ('mask_threshold', '2'),
+        ('masks', '"frame"'),
         ('mean', '[0, 0]'),
         ('mean', '[0, 0, NaN]'),
         ('output', 'null'),
+        ('padding', '[1]'),
         ('part', '["classifier"]'),
+        ('preprocess', '1'),
         ('resize', '[0]'),
         ('resize', '[8, 8, 8]'),
         ('std', '[1, 1, 0]'),
@@ -147,7 +152,7 @@ def test_metadata_that_is_no_json(text, file):
 def test_metadata_of_nobody_and_of_the_future(file):
     assert 'was not written by tools/export.py' in refused(write(file, {'a': 'b'}))
     with pytest.raises(MetadataError, match='later than this one'):
-        Runner(write(file, changed(format='2', version=json.dumps('9' * 500))))
+        Runner(write(file, changed(format='9', version=json.dumps('9' * 500))))
 
 
 def test_a_size_that_the_graph_has_not(file):

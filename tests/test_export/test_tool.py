@@ -220,3 +220,19 @@ def test_a_file_of_another_origin():
 def test_errors_that_a_user_can_cure(options, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert words in message(capsys, 'tinyvim_s_300e_in1k', *options)
+
+
+@pytest.mark.parametrize('dynamic', [False, True])
+def test_a_segmentor_with_pyramid_pooling(dynamic, tmp_path):
+    text = f"""
+_base_ = '{CONFIG_ROOT}/mmseg/upernet_tinyvim_b_160k_ade20k.py'
+model = dict(
+    backbone=dict(arch={dict(tiny.ARCH, _delete_=True)}),
+    decode_head=dict(in_channels=[8, 8, 16, 24], channels=8),
+    auxiliary_head=dict(in_channels=16),
+)
+"""
+    # The command compares the file with PyTorch: also at a second size, if it takes any.
+    argv = [config(tmp_path, text), '--out', f'{tmp_path}/s.onnx', '--input-size', '96', '128']
+    tool.main([*argv, '--rounds', '0', *['--dynamic-size'] * dynamic])
+    assert runtime.Runner(tmp_path / 's.onnx').segment(PHOTO).shape == Image.open(PHOTO).size[::-1]

@@ -29,7 +29,7 @@ def build_parser(prog: str = 'tools/demo.py') -> argparse.ArgumentParser:
     parser.add_argument(
         '--checkpoint',
         metavar='FILE',
-        help='weights of the model, or an exported classifier or segmentor (.onnx)',
+        help='weights of the model, or an exported classifier, segmentor or detector (.onnx)',
     )
     parser.add_argument(
         '--random-weights',

@@ -10,8 +10,9 @@ from .run import run_command
 
 _DESCRIPTION = """\
 Write the network of a config to a file that runs without OpenMMLab: ONNX of standard operators, or
-a torch.export program. Classifiers and segmentors are written end to end, from the normalized
-image; of detectors backbone and neck, or the backbone alone. The file is run and compared with
+a torch.export program. Classifiers, segmentors and detectors are written end to end, from the
+normalized image, or with --preprocess from the picture; or backbone and neck, or the backbone
+alone. The file is run and compared with
 PyTorch on two batch sizes before the tool ends; both latencies are printed."""
 
 
@@ -30,9 +31,8 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
     add('--format', choices=['onnx', 'torch-export'], help='default: by the name of FILE')
     add(
         '--part',
-        choices=['classifier', 'segmentor', 'neck', 'backbone'],
-        help='what to export (default: the classifier or segmentor; of a detector backbone and '
-        'neck)',
+        choices=['classifier', 'segmentor', 'detector', 'neck', 'backbone'],
+        help='what to export (default: the whole model); neck: backbone and neck',
     )
     add(
         '--output',
@@ -52,6 +52,12 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
         '--dynamic-size',
         action='store_true',
         help='let an .onnx file take any height and width; slower than a file for one size',
+    )
+    add(
+        '--preprocess',
+        action='store_true',
+        help='of a detector: take pictures, RGB of 0 to 255, and resize, fill up and normalize '
+        'them in the file',
     )
     add('--opset', type=int, help='version of the ONNX operators (default: 17)')
     add(

@@ -15,16 +15,16 @@ from .runtime import make_session
 #: Largest relative error of an exported file.
 TOLERANCE = 1e-4
 
-#: Normalized images to outputs, as numpy arrays.
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+#: Inputs, such as normalized images, to outputs, as numpy arrays.
+Run = Callable[..., Sequence[np.ndarray]]
 
 
-def network_runner(network: Callable[[Tensor], Sequence[Tensor]]) -> Run:
+def network_runner(network: Callable[..., Sequence[Tensor]]) -> Run:
     """A network of PyTorch as a function on arrays."""
 
-    def run(images: np.ndarray) -> List[np.ndarray]:
+    def run(*inputs: np.ndarray) -> List[np.ndarray]:
         with torch.no_grad():
-            return [output.numpy() for output in network(torch.from_numpy(images))]
+            return [output.numpy() for output in network(*map(torch.from_numpy, inputs))]
 
     return run
 
@@ -33,8 +33,8 @@ def load_runner(path: Path) -> Run:
     """A ``.onnx`` or ``.pt2`` file as a function on arrays, with as many threads as torch has."""
     if path.suffix == '.onnx':
         session = make_session(path, torch.get_num_threads())
-        name = session.get_inputs()[0].name
-        return lambda images: session.run(None, {name: images})
+        names = [entry.name for entry in session.get_inputs()]
+        return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
     return network_runner(torch.export.load(path).module())
 
 

@@ -1,5 +1,6 @@
 """Export of a config's network: check the options, write, compare with PyTorch, measure."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -16,8 +17,9 @@ from ..recipes.model_folder import name_of, trained_models, weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from ..weights.downloads import with_word
 from ..weights.files import install_safe_loader
-from . import networks, quantization, writer
+from . import description, networks, quantization, writer
 from .check import Run, compare, load_runner, network_runner
+from .detectors import check as detector_check
 
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
@@ -35,6 +37,7 @@ def export(
     input_size: Optional[Sequence[int]] = None,
     batch: int = 1,
     dynamic_size: bool = False,
+    preprocess: bool = False,
     opset: Optional[int] = None,
     int8: Optional[str] = None,
     calibration: Union[str, Path, None] = None,
@@ -52,13 +55,15 @@ def export(
         out: File to write, ``.onnx`` or ``.pt2``; ``None`` takes ``model.onnx`` in a model folder.
         checkpoint: File with the weights; ``None`` leaves them random, for measurements.
         format: ``'onnx'`` or ``'torch-export'``; ``None`` goes by the name of ``out``.
-        part: ``'classifier'``, ``'segmentor'``, ``'neck'`` (backbone and neck) or
-            ``'backbone'``; ``None`` takes the largest part that can be exported.
+        part: ``'classifier'``, ``'segmentor'``, ``'detector'``, ``'neck'`` (backbone and neck)
+            or ``'backbone'``; ``None`` takes the whole model.
         output: ``'logits'``, ``'probabilities'`` or ``'labels'``; ``None`` takes logits of a
             classifier, labels of a segmentor.
         input_size: Height and width in pixels; ``None`` takes the usual one of the task.
         batch: Images at a time for the latency; any batch runs.
         dynamic_size: Let an ONNX file take any height and width.
+        preprocess: Let the file of a detector take pictures, RGB of 0 to 255: it resizes, fills
+            up and normalizes them itself.
         opset: Version of the ONNX operators; ``None`` takes :data:`.writer.OPSET`.
         int8: ``'dynamic'`` or ``'static'`` writes an 8-bit ONNX file, too.
         calibration: Folder of pictures from which static ranges are taken.
@@ -107,40 +112,74 @@ def export(
     merge_options(cfg, options, str(config), allow_new_keys)
     part, output = _choose(part, output, cfg.default_scope)
 
+    if part == 'detector':
+        _check_detector(file_format, int8)
+    elif preprocess:
+        raise UsageError(f'--preprocess goes with --part detector; the file of a {part} is none')
+
     with building(cfg, str(config)):
-        trained, classes = networks.build(cfg, part, output, checkpoint, trust_checkpoint)
-        usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, trained.model)
+        model, classes = networks.build_model(cfg, part, checkpoint, trust_checkpoint)
+        usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, model)
+        if part == 'detector':
+            usual = description.tested_size(cfg) or usual
     size = tuple(input_size or usual)
     if checkpoint is None:
         print('No --checkpoint: the weights are random, the file is good for measurements only.')
-    network = trained
-    if deploy:
-        network = networks.ExportedNetwork(reparameterize(trained.model), part, output).eval()
-    meta = networks.describe(cfg, name_of(path), network, size, dynamic_size, classes, checkpoint)
+    meta = description.describe(
+        cfg,
+        name_of(path),
+        part,
+        output,
+        model,
+        input_size=size,
+        dynamic_size=dynamic_size,
+        preprocess=preprocess,
+        classes=classes,
+        checkpoint=checkpoint,
+    )
+    make = partial(
+        networks.make_network,
+        part=part,
+        output=output,
+        dynamic_size=dynamic_size,
+        fit=description.fit_of(meta) if preprocess else None,
+    )
+    trained = make(model)
+    network = make(reparameterize(model)) if deploy else trained
 
     # Two images: an exporter may take a batch of one for a constant.
-    example = networks.random_images(2, size)
+    example = network.example(2, size)
     if file_format == 'onnx':
         writer.write_onnx(network, example, out, dynamic_size, opset or writer.OPSET)
         writer.add_metadata(out, meta.to_props())
         if custom := writer.custom_operators(out):
             print(f'Operators beside ONNX: {", ".join(custom)}')
     else:
-        writer.write_program(network, example, out)
+        writer.write_program(network, example[0], out)
     print(f'Written: {out} ({out.stat().st_size / 2**20:.1f} MiB), {part}, {output}')
 
     run = load_runner(out)
     truths = {'PyTorch': network}
     if trained is not network:
         truths['the training form'] = trained
-    compare(run, truths, meta, batch)
+    if part == 'detector':
+        detector_check.compare(out, truths, meta, batch)
+    else:
+        compare(run, truths, meta, batch)
     runs = {'PyTorch eager': network_runner(network), out.name: run}
     if int8:
         target = out.with_suffix('.int8.onnx')
         runs[target.name] = quantization.write_int8(out, target, pictures, meta)
     if rounds:
-        _measure(runs, networks.random_images(batch, size), rounds)
+        _measure(runs, network.example(batch, size), rounds)
     return out
+
+
+def _check_detector(file_format: str, int8: Any) -> None:
+    if file_format != 'onnx':
+        raise UsageError('whole detectors are written to .onnx; for a .pt2 take --part neck')
+    if int8:
+        raise UsageError('--int8 is for classifiers, segmentors and features; take --part neck')
 
 
 def _check_file(out: Path, file_format: Optional[str], dynamic_size: bool, int8: Any) -> str:
@@ -193,11 +232,11 @@ def _choose(part: Optional[str], output: Optional[str], scope: str) -> Tuple[str
     return part, output
 
 
-def _measure(runs: Dict[str, Run], images: torch.Tensor, rounds: int) -> None:
-    inputs = images.numpy()
-    contenders = {name: lambda run=run: run(inputs) for name, run in runs.items()}
+def _measure(runs: Dict[str, Run], example: Sequence[torch.Tensor], rounds: int) -> None:
+    inputs = [tensor.numpy() for tensor in example]
+    contenders = {name: lambda run=run: run(*inputs) for name, run in runs.items()}
     timings = time_in_turns(contenders, torch.device('cpu'), rounds)
-    shape = ' x '.join(map(str, images.shape))
+    shape = ' x '.join(map(str, inputs[0].shape))
     print(f'Latency for {shape}, {torch.get_num_threads()} threads, median of {rounds}:')
     first = next(iter(timings.values())).median
     for name, timing in timings.items():

@@ -3,8 +3,7 @@
 import contextlib
 from functools import partial
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -13,21 +12,21 @@ from torch import Tensor, nn
 from ..conversion.keys import recognize
 from ..core.errors import UsageError
 from ..models.backbones.base import StagedBackbone
-from ..ops.backends.exportable import MAX_POSITIONS
-from ..version import __version__
 from ..weights.files import load_file
 from ..weights.keys import data_set
 from ..weights.load import Policy, load_into
-from .metadata import Metadata
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+    from .detectors.detector import ExportedDetector
+    from .detectors.letterbox import Fit
 
 #: What can be exported of the configs of each toolbox; the first is the default.
 PARTS = {
     'mmpretrain': ('classifier', 'backbone'),
     'mmseg': ('segmentor', 'backbone', 'neck'),
-    'mmdet': ('neck', 'backbone'),
+    'mmdet': ('detector', 'neck', 'backbone'),
 }
 #: What a part can give; the first is the default.
 OUTPUTS = {
@@ -35,19 +34,25 @@ OUTPUTS = {
     'segmentor': ('labels', 'logits'),
     'backbone': ('features',),
     'neck': ('features',),
+    'detector': ('detections',),
 }
 #: Height and width for which a part is exported by default, see :func:`input_size`.
 INPUT_SIZES = {'mmpretrain': (224, 224), 'mmseg': (512, 512), 'mmdet': (800, 1344)}
 
 
 class ExportedNetwork(nn.Module):
-    """A part of a model, from normalized images to its outputs.
+    """A part of a model, from normalized images to its outputs; but whole detectors.
 
     Args:
         model: The whole model, or the backbone for ``part='backbone'``.
         part: A key of :data:`OUTPUTS`.
         output: One of its values.
+
+    Attributes:
+        input_names: Of the inputs in a file.
     """
+
+    input_names = ('images',)
 
     def __init__(self, model: nn.Module, part: str, output: str) -> None:
         super().__init__()
@@ -86,22 +91,77 @@ class ExportedNetwork(nn.Module):
             return [f'feature{i}' for i in range(count)]
         return [self.output]
 
+    def axes(self, outputs: Sequence[Tensor], dynamic_size: bool) -> Dict[str, Dict[int, str]]:
+        """Names of the dynamic dimensions of inputs and outputs."""
+        axes = {'images': {0: 'batch'}}
+        if dynamic_size:
+            axes['images'].update({2: 'height', 3: 'width'})
+        for name, tensor in zip(self.output_names(len(outputs)), outputs, strict=True):
+            axes[name] = {0: 'batch'}
+            if dynamic_size and (last := tensor.dim() - 1) > 1:
+                axes[name].update({last - 1: f'{name}_height', last: f'{name}_width'})
+        return axes
+
+    def example(self, batch: int, size: Tuple[int, int], seed: int = 0) -> Tuple[Tensor, ...]:
+        """Inputs of noise."""
+        return (random_images(batch, size, seed),)
+
+
+#: What is written to a file.
+Exported = Union[ExportedNetwork, 'ExportedDetector']
+
+
+def make_network(
+    model: nn.Module,
+    part: str,
+    output: str,
+    dynamic_size: bool = False,
+    fit: Optional['Fit'] = None,
+) -> Exported:
+    """A part of a model as it is exported, in evaluation mode.
+
+    Args:
+        model: See :class:`ExportedNetwork`.
+        part: A key of :data:`OUTPUTS`.
+        output: One of its values.
+        dynamic_size: Whether the graph of a detector has to work for other sizes.
+        fit: How a detector makes images of pictures; ``None`` if it takes images.
+
+    Raises:
+        UsageError: The detector has parts that cannot be exported.
+    """
+    network: Exported
+    if part == 'detector':
+        from .detectors.detector import ExportedDetector  # loads torchvision
+
+        network = ExportedDetector(model, dynamic_size, fit)
+    else:
+        network = ExportedNetwork(model, part, output)
+    return network.eval().requires_grad_(False)
+
 
 def build(
     cfg: 'Config', part: str, output: str, checkpoint: Optional[str] = None, trust: bool = False
-) -> Tuple[ExportedNetwork, Tuple[str, ...]]:
+) -> Tuple[Exported, Tuple[str, ...]]:
+    """Build a network, see :func:`build_model` and :func:`make_network`, and its class names."""
+    model, classes = build_model(cfg, part, checkpoint, trust)
+    return make_network(model, part, output), classes
+
+
+def build_model(
+    cfg: 'Config', part: str, checkpoint: Optional[str] = None, trust: bool = False
+) -> Tuple[nn.Module, Tuple[str, ...]]:
     """Build what a config describes and fill it.
 
     Args:
         cfg: Config of a toolbox.
         part: A key of :data:`OUTPUTS`.
-        output: One of its values.
         checkpoint: File with the weights of the whole model, or for ``part='backbone'``
             anything that its ``init_cfg`` takes; ``None`` leaves all weights random.
         trust: See :func:`tinyvim_mm.weights.files.load_file`.
 
     Returns:
-        The network in evaluation mode, and the class names, empty if unknown.
+        The whole model, or its backbone, and the class names, empty if unknown.
 
     Raises:
         CheckpointError: The checkpoint does not fit.
@@ -136,9 +196,7 @@ def build(
             cure='Name the config that it was trained with',
         )
         load_into(model, content, policy)
-    classes = () if part in ('backbone', 'neck') else _classes(cfg, content)
-    network = ExportedNetwork(model, part, output).eval()
-    return network.requires_grad_(False), classes
+    return model.eval(), () if part in ('backbone', 'neck') else _classes(cfg, content)
 
 
 def input_size(toolbox: str, model: nn.Module) -> Tuple[int, int]:
@@ -150,61 +208,6 @@ def input_size(toolbox: str, model: nn.Module) -> Tuple[int, int]:
     if toolbox == 'mmpretrain' and isinstance(backbone, StagedBackbone):
         return (backbone.spec.image_size,) * 2
     return INPUT_SIZES[toolbox]
-
-
-def describe(
-    cfg: 'Config',
-    name: str,
-    network: ExportedNetwork,
-    input_size: Tuple[int, int],
-    dynamic_size: bool,
-    classes: Sequence[str],
-    checkpoint: Optional[str],
-) -> Metadata:
-    """Collect what a runner has to know."""
-    preprocessor = preprocessor_of(cfg, name)
-    pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
-    steps = {step['type'].rpartition('.')[2]: step for step in pipeline}
-    resize, interpolation, divisor = None, 'bilinear', 32
-    if 'ResizeEdge' in steps:
-        resize = (int(steps['ResizeEdge']['scale']),)
-        crop = steps.get('CenterCrop', {}).get('crop_size', input_size[0])
-        # Another input size keeps the share of the picture that the crop shows.
-        resize = (round(resize[0] * min(input_size) / crop),)
-        interpolation = steps['ResizeEdge'].get('interpolation', 'bilinear')
-    elif 'Resize' in steps and isinstance(steps['Resize'].get('scale'), (list, tuple)):
-        scale = steps['Resize']['scale']
-        resize = (int(max(scale)), int(min(scale)))
-        divisor = steps.get('ResizeToMultiple', {}).get('size_divisor', 32)
-    return Metadata(
-        config=name,
-        arch=str(cfg.model.backbone.get('arch', '')),
-        part=network.part,
-        output=network.output,
-        input_size=tuple(input_size),
-        dynamic_size=dynamic_size,
-        max_pixels=MAX_POSITIONS * 32**2 if dynamic_size else input_size[0] * input_size[1],
-        mean=tuple(map(float, preprocessor['mean'])),
-        std=tuple(map(float, preprocessor['std'])),
-        resize=resize,
-        interpolation=interpolation if interpolation in ('bilinear', 'bicubic') else 'bilinear',
-        divisor=divisor,
-        classes=tuple(classes),
-        weights=Path(checkpoint).name if checkpoint else 'random',
-        version=__version__,
-    )
-
-
-def preprocessor_of(cfg: 'Config', name: str) -> Mapping[str, Any]:
-    """How images are normalized for the network of a config that the user calls so.
-
-    Raises:
-        UsageError: The config does not say.
-    """
-    found = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    if 'mean' not in found or 'std' not in found:
-        raise UsageError(f'{name} has no data_preprocessor with mean and std')
-    return found
 
 
 def _classes(cfg: 'Config', checkpoint: Any) -> Tuple[str, ...]:

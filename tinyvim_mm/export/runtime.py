@@ -1,4 +1,4 @@
-"""Run exported classifiers and segmentors on pictures, without PyTorch.
+"""Run exported classifiers, segmentors and detectors on pictures, without PyTorch.
 
 Needs numpy, Pillow and onnxruntime.
 
@@ -8,22 +8,32 @@ Example:
     >>> for label, name, score in runner.classify('photo.jpg', top=3):
     ...     print(f'{score:.3f} {name}')
     >>> label_map = Runner('fpn_tinyvim_s.onnx').segment('photo.jpg')
+    >>> boxes, scores, labels, masks = Runner('mask_rcnn.onnx').detect('photo.jpg', 0.3)
 """
 
 from pathlib import Path
 from typing import List, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..core.environment import MissingPackageError
 from ..core.paths import is_utf8
+from .detection import Detections, detect
 from .metadata import ExportedFileError, Metadata
-
-#: A path, a picture, or RGB values ``(H, W, 3)`` of 0 to 255 as uint8.
-ImageLike = Union[str, Path, Image.Image, np.ndarray]
+from .pictures import ImageLike, open_image
 
 _CPU = ('CPUExecutionProvider',)
+
+_IMAGES = ('tensor(float)', 4)
+# Types and dimensions of a file's inputs, for no detector and for one, without and with
+# preprocessing.
+_INPUTS = {
+    (False, False): (_IMAGES,),
+    (False, True): (_IMAGES,),
+    (True, False): (_IMAGES, ('tensor(float)', 2)),
+    (True, True): (('tensor(uint8)', 4),),
+}
 
 
 class Runner:
@@ -55,19 +65,45 @@ class Runner:
         props = self.session.get_modelmeta().custom_metadata_map
         self.metadata = Metadata.from_props(props, str(path))
         inputs = self.session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != 'tensor(float)' or len(inputs[0].shape) != 4:
+        wanted = _INPUTS[self.metadata.part == 'detector', self.metadata.preprocess]
+        if tuple((i.type, len(i.shape)) for i in inputs) != wanted:
             got = ', '.join(f'{i.name} {i.type} {i.shape}' for i in inputs)[:200]
             raise ExportedFileError(f'{path} takes no images, but: {got or "nothing"}')
-        self._path, self._input = path, inputs[0].name
+        self._path, self._inputs = path, [entry.name for entry in inputs]
 
     def __call__(self, images: np.ndarray) -> List[np.ndarray]:
         """The outputs of the network for normalized images, ``(batch, 3, H, W)``, float32.
+
+        A detector takes more, see :meth:`run`; errors are those of it, too.
+        """
+        return self.run(images)
+
+    def run(self, images: np.ndarray, *others: np.ndarray) -> List[np.ndarray]:
+        """The outputs of the network for all of its inputs.
+
+        Args:
+            images: Normalized, ``(batch, 3, H, W)``, float32; of a detector that does this itself
+                pictures ``(batch, H, W, 3)``, uint8.
+            others: Of another detector height and width of the picture in each image,
+                ``(batch, 2)``, float32: what is not filled up.
 
         Raises:
             ValueError: The file was exported for another size.
             ExportedFileError: The file is not what it says of itself.
         """
-        height, width = images.shape[2:]
+        meta = self.metadata
+        if not meta.preprocess:
+            self.check_size(*images.shape[2:])
+        try:
+            return self.session.run(None, dict(zip(self._inputs, (images, *others), strict=True)))
+        except Exception as error:
+            # Classes of ONNX Runtime's own, which share no base.
+            if type(error).__module__.partition('.')[0] != 'onnxruntime':
+                raise
+            raise ExportedFileError(f'{self._path} cannot be run: {_first_line(error)}') from error
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise a :class:`ValueError` unless the network can compute images of a size."""
         meta = self.metadata
         if not meta.dynamic_size and (height, width) != meta.input_size:
             raise ValueError(
@@ -79,13 +115,6 @@ class Runner:
                 f'{height} x {width} pixels are more than the {meta.max_pixels} that a file of '
                 f'dynamic size can scan; export with --input-size {height} {width}'
             )
-        try:
-            return self.session.run(None, {self._input: images})
-        except Exception as error:
-            # Classes of ONNX Runtime's own, which share no base.
-            if type(error).__module__.partition('.')[0] != 'onnxruntime':
-                raise
-            raise ExportedFileError(f'{self._path} cannot be run: {_first_line(error)}') from error
 
     def classify(self, image: ImageLike, top: int = 5) -> List[Tuple[int, str, float]]:
         """The likeliest classes of a picture as ``(class, name, probability)``, best first.
@@ -118,6 +147,17 @@ class Runner:
         labels = Image.fromarray(labels[:height, :width].astype(np.int32))
         labels = labels.resize(picture.size, Image.Resampling.NEAREST)
         return np.asarray(labels).astype(np.int64)
+
+    def detect(self, image: ImageLike, score_thr: float = 0.3) -> Detections:
+        """The objects of a picture with scores above ``score_thr``, best first.
+
+        Scores are above the config's ``score_thr``, 0.05 as a rule, in any case.
+
+        Raises:
+            ValueError: The file holds no detector.
+        """
+        self._require('detector')
+        return detect(self, np.asarray(open_image(image)), score_thr)
 
     def name(self, label: int) -> str:
         """Name of a class."""
@@ -203,20 +243,3 @@ def make_session(
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
-
-
-def open_image(image: ImageLike) -> Image.Image:
-    """Bring a path, a picture or an array to an RGB picture, turned as its camera noted.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: An array is not ``(H, W, 3)`` of uint8.
-    """
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            got = f'{image.shape}, {image.dtype}'
-            raise ValueError(f'a picture as an array must be RGB, (H, W, 3), uint8; got {got}')
-        return Image.fromarray(image)
-    if not isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(Image.open(image))
-    return image.convert('RGB')

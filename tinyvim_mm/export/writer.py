@@ -3,24 +3,27 @@
 import contextlib
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Tuple, Union
 
 import torch
 from torch import Tensor
 
 from ..core.environment import require
 from ..core.errors import UsageError
-from .networks import ExportedNetwork, exportable_upsampling
+from .networks import Exported, ExportedNetwork, exportable_upsampling
+from .pooling import exportable_pooling
 from .scan import exportable_scan
 
 #: Has LayerNormalization, and every torch from 2.1 on can write it.
 OPSET = 17
 INPUT = 'images'
+# Has RoiAlign with aligned corners.
+_DETECTOR_OPSET = 16
 
 
 def write_onnx(
-    network: ExportedNetwork,
-    images: Tensor,
+    network: Exported,
+    images: Union[Tensor, Tuple[Tensor, ...]],
     path: Path,
     dynamic_size: bool = False,
     opset: int = OPSET,
@@ -30,7 +33,7 @@ def write_onnx(
 
     Args:
         network: In evaluation mode.
-        images: Example of its input.
+        images: Example of its input, or of several.
         path: The ``.onnx`` file.
         dynamic_size: Whether height and width are dynamic too.
         opset: Version of ONNX's operators.
@@ -41,21 +44,24 @@ def write_onnx(
         UsageError: The exporter fails; the message says what it says.
     """
     require('onnx', purpose='the export to ONNX')
-    arguments: Dict[str, Any] = dict(opset_version=opset, input_names=[INPUT])
+    inputs = images if isinstance(images, tuple) else (images,)
+    if network.part == 'detector':
+        _check_detector(opset)
+    arguments: Dict[str, Any] = dict(opset_version=opset, input_names=list(network.input_names))
     with _exportable(network, dynamic_size, leave_out_scan):
-        outputs = network(images)
+        outputs = network(*inputs)
         arguments['output_names'] = network.output_names(len(outputs))
         try:
             if _traces():
-                axes = _axes(network, outputs, dynamic_size)
+                axes = network.axes(outputs, dynamic_size)
                 torch.onnx.export(
-                    network, (images,), str(path), dynamic_axes=axes, **_TRACE, **arguments
+                    network, inputs, str(path), dynamic_axes=axes, **_TRACE, **arguments
                 )
             else:
                 require('onnxscript', purpose='the export to ONNX with this version of torch')
                 shapes = (_dynamic_shape(dynamic_size),)
                 torch.onnx.export(
-                    network, (images,), str(path), dynamic_shapes=shapes, dynamo=True, **arguments
+                    network, inputs, str(path), dynamic_shapes=shapes, dynamo=True, **arguments
                 )
         except (RuntimeError, ValueError, TypeError) as error:
             raise _failure('torch.onnx.export', error, dynamic_size) from error
@@ -99,21 +105,26 @@ def _traces() -> bool:
     return hasattr(torch.onnx, 'utils') and hasattr(torch.onnx.utils, 'export')
 
 
-# torch 2.1 to 2.4 know the tracing exporter alone, and 2.1 not this argument.
-_TRACE = {'dynamo': False} if 'dynamo' in torch.onnx.export.__code__.co_varnames else {}
+# torch 2.1 to 2.4 know the tracing exporter alone, and not all of these arguments. An operator that
+# is inlined would lose its ONNX form.
+_TRACE = {
+    name: False
+    for name in ('dynamo', 'autograd_inlining')
+    if name in torch.onnx.export.__code__.co_varnames
+}
 
 
-def _axes(
-    network: ExportedNetwork, outputs: Sequence[Tensor], dynamic_size: bool
-) -> Dict[str, Dict[int, str]]:
-    axes = {INPUT: {0: 'batch'}}
-    if dynamic_size:
-        axes[INPUT].update({2: 'height', 3: 'width'})
-    for name, tensor in zip(network.output_names(len(outputs)), outputs, strict=True):
-        axes[name] = {0: 'batch'}
-        if dynamic_size and (last := tensor.dim() - 1) > 1:
-            axes[name].update({last - 1: f'{name}_height', last: f'{name}_width'})
-    return axes
+def _check_detector(opset: int) -> None:
+    """Raise unless the operators of a whole detector can be written."""
+    if not _traces():
+        raise UsageError(
+            f'whole detectors are written by the tracing exporter, which torch {torch.__version__} '
+            'has no more; use torch 2.14 or earlier, or export with --part neck'
+        )
+    if opset < _DETECTOR_OPSET:
+        raise UsageError(
+            f'--opset {opset}: RoIAlign as mmdet has it is in ONNX from {_DETECTOR_OPSET} on'
+        )
 
 
 def _dynamic_shape(dynamic_size: bool) -> Dict[int, Any]:
@@ -138,12 +149,13 @@ def _failure(exporter: str, error: Exception, dynamic_size: bool) -> UsageError:
 
 @contextlib.contextmanager
 def _exportable(
-    network: ExportedNetwork, dynamic_size: bool, leave_out_scan: bool = False
+    network: Exported, dynamic_size: bool, leave_out_scan: bool = False
 ) -> Iterator[None]:
     with (
         torch.no_grad(),
         exportable_scan(network, dynamic_size, leave_out_scan),
         exportable_upsampling(network),
+        exportable_pooling(network),
         quiet(),
     ):
         yield

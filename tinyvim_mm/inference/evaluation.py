@@ -47,6 +47,11 @@ def evaluate_exported(
     """
     runner = Runner(file, threads)
     meta = runner.metadata
+    if meta.part == 'detector':
+        raise UsageError(
+            f'{file} holds a whole detector, of which no scores are computed; score the checkpoint '
+            'that it comes from'
+        )
     if meta.part not in ('classifier', 'segmentor') or meta.output != 'logits':
         raise UsageError(
             f'{file} holds the {meta.part} of {meta.config} and gives {meta.output}; scores are '

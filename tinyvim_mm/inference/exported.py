@@ -1,6 +1,6 @@
-"""Exported classifiers and segmentors; neither torch nor a toolbox is needed."""
+"""Exported classifiers, segmentors and detectors; neither torch nor a toolbox is needed."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -9,11 +9,15 @@ from ..toolboxes.predictor import (
     LEAST_SIDE,
     OPACITY,
     describe_labels,
+    describe_objects,
     describe_top,
     make_palette,
     pack_labels,
 )
 from .sources import UnreadableError
+
+if TYPE_CHECKING:
+    from ..export.detection import Detections
 
 SUFFIX = '.onnx'
 
@@ -28,26 +32,34 @@ class ExportedPredictor:
         UsageError: The file cannot be used.
     """
 
-    def __init__(self, path: str, top_k: int = 5) -> None:
+    def __init__(self, path: str, top_k: int = 5, score_thr: float = 0.3) -> None:
         from ..export.runtime import Runner
 
         try:
             self.runner = Runner(path)
         except (OSError, ImportError, ValueError, RuntimeError) as error:
             raise UsageError(f'{path} cannot be used: {error}') from error
-        tasks = {'classifier': 'classification', 'segmentor': 'segmentation'}
+        tasks = {
+            'classifier': 'classification',
+            'segmentor': 'segmentation',
+            'detector': 'detection',
+        }
         meta = self.runner.metadata
         if meta.part not in tasks:
             raise UsageError(
                 f'{path} holds a {meta.part}, which finds nothing by itself; the demo '
-                f'runs exported files with a {" or ".join(tasks)}'
+                f'runs exported files with a classifier, segmentor or detector'
             )
         self.path, self.task = path, tasks[meta.part]
         self.name: str = meta.config
         self.classes: Tuple[str, ...] = tuple(name.strip() for name in meta.classes)
-        self._top = top_k
+        self._top, self._score_thr = top_k, score_thr
         #: Options that decide what is in the results.
-        self.settings = {'top_k': top_k} if self.task == 'classification' else {}
+        self.settings: Dict[str, Any] = {
+            'classification': {'top_k': top_k},
+            'segmentation': {},
+            'detection': {'score_threshold': score_thr},
+        }[self.task]
 
     def predict(self, image: np.ndarray) -> Any:
         """Run the network on ``(H, W, 3)``, uint8, in OpenCV's order of channels.
@@ -74,6 +86,10 @@ class ExportedPredictor:
         if self.task == 'classification':
             top = self.runner.classify(picture, self._top)
             return image.shape[:2], [(label, score) for label, _, score in top]
+        if self.task == 'detection':
+            found = self.runner.detect(picture, self._score_thr)
+            self._number_classes(int(found.labels.max(initial=-1)) + 1)
+            return image.shape[:2], found
         labels = self.runner.segment(picture)
         self._number_classes(int(labels.max()) + 1)
         return labels
@@ -82,6 +98,8 @@ class ExportedPredictor:
         """Draw a prediction; images in OpenCV's order of channels."""
         if self.task == 'classification':
             return _draw_top(image, self.describe(sample)['top'])
+        if self.task == 'detection':
+            return _draw_objects(image, sample[1], self.classes)
         return _draw_labels(image, sample, self.classes)
 
     def describe(self, sample: Any) -> Dict[str, Any]:
@@ -90,11 +108,15 @@ class ExportedPredictor:
             size, likeliest = sample
             self._number_classes(max(label for label, _ in likeliest) + 1)
             return describe_top(likeliest, self.classes, size)
+        if self.task == 'detection':
+            size, found = sample
+            numbers = (found.labels, found.scores, found.boxes)
+            return describe_objects(*numbers, found.masks, self.classes, size)
         return describe_labels(sample, self.classes)
 
     def label_map(self, sample: Any) -> Optional[np.ndarray]:
         """A class for each pixel, of a segmentor."""
-        return None if self.task == 'classification' else pack_labels(sample, self.classes)
+        return pack_labels(sample, self.classes) if self.task == 'segmentation' else None
 
     def _number_classes(self, least: int) -> None:
         """Name classes of which the file knows no names."""
@@ -121,6 +143,25 @@ def _draw_labels(image: np.ndarray, labels: np.ndarray, classes: Tuple[str, ...]
         if len(rows) >= _LEAST_SHARE * labels.size:
             place = (max(0, int(np.median(columns)) - 20), int(np.median(rows)))
             _write(drawn, classes[label], place)
+    return drawn
+
+
+def _draw_objects(image: np.ndarray, found: 'Detections', classes: Tuple[str, ...]) -> np.ndarray:
+    """Boxes with names and scores, the best on top, over masks."""
+    import cv2
+
+    palette = make_palette(max(len(classes), 1))
+    drawn = image.copy()
+    order = range(len(found.labels) - 1, -1, -1)
+    for row in order if found.masks is not None else ():
+        color, mask = np.float32(palette[found.labels[row]]), found.masks[row]
+        mixed = (1 - OPACITY) * drawn[mask] + OPACITY * color
+        drawn[mask] = mixed.round().astype(np.uint8)
+    for row in order:
+        x1, y1, x2, y2 = (round(float(value)) for value in found.boxes[row])
+        label = int(found.labels[row])
+        cv2.rectangle(drawn, (x1, y1), (x2, y2), palette[label], 2)
+        _write(drawn, f'{classes[label]} {found.scores[row]:.2f}', (x1 + 2, max(y1, 0) + 18))
     return drawn
 
 

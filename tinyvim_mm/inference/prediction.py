@@ -51,8 +51,8 @@ def predict(
         model: Name or path of a config, a folder with a trained model, or the name of one of this
             package; an exported file needs none. Without this and ``checkpoint`` all trained
             models of this package run.
-        checkpoint: Weights of the model; or an exported classifier or segmentor (``.onnx``),
-            which runs without torch and the toolboxes.
+        checkpoint: Weights of the model; or an exported classifier, segmentor or detector
+            (``.onnx``), which runs without torch and the toolboxes.
         out: Folder for the drawn pictures and videos, label maps of segmentors, and
             ``predictions.json``; of several models with a folder for each.
         random_weights: Do without a checkpoint, to try the pipeline.
@@ -107,7 +107,7 @@ def predict(
         _refuse_settings(deploy, options, device)
         if is_remote(checkpoint):
             raise UsageError(f'{checkpoint}: exported files are not fetched; give the path of one')
-        predictor = ExportedPredictor(str(local_file(checkpoint)[0]), top_k)
+        predictor = ExportedPredictor(str(local_file(checkpoint)[0]), top_k, score_thr)
     elif model:
         settings = dict(device=device, score_thr=score_thr, top_k=top_k, deploy=deploy)
         predictor = _load(

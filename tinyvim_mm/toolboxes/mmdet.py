@@ -9,7 +9,7 @@ from ..core.errors import UsageError
 from ..core.paths import SAMPLE_COCO, shown
 from . import common
 from .common import Change, FullData, Score
-from .predictor import Predictor
+from .predictor import Predictor, describe_objects
 
 if TYPE_CHECKING:
     from mmdet.structures import DetDataSample
@@ -198,28 +198,11 @@ class Detector(Predictor):
         return self.draw_over(image, sample, pred_score_thr=self.score_thr)
 
     def describe(self, sample: 'DetDataSample') -> Dict[str, Any]:
-        """Objects as COCO's results have them: ``bbox`` is x, y, width, height; masks are RLE."""
         found = sample.pred_instances
         found = found[found.scores > self.score_thr]
-        objects: List[Dict[str, Any]] = []
-        rows = zip(found.labels.tolist(), found.scores.tolist(), found.bboxes.tolist(), strict=True)
-        for label, score, (x1, y1, x2, y2) in rows:
-            box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
-            name = self.classes[label]
-            objects.append({'class': name, 'label': label, 'score': score, 'bbox': box})
-        if 'masks' in found:
-            for item, mask in zip(objects, np.asarray(found.masks), strict=True):
-                item['segmentation'] = _encode(mask)
-        height, width = sample.ori_shape
-        return {'height': height, 'width': width, 'objects': objects}
-
-
-def _encode(mask: np.ndarray) -> Dict[str, Any]:
-    """COCO's run-length encoding of a mask ``(H, W)``."""
-    from pycocotools import mask as coco
-
-    encoded = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {'size': list(map(int, encoded['size'])), 'counts': encoded['counts'].decode('ascii')}
+        masks = np.asarray(found.masks) if 'masks' in found else None
+        numbers = (found.labels.numpy(), found.scores.numpy(), found.bboxes.numpy())
+        return describe_objects(*numbers, masks, self.classes, sample.ori_shape)
 
 
 PREDICTOR = Detector

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 
 import numpy as np
 
+from . import rle
 from .common import draw
 
 if TYPE_CHECKING:
@@ -36,6 +37,35 @@ def describe_top(
     """The ``likeliest`` classes of a picture, with scores; ``size`` is its height and width."""
     top = [{'class': classes[label], 'label': label, 'score': score} for label, score in likeliest]
     return {'height': size[0], 'width': size[1], 'top': top}
+
+
+def describe_objects(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    boxes: np.ndarray,
+    masks: Optional[np.ndarray],
+    classes: Sequence[str],
+    size: Tuple[int, int],
+) -> Dict[str, Any]:
+    """Objects as COCO's results have them: ``bbox`` is x, y, width, height; masks are RLE.
+
+    Args:
+        labels: ``(n,)``
+        scores: ``(n,)``
+        boxes: Corners, ``(n, 4)``.
+        masks: ``(n, H, W)``, or ``None``.
+        classes: Their names.
+        size: Height and width of the picture.
+    """
+    objects: List[Dict[str, Any]] = []
+    rows = zip(labels.tolist(), scores.tolist(), boxes.tolist(), strict=True)
+    for label, score, (x1, y1, x2, y2) in rows:
+        box = [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+        objects.append({'class': classes[label], 'label': label, 'score': score, 'bbox': box})
+    if masks is not None:
+        for item, mask in zip(objects, masks, strict=True):
+            item['segmentation'] = rle.encode(mask)
+    return {'height': size[0], 'width': size[1], 'objects': objects}
 
 
 def pack_labels(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
