@@ -34,9 +34,11 @@ class CoreMl(Format):
             import coremltools
 
             names = network.output_names(len(network(images)))
-            traced = torch.jit.trace(network, images, check_trace=False)
+            _add_alias()
+            # A trace holds casts of shapes that coremltools 9 cannot do with numpy 2.4.
+            program = torch.export.export(network, (images,)).run_decompositions({})
             model = coremltools.convert(
-                traced,
+                program,
                 inputs=[coremltools.TensorType(INPUT, shape=images.shape)],
                 outputs=[coremltools.TensorType(name) for name in names],
                 convert_to='mlprogram',
@@ -92,3 +94,14 @@ class CoreMl(Format):
 
     def files(self, path: Path) -> List[Path]:
         return [file for file in path.rglob('*') if file.is_file()]
+
+
+def _add_alias() -> None:
+    """Teach coremltools 9 the operator that torch 2.13 leaves of views of a whole tensor."""
+    from coremltools.converters.mil.frontend.torch import torch_op_registry as registry
+
+    def alias(context, node):
+        context.add(context[node.inputs[0]], node.name)
+
+    if 'alias' not in registry._TORCH_OPS_REGISTRY:
+        registry.register_torch_op(alias)
