@@ -207,7 +207,7 @@ def test_a_file_of_another_origin():
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['--out', 'x.pth'], 'must end in .onnx or .pt2'),
+        (['--out', 'x.pth'], 'must end in .onnx, .pt2, .xml'),
         (['--out', 'gone/x.onnx'], 'the folder gone of --out does not exist'),
         (['--out', 'x.onnx', '--part', 'neck'], 'of a config of mmpretrain can be exported'),
         (['--out', 'x.onnx', '--int8', 'static'], 'give --calibration FOLDER'),

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..core.devices import find_device
 from ..core.errors import UsageError
-from ..export.networks import preprocessor_of
+from ..export.description import preprocessor_of
 from ..models import reparameterize
 from ..models.catalogue import build_network
 from ..recipes.building import building

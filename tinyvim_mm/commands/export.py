@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from .. import export
+from ..export.formats import FORMATS, suffixes
 from .options import add_cfg_options, add_trust_option
 from .run import run_command
 
 _DESCRIPTION = """\
-Write the network of a config to a file that runs without OpenMMLab: ONNX of standard operators, or
-a torch.export program. Classifiers, segmentors and detectors are written end to end, from the
-normalized image, or with --preprocess from the picture; or backbone and neck, or the backbone
-alone. The file is run and compared with
-PyTorch on two batch sizes before the tool ends; both latencies are printed."""
+Write the network of a config to a file that runs without OpenMMLab: ONNX of standard operators, a
+torch.export program, or the format of another runtime by that runtime's converter. Classifiers,
+segmentors and detectors are written end to end, from the normalized image, or with --preprocess
+from the picture; or backbone and neck, or the backbone alone. Where its runtime runs, the file is
+run and compared with PyTorch before the tool ends, and both latencies are printed."""
 
 
 def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
@@ -26,9 +27,9 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
         '--out',
         type=Path,
         metavar='FILE',
-        help='file to write: .onnx or .pt2 (default: model.onnx, in a model folder)',
+        help=f'file to write: {suffixes()} (default: model.onnx, in a model folder)',
     )
-    add('--format', choices=['onnx', 'torch-export'], help='default: by the name of FILE')
+    add('--format', choices=list(FORMATS), help='default: by the suffix of FILE')
     add(
         '--part',
         choices=['classifier', 'segmentor', 'detector', 'neck', 'backbone'],
@@ -47,11 +48,16 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
         help='height and width (default: those of the architecture for mmpretrain, 512 512 for '
         'mmseg, 800 1344 for mmdet)',
     )
-    add('--batch', type=int, default=1, help='images at a time for the latency; any batch runs')
+    add(
+        '--batch',
+        type=int,
+        default=1,
+        help='images at a time for the latency; .onnx, .pt2 and .xml take any other, too',
+    )
     add(
         '--dynamic-size',
         action='store_true',
-        help='let an .onnx file take any height and width; slower than a file for one size',
+        help='let an .onnx or .xml file take any height and width; slower than a file for one size',
     )
     add(
         '--preprocess',

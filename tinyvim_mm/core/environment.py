@@ -66,6 +66,8 @@ TEST_REQUIREMENTS = [
     # Its interpreter runs the Triton kernels on a CPU, correctly since 3.2.
     'triton>=3.2; platform_system == "Linux"',
 ]
+# Converters of exported files, and what runs them, whose import names pip does not know.
+_CONVERTERS = {'litert_torch': 'litert-torch', 'ai_edge_litert': 'ai-edge-litert'}
 # What mmcv's build needs beside torch, which must see this environment (no
 # build isolation). setuptools 81 removed pkg_resources, see above.
 BUILD_REQUIREMENTS = ['setuptools>=64,<81', 'wheel', 'ninja', 'psutil']
@@ -185,7 +187,7 @@ def requirement_of(name: str, stack: Optional[str] = None) -> str:
     """
     family = stack or installed_stack() or DEFAULT_STACK
     packages, (torch, torchvision) = STACKS[family], STACK_TORCH[family]
-    others = {'torch': torch, 'torchvision': torchvision, 'mamba_ssm': 'mamba-ssm'}
+    others = {'torch': torch, 'torchvision': torchvision, 'mamba_ssm': 'mamba-ssm', **_CONVERTERS}
     return packages.get(name) or others.get(name, name)
 
 

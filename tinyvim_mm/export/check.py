@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from ..core.errors import ExportMismatchError
+from .formats import format_of
+from .formats.base import Run
 from .metadata import Metadata
 from .networks import ExportedNetwork, random_images
-from .runtime import make_session
 
 #: Largest relative error of an exported file.
 TOLERANCE = 1e-4
-
-#: Inputs, such as normalized images, to outputs, as numpy arrays.
-Run = Callable[..., Sequence[np.ndarray]]
 
 
 def network_runner(network: Callable[..., Sequence[Tensor]]) -> Run:
@@ -30,22 +28,25 @@ def network_runner(network: Callable[..., Sequence[Tensor]]) -> Run:
 
 
 def load_runner(path: Path) -> Run:
-    """A ``.onnx`` or ``.pt2`` file as a function on arrays, with as many threads as torch has."""
-    if path.suffix == '.onnx':
-        session = make_session(path, torch.get_num_threads())
-        names = [entry.name for entry in session.get_inputs()]
-        return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
-    return network_runner(torch.export.load(path).module())
+    """An exported file as a function on arrays, with as many threads as torch has."""
+    return format_of(path).load(path, torch.get_num_threads())
 
 
-def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, batch: int) -> None:
-    """Compare with PyTorch on two batch sizes, and two image sizes where the file takes them.
+def compare(
+    run: Run,
+    truths: Mapping[str, ExportedNetwork],
+    meta: Metadata,
+    batch: int,
+    any_batch: bool = True,
+) -> None:
+    """Compare with PyTorch on two batch sizes and two image sizes, where the file takes them.
 
     Args:
         run: Runs the file.
         truths: What it should compute, by name.
         meta: Of the file.
-        batch: The smaller of the batch sizes.
+        batch: The smaller of the batch sizes, or the only one.
+        any_batch: Whether the file takes any.
 
     Raises:
         ExportMismatchError: The error is above :data:`TOLERANCE`, or a shape is wrong.
@@ -55,7 +56,7 @@ def compare(run: Run, truths: Mapping[str, ExportedNetwork], meta: Metadata, bat
     sizes = [(height, width), (height + 13, width + 7)] if meta.dynamic_size else [(height, width)]
     worst = 0.0
     for size in sizes:
-        for images in (batch, batch + 2):
+        for images in (batch, batch + 2) if any_batch else (batch,):
             inputs = random_images(images, size, seed=images)
             for truth, network in truths.items():
                 try:

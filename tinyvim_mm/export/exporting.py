@@ -7,8 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 import torch
 
 from ..core.compat import apply as apply_compat
-from ..core.environment import require
-from ..core.errors import UsageError
+from ..core.errors import ExportMismatchError, UsageError
 from ..measuring.timing import time_in_turns
 from ..models import reparameterize
 from ..recipes.building import building
@@ -17,11 +16,13 @@ from ..recipes.model_folder import name_of, trained_models, weights_in
 from ..recipes.starting_weights import existing_checkpoint
 from ..weights.downloads import with_word
 from ..weights.files import install_safe_loader
-from . import description, networks, quantization, writer
-from .check import Run, compare, load_runner, network_runner
+from . import description, networks, quantization
+from .check import Run, compare, network_runner
 from .detectors import check as detector_check
+from .formats import FORMATS, format_of, suffixes
+from .formats.base import Format
+from .metadata import Metadata
 
-SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
 _PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
@@ -52,16 +53,16 @@ def export(
 
     Args:
         config: Path of a config, name of one of the project's, or a model folder.
-        out: File to write, ``.onnx`` or ``.pt2``; ``None`` takes ``model.onnx`` in a model folder.
+        out: File to write; ``None`` takes ``model.onnx`` in a model folder.
         checkpoint: File with the weights; ``None`` leaves them random, for measurements.
-        format: ``'onnx'`` or ``'torch-export'``; ``None`` goes by the name of ``out``.
+        format: A key of :data:`.formats.FORMATS`; ``None`` goes by the suffix of ``out``.
         part: ``'classifier'``, ``'segmentor'``, ``'detector'``, ``'neck'`` (backbone and neck)
             or ``'backbone'``; ``None`` takes the whole model.
         output: ``'logits'``, ``'probabilities'`` or ``'labels'``; ``None`` takes logits of a
             classifier, labels of a segmentor.
         input_size: Height and width in pixels; ``None`` takes the usual one of the task.
-        batch: Images at a time for the latency; any batch runs.
-        dynamic_size: Let an ONNX file take any height and width.
+        batch: Images at a time for the latency; a file of some formats takes no other batch.
+        dynamic_size: Let a file of ONNX or OpenVINO take any height and width.
         preprocess: Let the file of a detector take pictures, RGB of 0 to 255: it resizes, fills
             up and normalizes them itself.
         opset: Version of the ONNX operators; ``None`` takes :data:`.writer.OPSET`.
@@ -91,10 +92,10 @@ def export(
     checkpoint = checkpoint or weights_in(config)
     if out is None:
         if weights_in(config) is None or str(config) in trained_models():
-            raise UsageError('--out FILE is wanted: the file to write, .onnx or .pt2')
+            raise UsageError(f'--out FILE is wanted: the file to write, {suffixes()}')
         out = Path(str(weights_in(config))).with_name('model.onnx')
     out = Path(out)
-    file_format = _check_file(out, format, dynamic_size, int8)
+    form = _check_file(out, format, dynamic_size, int8)
     pictures = _check_calibration(int8, calibration)
     if batch < 1 or rounds < 0:
         raise UsageError('--batch must be at least 1 and --rounds at least 0')
@@ -113,7 +114,7 @@ def export(
     part, output = _choose(part, output, cfg.default_scope)
 
     if part == 'detector':
-        _check_detector(file_format, int8)
+        _check_detector(form, int8)
     elif preprocess:
         raise UsageError(f'--preprocess goes with --part detector; the file of a {part} is none')
 
@@ -148,24 +149,26 @@ def export(
     network = make(reparameterize(model)) if deploy else trained
 
     # Two images: an exporter may take a batch of one for a constant.
-    example = network.example(2, size)
-    if file_format == 'onnx':
-        writer.write_onnx(network, example, out, dynamic_size, opset or writer.OPSET)
-        writer.add_metadata(out, meta.to_props())
-        if custom := writer.custom_operators(out):
-            print(f'Operators beside ONNX: {", ".join(custom)}')
-    else:
-        writer.write_program(network, example[0], out)
-    print(f'Written: {out} ({out.stat().st_size / 2**20:.1f} MiB), {part}, {output}')
+    example = network.example(2 if form.any_batch else batch, size)
+    form.write(network, example if part == 'detector' else example[0], out, meta, opset)
+    weight = sum(file.stat().st_size for file in form.files(out)) / 2**20
+    print(f'Written: {out} ({weight:.1f} MiB), {part}, {output}')
+    if Metadata.from_props(form.properties(out), str(out)) != meta:
+        raise ExportMismatchError(f'{out} does not give back the metadata that were written to it')
+    for line in form.inspect(out):
+        print(line)
+    if obstacle := form.obstacle():
+        print(f'Not run and not compared with PyTorch: {obstacle}')
+        return out
 
-    run = load_runner(out)
+    run = form.load(out, torch.get_num_threads())
     truths = {'PyTorch': network}
     if trained is not network:
         truths['the training form'] = trained
     if part == 'detector':
         detector_check.compare(out, truths, meta, batch)
     else:
-        compare(run, truths, meta, batch)
+        compare(run, truths, meta, batch, form.any_batch)
     runs = {'PyTorch eager': network_runner(network), out.name: run}
     if int8:
         target = out.with_suffix('.int8.onnx')
@@ -175,32 +178,30 @@ def export(
     return out
 
 
-def _check_detector(file_format: str, int8: Any) -> None:
-    if file_format != 'onnx':
-        raise UsageError('whole detectors are written to .onnx; for a .pt2 take --part neck')
+def _check_detector(form: Format, int8: Any) -> None:
+    if form.name != 'onnx':
+        raise UsageError(
+            f'whole detectors are written to .onnx; for a {form.suffix} take --part neck'
+        )
     if int8:
         raise UsageError('--int8 is for classifiers, segmentors and features; take --part neck')
 
 
-def _check_file(out: Path, file_format: Optional[str], dynamic_size: bool, int8: Any) -> str:
+def _check_file(out: Path, name: Optional[str], dynamic_size: bool, int8: Any) -> Format:
     """Find what would stop the work before it starts; the format."""
-    formats = {suffix: name for name, suffix in SUFFIXES.items()}
-    found = file_format or formats.get(out.suffix)
-    if found is None or out.suffix != SUFFIXES[found]:
-        wanted = SUFFIXES[file_format] if file_format else ' or '.join(formats)
-        raise UsageError(f'--out {out} must end in {wanted}')
+    form = format_of(out, name)
     if not out.parent.is_dir():
         raise UsageError(f'the folder {out.parent} of --out does not exist; make it')
-    if found == 'onnx':
-        require('onnx', 'onnxruntime', purpose='tools/export.py')
-    elif int8:
+    form.require()
+    if int8 and form.name != 'onnx':
         raise UsageError('--int8 quantizes ONNX files; choose an --out that ends in .onnx')
-    if dynamic_size and found == 'torch-export':
+    if dynamic_size and form.one_size:
+        able = ' or '.join(found.suffix for found in FORMATS.values() if not found.one_size)
         raise UsageError(
-            'a .pt2 has one height and width: torch.export specializes the scan to it. Leave out '
-            '--dynamic-size and export one file for each --input-size, or export to .onnx'
+            f'a {form.suffix} has one height and width: {form.one_size}. Leave out --dynamic-size '
+            f'and export one file for each --input-size, or export to {able}'
         )
-    return found
+    return form
 
 
 def _check_calibration(int8: Optional[str], folder: Union[str, Path, None]) -> List[Path]:

@@ -3,7 +3,7 @@
 import contextlib
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Tuple, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def write_onnx(
     if network.part == 'detector':
         _check_detector(opset)
     arguments: Dict[str, Any] = dict(opset_version=opset, input_names=list(network.input_names))
-    with _exportable(network, dynamic_size, leave_out_scan):
+    with exportable(network, dynamic_size, leave_out_scan):
         outputs = network(*inputs)
         arguments['output_names'] = network.output_names(len(outputs))
         try:
@@ -67,19 +67,22 @@ def write_onnx(
             raise _failure('torch.onnx.export', error, dynamic_size) from error
 
 
-def write_program(network: ExportedNetwork, images: Tensor, path: Path) -> None:
+def write_program(
+    network: ExportedNetwork, images: Tensor, path: Path, texts: Optional[Mapping[str, str]] = None
+) -> None:
     """Write a ``torch.export`` program (``.pt2``) without custom operators, with a dynamic batch.
 
     Height and width are fixed: ``torch.export`` specializes the scan to them. Arguments and
-    errors are those of :func:`write_onnx`; ``images`` are more than one.
+    errors are those of :func:`write_onnx`; ``images`` are more than one. ``texts`` are files, by
+    name, to be stored in the program.
     """
-    with _exportable(network, False):
+    with exportable(network):
         shapes = (_dynamic_shape(False),)
         try:
             program = torch.export.export(network, (images,), dynamic_shapes=shapes)
         except Exception as error:  # torch.export raises many kinds
             raise _failure('torch.export', error, False) from error
-        torch.export.save(program, path)
+        torch.export.save(program, path, extra_files=dict(texts or {}))
 
 
 def add_metadata(path: Path, props: Mapping[str, str]) -> None:
@@ -148,9 +151,10 @@ def _failure(exporter: str, error: Exception, dynamic_size: bool) -> UsageError:
 
 
 @contextlib.contextmanager
-def _exportable(
-    network: Exported, dynamic_size: bool, leave_out_scan: bool = False
+def exportable(
+    network: Exported, dynamic_size: bool = False, leave_out_scan: bool = False
 ) -> Iterator[None]:
+    """Let a network compute in the forms that exporters take; arguments of :func:`write_onnx`."""
     with (
         torch.no_grad(),
         exportable_scan(network, dynamic_size, leave_out_scan),
