@@ -121,7 +121,7 @@ def export(
     with building(cfg, str(config)):
         model, classes = networks.build_model(cfg, part, checkpoint, trust_checkpoint)
         usual = cfg.get('export_size') or networks.input_size(cfg.default_scope, model)
-        if part == 'detector':
+        if part == 'detector' and not cfg.get('export_size'):
             usual = description.tested_size(cfg) or usual
     size = tuple(input_size or usual)
     if checkpoint is None:

@@ -23,6 +23,7 @@ BOX_TOLERANCE, REACH = 0.1, 1.0
 #: Of the detections, those that have to be found again.
 LEAST_FOUND = 0.9
 
+_STRIDE = 32
 _THRESHOLD = 'score_threshold'
 
 
@@ -63,7 +64,8 @@ def compare(
     height, width = meta.input_size
     sizes = [(height, width)]
     if meta.dynamic_size or meta.preprocess:
-        step = 1 if meta.preprocess else meta.divisor
+        # Necks that double maps and add them take multiples of their strides.
+        step = 1 if meta.preprocess else max(meta.divisor, _STRIDE)
         sizes.append((height + step, width + 2 * step))
     differences = []
     with _without_threshold(path) as open_file:
