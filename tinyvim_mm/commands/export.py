@@ -57,7 +57,7 @@ def build_parser(prog: str = 'tools/export.py') -> argparse.ArgumentParser:
     add(
         '--dynamic-size',
         action='store_true',
-        help='let an .onnx or .xml file take any height and width; slower than a file for one size',
+        help='let an .onnx file take any height and width; slower than a file for one size',
     )
     add(
         '--preprocess',

@@ -19,7 +19,7 @@ from ..weights.files import install_safe_loader
 from . import description, networks, quantization
 from .check import Run, compare, network_runner
 from .detectors import check as detector_check
-from .formats import FORMATS, format_of, suffixes
+from .formats import format_of, suffixes
 from .formats.base import Format
 from .metadata import Metadata
 
@@ -62,7 +62,7 @@ def export(
             classifier, labels of a segmentor.
         input_size: Height and width in pixels; ``None`` takes the usual one of the task.
         batch: Images at a time for the latency; a file of some formats takes no other batch.
-        dynamic_size: Let a file of ONNX or OpenVINO take any height and width.
+        dynamic_size: Let an ONNX file take any height and width.
         preprocess: Let the file of a detector take pictures, RGB of 0 to 255: it resizes, fills
             up and normalizes them itself.
         opset: Version of the ONNX operators; ``None`` takes :data:`.writer.OPSET`.
@@ -192,15 +192,14 @@ def _check_file(out: Path, name: Optional[str], dynamic_size: bool, int8: Any) -
     form = format_of(out, name)
     if not out.parent.is_dir():
         raise UsageError(f'the folder {out.parent} of --out does not exist; make it')
-    form.require()
     if int8 and form.name != 'onnx':
         raise UsageError('--int8 quantizes ONNX files; choose an --out that ends in .onnx')
     if dynamic_size and form.one_size:
-        able = ' or '.join(found.suffix for found in FORMATS.values() if not found.one_size)
         raise UsageError(
             f'a {form.suffix} has one height and width: {form.one_size}. Leave out --dynamic-size '
-            f'and export one file for each --input-size, or export to {able}'
+            'and export one file for each --input-size, or export to .onnx'
         )
+    form.require()
     return form
 
 

@@ -59,7 +59,7 @@ def write_onnx(
                 )
             else:
                 require('onnxscript', purpose='the export to ONNX with this version of torch')
-                shapes = (_dynamic_shape(dynamic_size),)
+                shapes = (dynamic_shape(dynamic_size),)
                 torch.onnx.export(
                     network, inputs, str(path), dynamic_shapes=shapes, dynamo=True, **arguments
                 )
@@ -77,7 +77,7 @@ def write_program(
     name, to be stored in the program.
     """
     with exportable(network):
-        shapes = (_dynamic_shape(False),)
+        shapes = (dynamic_shape(False),)
         try:
             program = torch.export.export(network, (images,), dynamic_shapes=shapes)
         except Exception as error:  # torch.export raises many kinds
@@ -130,7 +130,8 @@ def _check_detector(opset: int) -> None:
         )
 
 
-def _dynamic_shape(dynamic_size: bool) -> Dict[int, Any]:
+def dynamic_shape(dynamic_size: bool) -> Dict[int, Any]:
+    """The free axes of the images, as ``torch.export`` takes them."""
     from torch.export import Dim
 
     # Named dimensions are proven, and the prover fails at min(2, 18 * batch) == 2.

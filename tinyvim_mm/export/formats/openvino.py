@@ -1,6 +1,5 @@
 """OpenVINO's intermediate representation: an ``.xml`` with the weights in a ``.bin``."""
 
-import tempfile
 from pathlib import Path
 from typing import List, Mapping, Optional
 
@@ -12,28 +11,39 @@ _SECTION = PREFIX.rstrip('.')
 
 
 class OpenVino(Format):
-    """Made of ONNX, so that height and width may be dynamic as there."""
+    """A file for any batch, made of a ``torch.export`` program.
+
+    Not of ONNX, although that may take any size: there the CPU plugin of OpenVINO 2026.4 gets the
+    shape of the scan's first product wrong, of one map with the weights of several paths.
+    """
 
     name = 'openvino'
     suffix = '.xml'
-    converters = ('onnx', 'openvino')
-    runtimes = ('openvino',)
+    converters = runtimes = ('openvino',)
     any_batch = True
-    one_size = ''
+    one_size = 'torch.export specializes the scan to it'
 
     def write(self, network, images, path, meta, opset=None) -> None:
         import openvino
+        import torch
 
-        from .. import writer
+        from ..writer import INPUT, dynamic_shape, exportable
 
-        with tempfile.TemporaryDirectory() as folder:
-            onnx = Path(folder) / 'network.onnx'
-            writer.write_onnx(network, images, onnx, meta.dynamic_size, opset or writer.OPSET)
-            with converting('openvino.convert_model', 'Another --opset may help'):
-                model = openvino.convert_model(str(onnx))
-                for name, value in meta.to_props().items():
-                    model.set_rt_info(value, [_SECTION, name[len(PREFIX) :]])
-                openvino.save_model(model, str(path), compress_to_fp16=False)
+        cure = 'See docs/deploy.md for the versions of openvino and torch that go together'
+        with exportable(network), converting('openvino.convert_model', cure):
+            names = network.output_names(len(network(images)))
+            program = torch.export.export(
+                network, (images,), dynamic_shapes=(dynamic_shape(False),)
+            )
+            model = openvino.convert_model(program)
+            model.inputs[0].get_tensor().set_names({INPUT})
+            for output, name in zip(model.outputs, names, strict=True):
+                output.get_tensor().set_names({name})
+            # The converter takes height and width for free, too.
+            model.reshape({INPUT: [-1, *images.shape[1:]]})
+            for name, value in meta.to_props().items():
+                model.set_rt_info(value, [_SECTION, name[len(PREFIX) :]])
+            openvino.save_model(model, str(path), compress_to_fp16=False)
 
     def load(self, path: Path, threads: Optional[int] = None) -> Run:
         import openvino
